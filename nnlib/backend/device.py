@@ -1,0 +1,263 @@
+"""Devices: where an array lives, and why CUDA is or is not used.
+
+This room alone imports CuPy; every other asks `array_module` or `cupy`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import re
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlib.backend.errors import DeviceError
+
+__all__ = [
+    "CPU",
+    "CudaStatus",
+    "Device",
+    "array_module",
+    "cuda_status",
+    "cupy",
+    "current_device",
+    "device_context",
+    "device_of",
+    "is_available",
+    "resolve_device",
+    "synchronize",
+    "to_device",
+]
+
+_PATTERN = re.compile(r"(cpu|cuda|auto)(?::(\d+))?")
+
+
+class Device:
+    """A place that holds arrays: ``cpu``, ``cuda`` (current), ``cuda:N``, ``auto``.
+
+    Parameters
+    ----------
+    name : str or Device
+        ``auto`` is the first CUDA device where one can be used, else the CPU.
+    index : int, optional
+        The number of the CUDA device, where `name` does not carry it.
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown, or CUDA is asked for where it cannot be used.
+
+    Examples
+    --------
+    >>> Device("cpu").type
+    'cpu'
+    """
+
+    __slots__ = ("index", "type")
+
+    def __init__(self, name: str | Device, index: int | None = None) -> None:
+        if isinstance(name, Device):
+            self.type, self.index = name.type, name.index
+            return
+        match = _PATTERN.fullmatch(name) if isinstance(name, str) else None
+        if match is None or (match[1] != "cuda" and match[2] not in (None, "0")):
+            raise DeviceError(
+                f"device: expected 'cpu', 'cuda', 'cuda:N' or 'auto', got {name!r}"
+            )
+        kind = match[1]
+        if kind == "auto":
+            kind = "cuda" if is_available() else "cpu"
+        self.type: str = kind
+        self.index: int | None = None
+        if kind == "cuda":
+            self.index = _cuda_index(int(match[2]) if match[2] else index)
+
+    def __eq__(self, other: object) -> bool:
+        """Devices are equal when type and number are; a string is read first."""
+        if isinstance(other, str):
+            match = _PATTERN.fullmatch(other)
+            if match is None:
+                return False
+            if match[1] != self.type:
+                return False
+            return match[2] is None or self.index in (None, int(match[2]))
+        if not isinstance(other, Device):
+            return NotImplemented
+        return self.type == other.type and self.index == other.index
+
+    def __hash__(self) -> int:
+        """Hash by type and number."""
+        return hash((self.type, self.index))
+
+    def __str__(self) -> str:
+        """Return the name that `Device` accepts."""
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __repr__(self) -> str:
+        """Return ``device(type='cpu')``, as PyTorch does."""
+        index = "" if self.index is None else f", index={self.index}"
+        return f"device(type={self.type!r}{index})"
+
+
+class CudaStatus(NamedTuple):
+    """Whether CUDA can be used; if not, why not and what mends it."""
+
+    ok: bool
+    reason: str
+    mend: str
+
+
+@functools.cache
+def cuda_status() -> CudaStatus:
+    """Say whether CUDA can be used here, and if not, the reason and its mend."""
+    if os.environ.get("NNLIB_DISABLE_CUDA"):
+        return CudaStatus(
+            False, "NNLIB_DISABLE_CUDA is set", "unset NNLIB_DISABLE_CUDA"
+        )
+    if importlib.util.find_spec("cupy") is None:
+        return CudaStatus(
+            False,
+            "CuPy is not installed",
+            'pip install "nnlib-dl[cuda13]" (or [cuda12] for a CUDA 12 driver)',
+        )
+    try:
+        import cupy as module
+    except Exception as error:  # noqa: BLE001 - any failure means a broken install
+        return CudaStatus(
+            False,
+            f"CuPy is installed but broken: {type(error).__name__}: {error}",
+            "reinstall one CuPy wheel for your CUDA version (cupy-cuda13x or "
+            "cupy-cuda12x, not both)",
+        )
+    try:
+        driver = module.cuda.runtime.driverGetVersion()
+    except Exception as error:  # noqa: BLE001 - CuPy's own error class is lazy
+        driver, failure = 0, str(error)
+    else:
+        failure = "no CUDA driver"
+    if driver == 0:
+        return CudaStatus(
+            False, f"no GPU: {failure}", "run on a machine with an NVIDIA GPU"
+        )
+    try:
+        count = module.cuda.runtime.getDeviceCount()
+    except Exception as error:  # noqa: BLE001 - as above
+        if "insufficient" in str(error).lower():
+            runtime = module.cuda.runtime.runtimeGetVersion()
+            return CudaStatus(
+                False,
+                f"the driver is too old for this CuPy: it knows CUDA {driver}, "
+                f"CuPy was built for {runtime}",
+                "update the NVIDIA driver, or install the CuPy of its CUDA version",
+            )
+        return CudaStatus(
+            False, f"no GPU: {error}", "run on a machine with an NVIDIA GPU"
+        )
+    if count == 0:
+        return CudaStatus(
+            False,
+            "no GPU: the driver sees no device",
+            "check nvidia-smi and CUDA_VISIBLE_DEVICES",
+        )
+    return CudaStatus(True, f"{count} CUDA device(s)", "")
+
+
+def is_available() -> bool:
+    """Tell whether CUDA can be used (see `cuda_status` for the reason if not)."""
+    return cuda_status().ok
+
+
+def cupy() -> ModuleType:
+    """Return the CuPy module.
+
+    Raises
+    ------
+    DeviceError
+        If CUDA cannot be used, with the reason and its mend.
+    """
+    status = cuda_status()
+    if not status.ok:
+        raise DeviceError(f"device 'cuda': {status.reason}; to mend it: {status.mend}")
+    import cupy as module
+
+    return module  # type: ignore[no-any-return]
+
+
+def _cuda_index(index: int | None) -> int:
+    runtime = cupy().cuda
+    count = runtime.runtime.getDeviceCount()
+    if index is None:
+        return int(runtime.Device().id)
+    if index >= count:
+        raise DeviceError(
+            f"device 'cuda:{index}': this machine has {count} CUDA device(s), "
+            f"numbered from 0"
+        )
+    return index
+
+
+CPU = Device("cpu")
+
+
+def resolve_device(device: str | int | Device | None) -> Device:
+    """Turn a name, a CUDA number or None (the CPU) into a `Device`."""
+    if device is None:
+        return CPU
+    if isinstance(device, int):
+        return Device("cuda", device)
+    return device if isinstance(device, Device) else Device(device)
+
+
+def array_module(array: Any) -> ModuleType:
+    """Return the module whose functions work on `array`: numpy or cupy."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    if type(array).__module__.startswith("cupy"):
+        return cupy()
+    return np
+
+
+def device_of(array: Any) -> Device:
+    """Return the device that holds `array`."""
+    if isinstance(array, np.ndarray):
+        return CPU
+    return Device("cuda", int(array.device.id))
+
+
+def module_of(device: Device) -> ModuleType:
+    """Return the array module of `device`: numpy or cupy."""
+    return np if device.type == "cpu" else cupy()
+
+
+def device_context(device: Device) -> AbstractContextManager[Any]:
+    """Return a context in which new CuPy arrays are made on `device`."""
+    if device.type == "cpu":
+        return nullcontext()
+    return cupy().cuda.Device(device.index)  # type: ignore[no-any-return]
+
+
+def current_device() -> Device:
+    """Return the current CUDA device, or the CPU where there is none."""
+    return Device("auto")
+
+
+def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
+    """Copy `array` to `device`; an array that is there already is returned as is."""
+    if device_of(array) == device:
+        return array
+    if device.type == "cpu":
+        return cupy().asnumpy(array, blocking=not non_blocking)
+    with device_context(device):
+        return cupy().asarray(array, blocking=not non_blocking)
+
+
+def synchronize(device: str | Device | None = None) -> None:
+    """Wait until all work queued on `device` is done (nothing to do on the CPU)."""
+    target = resolve_device("auto" if device is None else device)
+    if target.type == "cuda":
+        with device_context(target):
+            cupy().cuda.get_current_stream().synchronize()

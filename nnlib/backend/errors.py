@@ -1,0 +1,21 @@
+"""The exceptions of nnlib: each is also the built-in class that fits it."""
+
+from __future__ import annotations
+
+__all__ = ["DTypeError", "DeviceError", "Error", "ShapeError"]
+
+
+class Error(Exception):
+    """Base of every error that nnlib raises on purpose."""
+
+
+class ShapeError(Error, ValueError):
+    """A shape, size or dimension does not fit."""
+
+
+class DTypeError(Error, TypeError):
+    """A dtype or argument type does not fit."""
+
+
+class DeviceError(Error, RuntimeError):
+    """A device is unknown or absent, or tensors live on different devices."""

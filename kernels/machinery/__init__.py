@@ -1,0 +1,69 @@
+"""What every kernel stands on: one scalar body, compiled for the CPU and for CUDA.
+
+How to write a kernel family (one file of ``kernels/``)::
+
+    import numpy as np
+
+    from nnlib.kernels.machinery import (
+        array_module, body, cpu_kernel, cuda, cuda_kernel, on_cuda, prange,
+    )
+
+    @body                                   # 1. bodies: indices and raw arrays
+    def scale_at(x, y, i, factor):
+        y[i] = x[i] * factor
+
+    @cpu_kernel                             # 2. the loop for the CPU
+    def scale_cpu(x, y, factor):
+        for i in prange(x.size):
+            scale_at(x, y, i, factor)
+
+    @cuda_kernel                            # 3. the loop for CUDA: grid-stride
+    def scale_cuda(x, y, factor):
+        for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+            scale_at(x, y, i, factor)
+
+    def scale(x, factor, out=None):         # 4. the public function picks
+        if out is None:
+            out = array_module(x).empty(x.shape, x.dtype)
+        factor = x.dtype.type(factor)       # a Python float would be a float64
+        if on_cuda(x):
+            scale_cuda(x.ravel(), out.ravel(), factor, items=x.size)
+        else:
+            scale_cpu(x.ravel(), out.ravel(), factor)
+        return out
+
+and its cases, ``CASES`` in ``tests/kernels/cases_<family>.py``: from each one come the
+comparison of the CUDA loop (in Numba's simulator) with the CPU loop, its compilation
+for three generations of GPU, and the run on a real one. A CUDA kernel that no case
+launches fails the tests.
+
+Rules that are easy to break:
+
+* No 64-bit float in a float32 kernel: write ``np.float32(0.5)`` or
+  ``x.dtype.type(0.5)``, hand scalars over as ``x.dtype.type(factor)``. A test greps.
+* Bodies and loops are functions of a module: as closures they would not be cached.
+* `cpu_kernel` compiles without ``nnan`` and ``ninf``, so NaN and infinity mean what they
+  say. A float sum is not vectorised unless ``reassociate=True`` allows reordering.
+* A new layout or dtype of an argument is a new compilation (0.2-0.5 s): hand C-contiguous
+  arrays over (flattened where the loop is element-wise), ints as ``int``.
+* A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics and
+  no float atomics (the simulator lacks the first; the second are not deterministic).
+"""
+
+from __future__ import annotations
+
+from nnlib.kernels.machinery.arrays import array_module, on_cuda
+from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, prange
+from nnlib.kernels.machinery.cuda import CudaKernel, cuda, cuda_kernel
+
+__all__ = [
+    "CpuKernel",
+    "CudaKernel",
+    "array_module",
+    "body",
+    "cpu_kernel",
+    "cuda",
+    "cuda_kernel",
+    "on_cuda",
+    "prange",
+]

@@ -1,0 +1,70 @@
+"""Which target an array belongs to.
+
+`DeviceArray` is a NumPy array that plays a CUDA array: with it the CUDA branch of a
+public kernel function runs on a machine without a GPU, in Numba's simulator or up to the
+launch, where the signature is recorded for compilation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.backend.device import array_module as _backend_module
+
+__all__ = ["DeviceArray", "array_module", "on_cuda"]
+
+
+class DeviceArray(np.ndarray[Any, Any]):
+    """A NumPy array that the kernels take for a CUDA array (tests only)."""
+
+
+class _DeviceModule:
+    """NumPy under CuPy's role: what it makes is a `DeviceArray`."""
+
+    ndarray = DeviceArray
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(np, name)
+        if isinstance(value, type) or not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = value(*args, **kwargs)
+            return result.view(DeviceArray) if type(result) is np.ndarray else result
+
+        return call
+
+
+_device_module = _DeviceModule()
+
+
+def on_cuda(array: Any) -> bool:
+    """Tell whether `array` is handled by the CUDA kernels.
+
+    Examples
+    --------
+    >>> on_cuda(np.zeros(2))
+    False
+    """
+    kind = type(array)
+    if kind is np.ndarray:
+        return False
+    return kind is DeviceArray or not isinstance(array, np.ndarray)
+
+
+def array_module(array: Any) -> Any:
+    """Return the module whose functions make arrays where `array` lives.
+
+    Examples
+    --------
+    >>> array_module(np.zeros(2)).__name__
+    'numpy'
+    """
+    kind = type(array)
+    if kind is np.ndarray:
+        return np
+    if kind is DeviceArray:
+        return _device_module
+    return _backend_module(array)

@@ -1,0 +1,192 @@
+"""Compilation for the CPU: `body`, `cpu_kernel` and the loop `prange`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+import numba
+from numba.extending import register_jitable
+
+from nnlib.backend import threads
+from nnlib.kernels.machinery import cache
+
+__all__ = ["CpuKernel", "SIMULATED", "body", "cpu_kernel", "prange"]
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+# Numba reads this variable when it is imported, once and for the whole process.
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+# ``nnan`` and ``ninf`` would let the compiler fold ``x != x``; ``contract`` allows the
+# fused multiply-add that a GPU uses as well.
+_STRICT = {"contract", "nsz"}
+_REASSOCIATE = {"contract", "nsz", "arcp", "afn", "reassoc"}
+
+# A loop over range(n) whose iterations are shared among the threads of the pool.
+prange: type[range] = numba.prange
+
+
+def _options(reassociate: bool) -> dict[str, Any]:
+    return {
+        "nogil": True,
+        "error_model": "numpy",
+        "boundscheck": False,
+        "fastmath": _REASSOCIATE if reassociate else _STRICT,
+    }
+
+
+@overload
+def body(function: Body) -> Body: ...
+@overload
+def body(*, reassociate: bool = False) -> Callable[[Body], Body]: ...
+
+
+def body(
+    function: Body | None = None, *, reassociate: bool = False
+) -> Body | Callable[[Body], Body]:
+    """Mark a function over indices and raw arrays as usable from both targets' loops.
+
+    It can be called from other bodies, from `cpu_kernel` and `cuda_kernel` loops, and
+    from plain Python (in tests).
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module, in the part of Python that Numba compiles.
+    reassociate : bool
+        Let the compiler reorder this body's float sums (CPU only), so that a reduction
+        vectorises.
+
+    Examples
+    --------
+    >>> @body
+    ... def square(value):
+    ...     return value * value
+    >>> square(3)
+    9
+    """
+    if function is None:
+        return functools.partial(body, reassociate=reassociate)
+    if SIMULATED:
+        # The simulator calls bodies as Python; CPU loops still find them compiled.
+        return register_jitable(**_options(reassociate))(function)  # type: ignore[no-any-return]
+    return numba.njit(**_options(reassociate))(function)  # type: ignore[no-any-return]
+
+
+class CpuKernel:
+    """A compiled loop: called like the function it was made from.
+
+    Compiled for each new set of argument types at the first call with it, or loaded from
+    the cache folder.
+
+    Attributes
+    ----------
+    function : callable
+        The Python function.
+    name : str
+        Its module and name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        parallel: bool,
+        reassociate: bool,
+        signatures: list[Any] | None,
+    ) -> None:
+        self.function = function
+        self.name = f"{function.__module__}.{function.__name__}"
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self.parallel = parallel
+        self.dispatcher: Any = None
+        self._options = _options(reassociate)
+        self._signatures = signatures
+        self._call: Callable[..., Any] = self._first_call
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the loop."""
+        return self._call(*args)
+
+    def __repr__(self) -> str:
+        """Name the kernel."""
+        return f"<cpu kernel {self.name}>"
+
+    def compile(self) -> Any:
+        """Make the Numba dispatcher (which compiles per signature, at its calls)."""
+        if self.dispatcher is None:
+            dispatcher = numba.njit(parallel=self.parallel, **self._options)(
+                self.function
+            )
+            cache.attach(dispatcher, self.function)
+            for signature in self._signatures or ():
+                dispatcher.compile(signature)
+            if self._signatures:
+                dispatcher.disable_compile()
+            self.dispatcher = dispatcher
+        return self.dispatcher
+
+    def _first_call(self, *args: Any) -> Any:
+        with threads.compile_lock:
+            threads.prepare()
+            dispatcher = self.compile()
+        if self.parallel:
+            threads.pool.adopt(self, dispatcher)
+        else:
+            self._call = dispatcher
+        return self._call(*args)
+
+    def bind(self, call: Callable[..., Any]) -> None:
+        """Set what a call runs: the pool guards its kernels with it."""
+        self._call = call
+
+
+@overload
+def cpu_kernel(function: Callable[..., Any]) -> CpuKernel: ...
+@overload
+def cpu_kernel(
+    *,
+    parallel: bool = True,
+    reassociate: bool = False,
+    signatures: list[Any] | None = None,
+) -> Callable[[Callable[..., Any]], CpuKernel]: ...
+
+
+def cpu_kernel(
+    function: Callable[..., Any] | None = None,
+    *,
+    parallel: bool = True,
+    reassociate: bool = False,
+    signatures: list[Any] | None = None,
+) -> CpuKernel | Callable[[Callable[..., Any]], CpuKernel]:
+    """Compile a loop over arrays for the CPU.
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module whose outer loop is ``for i in prange(n)``.
+    parallel : bool
+        False for a loop without `prange`: its entry costs 0.3 us in place of 1.5 us.
+    reassociate : bool
+        Let the compiler reorder this loop's float sums, so that a reduction vectorises.
+        NaN and infinity keep their meaning.
+    signatures : list of Numba signatures, optional
+        Compile for these alone, whatever the layout of the arguments (an argument whose
+        type is ``float32[:, :]`` takes any strides). Compiled on the first call.
+
+    Returns
+    -------
+    CpuKernel
+        Called like `function`; releases the GIL; cached on disk.
+    """
+
+    def decorate(inner: Callable[..., Any]) -> CpuKernel:
+        return CpuKernel(
+            inner, parallel=parallel, reassociate=reassociate, signatures=signatures
+        )
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,308 @@
+"""Scalar functions for kernel bodies: exp, log, tanh, erf and their kin.
+
+Each function is a plain Python function with two implementations chosen by the
+compiler's target:
+
+- CPU, float32: a polynomial written out in float32 arithmetic, without branches and
+  without library calls. That is what lets LLVM turn the loop around it into vector
+  instructions; a loop that calls libm stays scalar (twenty times slower here).
+- CPU, float64, and CUDA: the target's own library function.
+
+In the CUDA simulator the Python function itself runs, on NumPy scalars.
+
+The polynomials were fitted for this file: minimax in relative error, by iteratively
+reweighted least squares in float64, then rounded to float32. Largest relative errors
+against float64, measured over every normal float32 of the stated range in the tests:
+exp 1.2e-7, log 1.2e-7, expm1 and log1p 2e-7, tanh 2e-7, erf 2e-7.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import overload, register_jitable
+
+# Adding and subtracting 1.5 * 2**23 rounds a float32 to the nearest integer, which
+# then also stands in the low bits of the sum.
+_ROUND = np.float32(12582912.0)
+_ROUND_BITS = np.int32(0x4B400000)
+_LOG2E = np.float32(1.4426950408889634)
+# ln 2 in two parts; the first has 15 significant bits, so that n * _LN2_HIGH is exact.
+_LN2_HIGH = np.float32(0.693145751953125)
+_LN2_LOW = np.float32(1.42860676533018e-06)
+_ONE = np.float32(1.0)
+_HALF = np.float32(0.5)
+_TINY = np.float32(1.1754944e-38)
+_INF = np.float32(np.inf)
+
+
+@register_jitable
+def _exp_f32(x: Any) -> Any:
+    # The clamps keep the exponent arithmetic in range; a NaN passes both.
+    x = np.float32(89.0) if x > np.float32(89.0) else x
+    x = np.float32(-104.0) if x < np.float32(-104.0) else x
+    shifted = x * _LOG2E + _ROUND
+    n = shifted - _ROUND
+    r = x - n * _LN2_HIGH
+    r = r - n * _LN2_LOW
+    p = np.float32(0.00019790326768998057)
+    p = p * r + np.float32(0.0013944681268185377)
+    p = p * r + np.float32(0.008333496749401093)
+    p = p * r + np.float32(0.04166629537940025)
+    p = p * r + np.float32(0.1666666567325592)
+    p = p * r + _HALF
+    p = p * (r * r) + r
+    p = p + _ONE
+    # 2**n in two factors: n reaches from -150 (denormal results) to 128.
+    exponent = np.int32(shifted.view(np.int32) - _ROUND_BITS)
+    first = np.int32(exponent >> np.int32(1))
+    second = np.int32(exponent - first)
+    scale_a = np.int32(np.int32(first + np.int32(127)) << np.int32(23))
+    scale_b = np.int32(np.int32(second + np.int32(127)) << np.int32(23))
+    return p * scale_a.view(np.float32) * scale_b.view(np.float32)
+
+
+@register_jitable
+def _log_f32(x: Any) -> Any:
+    denormal = x < _TINY
+    scaled = x * np.float32(8388608.0) if denormal else x
+    bits = scaled.view(np.int32)
+    # Move the split point of the mantissa from 1 to sqrt(1/2).
+    shifted = np.int32(bits - np.int32(0x3F3504F3))
+    exponent = np.int32(shifted >> np.int32(23))
+    mantissa_bits = np.int32(
+        np.int32(shifted & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)
+    )
+    f = mantissa_bits.view(np.float32) - _ONE
+    n = np.float32(exponent) - (np.float32(23.0) if denormal else np.float32(0.0))
+    p = np.float32(0.06746608018875122)
+    p = p * f + np.float32(-0.11675652861595154)
+    p = p * f + np.float32(0.11888178437948227)
+    p = p * f + np.float32(-0.1240558996796608)
+    p = p * f + np.float32(0.14219550788402557)
+    p = p * f + np.float32(-0.1666799634695053)
+    p = p * f + np.float32(0.2000211924314499)
+    p = p * f + np.float32(-0.25000008940696716)
+    p = p * f + np.float32(0.3333331346511841)
+    square = f * f
+    result = n * _LN2_LOW + p * f * square
+    result = result - _HALF * square
+    result = result + f
+    result = n * _LN2_HIGH + result
+    result = x if x == _INF else result
+    result = -_INF if x == np.float32(0.0) else result
+    # Written so that a NaN fails the comparison and comes out as NaN.
+    return result if x >= np.float32(0.0) else np.float32(np.nan)
+
+
+@register_jitable
+def _expm1_f32(x: Any) -> Any:
+    p = np.float32(0.00019992896704934537)
+    p = p * x + np.float32(0.00139974569901824)
+    p = p * x + np.float32(0.008333072997629642)
+    p = p * x + np.float32(0.04166531562805176)
+    p = p * x + np.float32(0.1666666865348816)
+    p = p * x + _HALF
+    near_zero = p * (x * x) + x
+    far = _exp_f32(x) - _ONE
+    return near_zero if abs(x) < _HALF else far
+
+
+@register_jitable
+def _log1p_f32(x: Any) -> Any:
+    shifted = _ONE + x
+    # The rounding error of 1 + x, to first order in the logarithm.
+    correction = (x - (shifted - _ONE)) / shifted
+    usable = (shifted > np.float32(0.0)) & (shifted < _INF)
+    return _log_f32(shifted) + (correction if usable else np.float32(0.0))
+
+
+@register_jitable
+def _tanh_f32(x: Any) -> Any:
+    square = x * x
+    p = np.float32(-0.005717032589018345)
+    p = p * square + np.float32(0.020650574937462807)
+    p = p * square + np.float32(-0.05374349281191826)
+    p = p * square + np.float32(0.13331490755081177)
+    p = p * square + np.float32(-0.3333328366279602)
+    near_zero = p * square * x + x
+    size = abs(x)
+    far = _ONE - np.float32(2.0) / (_exp_f32(size + size) + _ONE)
+    far = -far if x < np.float32(0.0) else far
+    return near_zero if size < np.float32(0.625) else far
+
+
+@register_jitable
+def _erf_f32(x: Any) -> Any:
+    square = x * x
+    p = np.float32(-0.0006535234861075878)
+    p = p * square + np.float32(0.005085130222141743)
+    p = p * square + np.float32(-0.02682080678641796)
+    p = p * square + np.float32(0.11283113062381744)
+    p = p * square + np.float32(-0.3761260211467743)
+    p = p * square + np.float32(0.12837916612625122)
+    near_zero = p * x + x
+    size = abs(x)
+    # Beyond 4 the result is 1 to the last bit; the clamp keeps the polynomial small.
+    t = np.float32(4.0) if size > np.float32(4.0) else size
+    q = np.float32(0.00020745489746332169)
+    q = q * t + np.float32(-0.0031536174938082695)
+    q = q * t + np.float32(0.02265619859099388)
+    q = q * t + np.float32(-0.10479872673749924)
+    q = q * t + np.float32(-0.6362219452857971)
+    q = q * t + np.float32(-1.1282289028167725)
+    q = q * t + np.float32(-6.597512401640415e-05)
+    far = _ONE - _exp_f32(q)
+    far = -far if x < np.float32(0.0) else far
+    return near_zero if size < np.float32(0.8) else far
+
+
+@register_jitable
+def _cos_sin_turns_f32(u: Any) -> Any:
+    # u in [0, 1] is a fraction of a full turn; quadrant is the nearest quarter of it.
+    shifted = u * np.float32(4.0) + _ROUND
+    n = shifted - _ROUND
+    quadrant = np.int32(shifted.view(np.int32) - _ROUND_BITS)
+    t = (u * np.float32(4.0) - n) * np.float32(1.5707963267948966)
+    square = t * t
+    p = np.float32(-0.00019517296459525824)
+    p = p * square + np.float32(0.008332177996635437)
+    p = p * square + np.float32(-0.16666655242443085)
+    sine = p * square * t + t
+    q = np.float32(2.4438448235741816e-05)
+    q = q * square + np.float32(-0.001388736767694354)
+    q = q * square + np.float32(0.04166664555668831)
+    cosine = q * (square * square) + (_ONE - _HALF * square)
+    swap = np.int32(quadrant & np.int32(1)) != np.int32(0)
+    c = sine if swap else cosine
+    s = cosine if swap else sine
+    half = np.int32(np.int32(quadrant + np.int32(1)) & np.int32(2)) != np.int32(0)
+    c = -c if half else c
+    s = -s if np.int32(quadrant & np.int32(2)) != np.int32(0) else s
+    return c, s
+
+
+def exp(x: Any) -> Any:
+    """Return e to the power `x`, in the type of `x`.
+
+    Exact at 0, infinite beyond the range, gradual (denormal) below it; NaN stays NaN.
+    """
+    with np.errstate(all="ignore"):
+        return np.exp(x)
+
+
+def log(x: Any) -> Any:
+    """Return the natural logarithm of `x`: -inf at 0, NaN below it."""
+    with np.errstate(all="ignore"):
+        return np.log(x)
+
+
+def expm1(x: Any) -> Any:
+    """Return exp(x) - 1 without cancellation near 0."""
+    with np.errstate(all="ignore"):
+        return np.expm1(x)
+
+
+def log1p(x: Any) -> Any:
+    """Return log(1 + x) without cancellation near 0."""
+    with np.errstate(all="ignore"):
+        return np.log1p(x)
+
+
+def tanh(x: Any) -> Any:
+    """Return the hyperbolic tangent of `x`."""
+    return np.tanh(x)
+
+
+def erf(x: Any) -> Any:
+    """Return the error function of `x`."""
+    return type(x)(math.erf(x))
+
+
+def sqrt(x: Any) -> Any:
+    """Return the square root of `x`, correctly rounded, in the type of `x`."""
+    with np.errstate(all="ignore"):
+        return np.sqrt(x)
+
+
+def cos_sin_turns(u: Any) -> Any:
+    """Return the cosine and sine of `u` full turns, for `u` in [0, 1]."""
+    angle = u * type(u)(6.283185307179586)
+    return np.cos(angle), np.sin(angle)
+
+
+def float_from_bits(bits: Any, like: Any) -> Any:
+    """Return the float of the type of `like` with bit pattern `bits` (int32/int64)."""
+    return bits.view(np.float32 if isinstance(like, np.float32) else np.float64)
+
+
+def bits_from_float(x: Any) -> Any:
+    """Return the bit pattern of `x` as int32 (of float32) or int64 (of float64)."""
+    return x.view(np.int32 if isinstance(x, np.float32) else np.int64)
+
+
+def _library(name: str) -> Any:
+    function = getattr(math, name)
+
+    def typing(x: Any) -> Any:
+        return lambda x: function(x)
+
+    return typing
+
+
+def _vectorised(polynomial: Any, name: str) -> Any:
+    function = getattr(math, name)
+
+    def typing(x: Any) -> Any:
+        if x == types.float32:
+            return lambda x: polynomial(x)
+        return lambda x: function(x)
+
+    return typing
+
+
+# The CPU's overload is more specific than the generic one, which CUDA falls back to.
+for _function, _polynomial in (
+    (exp, _exp_f32),
+    (log, _log_f32),
+    (expm1, _expm1_f32),
+    (log1p, _log1p_f32),
+    (tanh, _tanh_f32),
+    (erf, _erf_f32),
+):
+    overload(_function)(_library(_function.__name__))
+    overload(_function, target="cpu")(_vectorised(_polynomial, _function.__name__))
+overload(sqrt)(_library("sqrt"))
+
+
+@overload(cos_sin_turns)
+def _cos_sin_turns_library(u: Any) -> Any:
+    def implementation(u: Any) -> Any:
+        angle = u * type(u)(6.283185307179586)
+        return math.cos(angle), math.sin(angle)
+
+    return implementation
+
+
+@overload(cos_sin_turns, target="cpu")
+def _cos_sin_turns_cpu(u: Any) -> Any:
+    if u == types.float32:
+        return lambda u: _cos_sin_turns_f32(u)
+    return _cos_sin_turns_library(u)
+
+
+@overload(float_from_bits)
+def _float_from_bits(bits: Any, like: Any) -> Any:
+    if like == types.float32:
+        return lambda bits, like: np.int32(bits).view(np.float32)
+    return lambda bits, like: np.int64(bits).view(np.float64)
+
+
+@overload(bits_from_float)
+def _bits_from_float(x: Any) -> Any:
+    if x == types.float32:
+        return lambda x: x.view(np.int32)
+    return lambda x: x.view(np.int64)

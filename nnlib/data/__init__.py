@@ -1,1 +1,50 @@
-"""(being built)"""
+"""Data sets, splits, batches: from files to the batches of a training loop.
+
+`Dataset` and `DataLoader` have PyTorch's names and meanings; a data set that can
+hand out a whole batch at once (`TensorDataset`, the image sets) is never asked for
+single samples.
+"""
+
+from nnlib.data.dataset import (
+    BatchDataset,
+    Dataset,
+    Subset,
+    TensorDataset,
+    random_split,
+    train_val_test_split,
+)
+from nnlib.data.errors import DataError, DownloadError
+from nnlib.data.idx import parse_idx, read_idx
+from nnlib.data.images import MNIST, Digits, FashionMNIST, ImageDataset
+from nnlib.data.loader import (
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    default_collate,
+)
+from nnlib.data.scaling import Standardizer, scale_images
+
+__all__ = [
+    "MNIST",
+    "BatchDataset",
+    "DataError",
+    "DataLoader",
+    "Dataset",
+    "Digits",
+    "DownloadError",
+    "FashionMNIST",
+    "ImageDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "Standardizer",
+    "Subset",
+    "TensorDataset",
+    "default_collate",
+    "parse_idx",
+    "random_split",
+    "read_idx",
+    "scale_images",
+    "train_val_test_split",
+]

@@ -1,1 +1,19 @@
-"""(being built)"""
+"""Training: `fit`, `evaluate`, metrics, callbacks, the history of a run."""
+
+from nnlib.train.callbacks import Callback, EarlyStopping, Run
+from nnlib.train.fit import evaluate, fit, predict
+from nnlib.train.history import DivergenceError, History
+from nnlib.train.metrics import accuracy, binary_accuracy
+
+__all__ = [
+    "Callback",
+    "DivergenceError",
+    "EarlyStopping",
+    "History",
+    "Run",
+    "accuracy",
+    "binary_accuracy",
+    "evaluate",
+    "fit",
+    "predict",
+]

@@ -1,0 +1,1 @@
+"""Tensor, Function, the backward pass, grad modes."""

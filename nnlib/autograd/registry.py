@@ -1,0 +1,128 @@
+"""The list of public operations, and how each becomes a Tensor method.
+
+An operation's public function is declared once, with `public`, in its own file:
+the top-level name, the methods, the operators and the in-place method follow.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from nnlib.autograd.tensor import Tensor
+
+__all__ = ["OPS", "Op", "public", "ufunc_op"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Op(NamedTuple):
+    """A public operation: its function, and what Tensor gets of it."""
+
+    function: Callable[..., Any]
+    methods: tuple[str, ...]
+    operators: tuple[str, ...]
+    inplace: str | None
+
+
+OPS: dict[str, Op] = {}
+_UFUNCS: dict[str, str] = {}
+
+# NumPy's names of ufuncs where they differ from the operation's.
+_UFUNC_NAMES = {
+    "add": "add",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "true_divide": "div",
+    "floor_divide": "floor_divide",
+    "negative": "neg",
+    "power": "pow",
+    "absolute": "abs",
+    "arctan": "atan",
+    "greater": "gt",
+    "greater_equal": "ge",
+    "less": "lt",
+    "less_equal": "le",
+    "equal": "eq",
+    "not_equal": "ne",
+    "remainder": "remainder",
+}
+
+
+def public(
+    *,
+    method: bool | str | tuple[str, ...] = True,
+    operators: str | tuple[str, ...] = (),
+    inplace: bool = False,
+) -> Callable[[F], F]:
+    """Register a public operation under its function's name.
+
+    Parameters
+    ----------
+    method : bool, str or tuple of str
+        Whether Tensor gets it as a method, or under which names.
+    operators : str or tuple of str
+        Operator methods, such as ``"__add__"``; a reflected one (``"__radd__"``)
+        is called with its arguments exchanged, an in-place one (``"__iadd__"``)
+        changes the tensor.
+    inplace : bool
+        Whether there is a method ``name_`` that writes the result into the tensor.
+    """
+
+    def register(function: F) -> F:
+        name = function.__name__
+        methods = (name,) if method is True else method or ()
+        methods = (methods,) if isinstance(methods, str) else methods
+        names = (operators,) if isinstance(operators, str) else operators
+        for attribute in methods:
+            setattr(Tensor, attribute, function)
+        for operator in names:
+            setattr(Tensor, operator, _operator(operator, function))
+        if inplace:
+            setattr(Tensor, name + "_", _inplace(function, name + "_"))
+        OPS[name] = Op(function, methods, names, name + "_" if inplace else None)
+        return function
+
+    return register
+
+
+_PLAIN = frozenset({"__rshift__", "__round__", "__invert__", "__index__"})
+_REFLECTED = frozenset(
+    f"__r{name}__"
+    for name in (
+        "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
+    )
+)
+
+
+def _operator(operator: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    if operator in _REFLECTED:
+
+        def reflected(self: Tensor, other: Any) -> Any:
+            return function(other, self)
+
+        return functools.wraps(function)(reflected)
+    if operator.startswith("__i") and operator not in _PLAIN:
+        return _inplace(function, operator)
+    return function
+
+
+def _inplace(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    from nnlib.autograd.inplace import run_inplace
+
+    @functools.wraps(function)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return run_inplace(name, function, self, args, kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"Do `{function.__name__}` in place; return this tensor."
+    return method
+
+
+def ufunc_op(ufunc: Any) -> Callable[..., Any] | None:
+    """Return the operation that stands for a NumPy ufunc, or None."""
+    name = _UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__)
+    op = OPS.get(name)
+    return None if op is None else op.function

@@ -1,0 +1,248 @@
+"""Arithmetic with broadcasting: add, sub, mul, div, pow and their kin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import ShapeError
+
+__all__ = ["add", "div", "mul", "neg", "sub", "sum_to"]
+
+
+def shapes(x: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor, array or number."""
+    return getattr(x, "shape", ())
+
+
+def broadcast_error(op: str, error: ValueError, *values: Any) -> ShapeError:
+    """Return the error that names the op and the shapes that do not broadcast."""
+    found = " and ".join(str(tuple(shapes(x))) for x in values)
+    return ShapeError(f"{op}: shapes {found} do not broadcast")
+
+
+class SumTo(Function):
+    """Sum over the dimensions that broadcasting added or stretched."""
+
+    def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
+        """Return `x` summed to `shape`."""
+        self.shape = x.shape
+        lead = x.ndim - len(shape)
+        axes = tuple(range(lead)) + tuple(
+            lead + axis
+            for axis, length in enumerate(shape)
+            if length == 1 and x.shape[lead + axis] != 1
+        )
+        return x.sum(axis=axes, keepdims=True).reshape(shape)
+
+    def backward(self, grad: Any) -> Any:
+        """Spread the gradient over the summed dimensions."""
+        return Expand.apply(grad, shape=self.shape)
+
+
+class Expand(Function):
+    """Broadcast to a shape, without a copy."""
+
+    is_view = True
+    upcasts = False
+
+    def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
+        """Return a view of `x` with `shape`."""
+        import numpy as np
+
+        self.shape = x.shape
+        if isinstance(x, np.ndarray):
+            return np.broadcast_to(x, shape)
+        from nnlib.backend.device import array_module
+
+        return array_module(x).broadcast_to(x, shape)
+
+    def backward(self, grad: Any) -> Any:
+        """Sum over the stretched dimensions."""
+        return sum_to(grad, self.shape)
+
+
+def sum_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `x` over broadcast dimensions until it has `shape` (the adjoint of expand).
+
+    Parameters
+    ----------
+    x : Tensor or array, shape (..., *shape)
+    shape : tuple of int
+    """
+    return x if x.shape == shape else SumTo.apply(x, shape=tuple(shape))
+
+
+class Add(Function):
+    """``x + y``."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the sum."""
+        self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
+        try:
+            return x + y
+        except ValueError as error:
+            raise broadcast_error("add", error, x, y) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient on, summed to each argument's shape."""
+        x, y = self.shapes
+        return (
+            sum_to(grad, x) if self.needs(0) else None,
+            sum_to(grad, y) if self.needs(1) else None,
+        )
+
+
+class Sub(Function):
+    """``x - y``."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the difference."""
+        self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
+        try:
+            return x - y
+        except ValueError as error:
+            raise broadcast_error("sub", error, x, y) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient on, negated for the second argument."""
+        x, y = self.shapes
+        return (
+            sum_to(grad, x) if self.needs(0) else None,
+            -sum_to(grad, y) if self.needs(1) else None,
+        )
+
+
+class Mul(Function):
+    """``x * y``."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the product."""
+        self.save_for_backward(x, y)
+        try:
+            return x * y
+        except ValueError as error:
+            raise broadcast_error("mul", error, x, y) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * y`` and ``grad * x``."""
+        x, y = self.saved
+        return (
+            sum_to(grad * y, shapes(x)) if self.needs(0) else None,
+            sum_to(grad * x, shapes(y)) if self.needs(1) else None,
+        )
+
+
+class Div(Function):
+    """``x / y``, in floats."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the quotient."""
+        self.save_for_backward(x, y)
+        try:
+            return x / y
+        except ValueError as error:
+            raise broadcast_error("div", error, x, y) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad / y`` and ``-grad x / y^2``."""
+        x, y = self.saved
+        by_y = grad / y
+        return (
+            sum_to(by_y, shapes(x)) if self.needs(0) else None,
+            sum_to(-by_y * x / y, shapes(y)) if self.needs(1) else None,
+        )
+
+
+class Neg(Function):
+    """``-x``."""
+
+    def forward(self, x: Any) -> Any:
+        """Return the negative."""
+        return -x
+
+    def backward(self, grad: Any) -> Any:
+        """Return the negative gradient."""
+        return -grad
+
+
+@public(operators=("__add__", "__radd__", "__iadd__"), inplace=True)
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """Return ``input + alpha * other``, broadcast and promoted.
+
+    Parameters
+    ----------
+    input, other : Tensor or number, shapes that broadcast
+    alpha : number, default 1
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not broadcast.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.add(nnlib.tensor([1.0, 2.0]), 1)
+    tensor([2., 3.])
+    """
+    if alpha != 1:
+        other = mul(other, alpha)
+    return Add.apply(input, other)  # type: ignore[no-any-return]
+
+
+@public(operators=("__sub__", "__rsub__", "__isub__"), inplace=True)
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """Return ``input - alpha * other``, broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> 1 - nnlib.tensor([1.0, 2.0])
+    tensor([ 0., -1.])
+    """
+    if alpha != 1:
+        other = mul(other, alpha)
+    return Sub.apply(input, other)  # type: ignore[no-any-return]
+
+
+@public(operators=("__mul__", "__rmul__", "__imul__"), inplace=True)
+def mul(input: Any, other: Any) -> Tensor:
+    """Return ``input * other``, broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> 2 * nnlib.tensor([1.0, 2.0])
+    tensor([2., 4.])
+    """
+    return Mul.apply(input, other)  # type: ignore[no-any-return]
+
+
+@public(operators=("__truediv__", "__rtruediv__", "__itruediv__"), inplace=True)
+def div(input: Any, other: Any) -> Tensor:
+    """Return ``input / other`` in floats, broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1, 2]) / 2
+    tensor([0.5, 1. ])
+    """
+    return Div.apply(input, other)  # type: ignore[no-any-return]
+
+
+@public(operators="__neg__", inplace=True)
+def neg(input: Any) -> Tensor:
+    """Return ``-input``."""
+    return Neg.apply(input)  # type: ignore[no-any-return]

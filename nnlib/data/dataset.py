@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnlib.autograd import Tensor
+from nnlib.autograd.tensor import Tensor, as_tensor
 from nnlib.backend.device import Device, resolve_device
 from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
@@ -91,10 +91,7 @@ class TensorDataset(BatchDataset[tuple[Tensor, ...]]):
     def __init__(self, *tensors: Tensor | ArrayLike) -> None:
         if not tensors:
             raise ShapeError("TensorDataset: expected at least one tensor, got none")
-        self.tensors = tuple(
-            item if isinstance(item, Tensor) else Tensor(np.asarray(item))
-            for item in tensors
-        )
+        self.tensors = tuple(as_tensor(item) for item in tensors)
         shapes = [tuple(item.shape) for item in self.tensors]
         if any(not shape for shape in shapes) or len({s[0] for s in shapes}) != 1:
             raise ShapeError(
@@ -114,15 +111,15 @@ class TensorDataset(BatchDataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         """Return row `index` of each tensor."""
-        return tuple(Tensor(item.array[index]) for item in self.tensors)
+        return tuple(as_tensor(item.array[index]) for item in self.tensors)
 
     def place(self, indices: NDArray[np.int64]) -> Any:
         """Return `indices` on the tensors' device."""
-        return Tensor(indices).to(self.tensors[0].device).array
+        return as_tensor(indices).to(self.tensors[0].device).array
 
     def get_batch(self, indices: Any) -> tuple[Tensor, ...]:
         """Return the rows `indices` of each tensor, copied."""
-        return tuple(Tensor(item.array.take(indices, 0)) for item in self.tensors)
+        return tuple(as_tensor(item.array.take(indices, 0)) for item in self.tensors)
 
     def to(self, device: str | Device) -> TensorDataset:
         """Return the same data on `device`."""

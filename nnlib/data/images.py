@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnlib.autograd import Tensor
+from nnlib.autograd.tensor import Tensor, as_tensor
 from nnlib.backend.device import Device
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.data.dataset import BatchDataset, TensorDataset
@@ -77,7 +77,9 @@ class ImageDataset(BatchDataset[tuple[NDArray[np.uint8], np.int64]]):
 
     def get_batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Return the images, as bytes, and the classes of numbers `indices`."""
-        return Tensor(self.images.take(indices, 0)), Tensor(self.labels.take(indices))
+        return as_tensor(self.images.take(indices, 0)), as_tensor(
+            self.labels.take(indices)
+        )
 
     def to_arrays(
         self, *, flatten: bool = False, normalize: bool = True
@@ -120,7 +122,7 @@ class ImageDataset(BatchDataset[tuple[NDArray[np.uint8], np.int64]]):
         See `to_arrays` for the arguments.
         """
         images, labels = self.to_arrays(flatten=flatten, normalize=normalize)
-        data = TensorDataset(Tensor(images), Tensor(labels))
+        data = TensorDataset(as_tensor(images), as_tensor(labels))
         return data if device is None else data.to(device)
 
 
@@ -266,6 +268,8 @@ class Digits(ImageDataset):
             text = read_bytes(path).decode("ascii")
         rows = np.array([line.split(",") for line in text.split()], dtype=np.uint8)
         if rows.shape != (1797, 65):
-            raise DataError(f"{source}: expected 1797 lines of 65 numbers: {rows.shape}")
+            raise DataError(
+                f"{source}: expected 1797 lines of 65 numbers: {rows.shape}"
+            )
         images = np.ascontiguousarray(rows[:, :64]).reshape(-1, 8, 8)  # (N, 64) -> NHW
         super().__init__(images, rows[:, 64].astype(np.int64))

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnlib.autograd import Tensor
+from nnlib.autograd.tensor import Tensor, as_tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import get_default_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -242,13 +242,13 @@ def default_collate(samples: list[Any]) -> Any:
     first = samples[0]
     if isinstance(first, Tensor):
         xp = array_module(first.array)
-        return Tensor(_stack(xp, [sample.array for sample in samples]))
+        return as_tensor(_stack(xp, [sample.array for sample in samples]))
     if isinstance(first, np.ndarray):
-        return Tensor(_stack(np, samples))
+        return as_tensor(_stack(np, samples))
     if isinstance(first, bool | int | np.generic):
-        return Tensor(np.asarray(samples))
+        return as_tensor(np.asarray(samples))
     if isinstance(first, float):
-        return Tensor(np.asarray(samples, dtype=get_default_dtype()))
+        return as_tensor(np.asarray(samples, dtype=get_default_dtype()))
     if isinstance(first, str | bytes):
         return list(samples)
     if isinstance(first, dict):
@@ -256,8 +256,8 @@ def default_collate(samples: list[Any]) -> Any:
     if isinstance(first, tuple | list):
         return _collate_fields(samples, first)
     raise DTypeError(
-        f"default_collate: expected tensors, arrays, numbers, strings, or tuples, lists "
-        f"and dicts of these, got {type(first).__name__}; pass a collate_fn"
+        f"default_collate: expected tensors, arrays, numbers, strings, or tuples, "
+        f"lists and dicts of these, got {type(first).__name__}; pass a collate_fn"
     )
 
 

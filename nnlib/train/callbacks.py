@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from nnlib.autograd import Tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.nn import Module
 from nnlib.optim import Optimizer
@@ -54,19 +54,19 @@ class Callback:
     """
 
     def on_train_begin(self, run: Run) -> None:
-        """Called once, before the first epoch."""
+        """Act once, before the first epoch."""
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Called before each epoch."""
+        """Act before each epoch."""
 
     def on_batch_end(self, run: Run) -> None:
-        """Called after each optimiser step."""
+        """Act after each optimiser step."""
 
     def on_epoch_end(self, run: Run) -> None:
-        """Called after each epoch, its figures being the last of `run.history`."""
+        """Act after each epoch, its figures being the last of `run.history`."""
 
     def on_train_end(self, run: Run) -> None:
-        """Called once at the end, also when an error or Ctrl-C ends the training."""
+        """Act once at the end, also when an error or Ctrl-C ends the training."""
 
 
 class EarlyStopping(Callback):

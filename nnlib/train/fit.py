@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import contextmanager
 from typing import Any
 
-from nnlib.autograd import Tensor, no_grad
+from nnlib.autograd.mode import no_grad
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.nn import Module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nnlib.autograd import Tensor
+from nnlib.autograd.tensor import Tensor, as_tensor
 from nnlib.backend.errors import ShapeError
 
 __all__ = ["Metric", "RunningMeans", "accuracy", "binary_accuracy"]
@@ -54,7 +54,7 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
             f"accuracy: target: expected shape {scores.shape[:1] + scores.shape[2:]}, "
             f"got {classes.shape}"
         )
-    return Tensor((scores.argmax(1) == classes).mean(keepdims=True).reshape(()))
+    return as_tensor((scores.argmax(1) == classes).mean(keepdims=True).reshape(()))
 
 
 def binary_accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def binary_accuracy(output: Tensor, target: Tensor) -> Tensor:
             f"one sample, got {logits.shape} and {classes.shape}"
         )
     hits = (logits > 0) == (classes > 0)
-    return Tensor(hits.mean(keepdims=True).reshape(()))
+    return as_tensor(hits.mean(keepdims=True).reshape(()))
 
 
 class RunningMeans:

@@ -82,8 +82,11 @@ def locate(file: DataFile, root: str | os.PathLike[str] | None = None) -> Path:
     found = _first(file, places)
     if found is not None:
         return found
-    target = places[0] if root is not None else cache_folder()
+    cached = cache_folder() / file.folder / file.name
+    if cached.is_file() and _hash(cached) == file.sha256:
+        return cached
     # A damaged file in the cache is ours to replace: pooch does so by itself.
+    target = places[0] if root is not None else cache_folder()
     return _download(file, target / file.folder)
 
 
@@ -99,14 +102,18 @@ def _first(file: DataFile, places: list[Path]) -> Path | None:
 
 
 def _check(path: Path, expected: str) -> None:
-    with path.open("rb") as stream:
-        got = hashlib.file_digest(stream, "sha256").hexdigest()
+    got = _hash(path)
     if got != expected:
         raise DataError(
             f"{path}: hash mismatch: the file is corrupt or another one: expected "
             f"sha256 {expected}, got {got} ({path.stat().st_size} bytes); delete it "
             f"to have it downloaded again"
         )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _download(file: DataFile, folder: Path) -> Path:

@@ -178,13 +178,13 @@ class DataLoader(Generic[T]):
         if self.drop_last:
             stop -= stop % self.batch_size
         base: Any = self.dataset
-        if self.collate_fn is None:
-            while isinstance(base, Subset):
-                order, base = base.indices[order], base.dataset
-            if isinstance(base, BatchDataset):
-                _check_range(order, len(base))
-                return self._whole_batches(base, base.place(order), stop)
-        return self._by_sample(order, stop)
+        # exactly Subset: a subclass may do more than choose
+        while type(base) is Subset:
+            order, base = base.indices[order], base.dataset
+        _check_range(order, len(base))
+        if self.collate_fn is None and isinstance(base, BatchDataset):
+            return self._whole_batches(base, base.place(order), stop)
+        return self._by_sample(base, order, stop)
 
     def _order(self) -> NDArray[np.int64]:
         if isinstance(self.sampler, Sampler):
@@ -200,11 +200,13 @@ class DataLoader(Generic[T]):
         for start in range(0, stop, self.batch_size):
             yield data.get_batch(order[start : start + self.batch_size])
 
-    def _by_sample(self, order: NDArray[np.int64], stop: int) -> Iterator[Any]:
+    def _by_sample(
+        self, data: Dataset[Any], order: NDArray[np.int64], stop: int
+    ) -> Iterator[Any]:
         collate = self.collate_fn or default_collate
         for start in range(0, stop, self.batch_size):
             numbers = order[start : start + self.batch_size].tolist()
-            yield collate([self.dataset[number] for number in numbers])
+            yield collate([data[number] for number in numbers])
 
 
 def _check_range(order: NDArray[np.int64], size: int) -> None:

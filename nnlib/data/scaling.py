@@ -38,7 +38,7 @@ def scale_images(
 
     Examples
     --------
-    >>> scale_images(np.array([0, 51, 255], np.uint8))
+    >>> scale_images(np.array([0, 51, 255], np.uint8)).round(4)
     array([0. , 0.2, 1. ], dtype=float32)
     """
     scaled = np.multiply(images, np.float32(1.0 / (peak * std)), dtype=np.float32)

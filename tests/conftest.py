@@ -1,0 +1,17 @@
+"""What all tests share: data on this machine, and what a test needs to run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Return the folder of real data sets, or skip and say how to get it."""
+    named = os.environ.get("NNLIB_DATA")
+    if not named or not (Path(named) / "mnist").is_dir():
+        pytest.skip("needs real data sets: set NNLIB_DATA to a folder with mnist/")
+    return Path(named)

@@ -1,1 +1,1 @@
-"""(being built)"""
+"""Benchmarks against PyTorch: ``python -m nnlib.bench`` runs them all."""

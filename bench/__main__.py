@@ -1,0 +1,72 @@
+"""Run the benchmark suite and write a dated results file.
+
+python -m nnlib.bench [--rounds N] [--output DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nnlib.bench import memory, mixed_pools, overhead, startup, training
+
+__all__ = ["main", "machine"]
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on: processor, cores, versions."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(x.split(":")[1].strip() for x in lines if "model name" in x)
+    except (OSError, StopIteration):
+        pass
+    versions = {"python": platform.python_version()}
+    for package in ("nnlib-dl", "numpy", "numba", "scipy-openblas64", "torch"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "versions": versions,
+    }
+
+
+def main() -> None:
+    """Run every benchmark against PyTorch; write JSON under ``--output``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="folder of the results file")
+    options = parser.parse_args()
+    found: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
+    print("Training steps")
+    found["training"] = [row.as_dict() for row in training.run(options.rounds)]
+    print("\nOverhead of an operation")
+    found["overhead"] = [row.as_dict() for row in overhead.run(options.rounds)]
+    print("\nPeak memory above parameters and optimiser state")
+    found["memory"] = [row.as_dict() for row in memory.run()]
+    print("\nNumPy's BLAS between steps")
+    found["mixed_pools"] = mixed_pools.run()
+    print("\nFirst step")
+    found["startup"] = startup.run()
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        path = options.output / f"{found['date'][:10]}-cpu.json"
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"\nwritten: {path}")
+
+
+if __name__ == "__main__":
+    main()

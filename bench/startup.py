@@ -1,0 +1,72 @@
+"""How long a user waits: import, first training step with and without a cache.
+
+python -m nnlib.bench.startup
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+__all__ = ["main", "run"]
+
+_PROGRAM = """
+import json, time
+start = time.perf_counter()
+import nnlib
+imported = time.perf_counter() - start
+import numpy as np
+from nnlib.bench.training import build
+step = build(nnlib, "MLP 784-512-512-10, batch 128, Adam")
+begin = time.perf_counter()
+step()
+first = time.perf_counter() - begin
+begin = time.perf_counter()
+step()
+second = time.perf_counter() - begin
+print(json.dumps({"import": imported, "first_step": first, "second_step": second,
+                  "total": time.perf_counter() - start}))
+"""
+
+
+def _process(cache: str) -> dict[str, float]:
+    environment = {**os.environ, "NNLIB_CACHE_DIR": cache}
+    output = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def run() -> dict[str, dict[str, float]]:
+    """Time a process with an empty kernel cache, then two that find it filled."""
+    with tempfile.TemporaryDirectory() as cache:
+        found = {
+            "fresh install (empty kernel cache)": _process(cache),
+            "second process": _process(cache),
+            "third process": _process(cache),
+        }
+    print("| process | import, s | first step, s | second step, s |")
+    print("| --- | --- | --- | --- |")
+    for name, times in found.items():
+        print(
+            f"| {name} | {times['import']:.2f} | {times['first_step']:.2f} | "
+            f"{times['second_step']:.4f} |",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    """Run from the command line."""
+    run()
+
+
+if __name__ == "__main__":
+    main()

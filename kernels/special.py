@@ -22,8 +22,11 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload, register_jitable
+from numba.extending import intrinsic, overload
+
+from nnlib.kernels.machinery import body
 
 # Adding and subtracting 1.5 * 2**23 rounds a float32 to the nearest integer, which
 # then also stands in the low bits of the sum.
@@ -39,11 +42,81 @@ _TINY = np.float32(1.1754944e-38)
 _INF = np.float32(np.inf)
 
 
-@register_jitable
+@intrinsic  # type: ignore[untyped-decorator]
+def _select(typing_context: Any, condition: Any, a: Any, b: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return a(types.boolean, a, a), lower
+
+
+def select(condition: Any, a: Any, b: Any) -> Any:
+    """Return `a` where `condition` holds, else `b` (of the same type), by no branch.
+
+    LLVM likes to move the computation of `a` or `b` into the branches of an ordinary
+    conditional expression, and does not vectorise the loop any more.
+    """
+    return a if condition else b
+
+
+@overload(select, strict=False)
+def _select_library(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: a if condition else b
+
+
+@overload(select, target="cpu", strict=False)
+def _select_cpu(condition: Any, a: Any, b: Any) -> Any:
+    return lambda condition, a, b: _select(condition, a, b)
+
+
+def _extremum(name: str) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def extremum(typing_context: Any, a: Any, b: Any) -> Any:
+        def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = args[0].type
+            function = builder.module.declare_intrinsic(
+                name, [kind], ir.FunctionType(kind, [kind, kind])
+            )
+            return builder.call(function, args)
+
+        return a(a, a), lower
+
+    return extremum
+
+
+_maximum = _extremum("llvm.maximum")
+_minimum = _extremum("llvm.minimum")
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """Return the larger of two floats of one type; NaN if either is NaN.
+
+    On the CPU this is LLVM's own instruction, so that a loop of them, and a reduction
+    by them, is vectorised without giving up the NaN.
+    """
+    return a if (a > b) | (a != a) else b
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """Return the smaller of two floats of one type; NaN if either is NaN."""
+    return a if (a < b) | (a != a) else b
+
+
+overload(maximum, strict=False)(
+    lambda a, b: lambda a, b: a if (a > b) | (a != a) else b
+)
+overload(minimum, strict=False)(
+    lambda a, b: lambda a, b: a if (a < b) | (a != a) else b
+)
+overload(maximum, target="cpu", strict=False)(lambda a, b: lambda a, b: _maximum(a, b))
+overload(minimum, target="cpu", strict=False)(lambda a, b: lambda a, b: _minimum(a, b))
+
+
+@body
 def _exp_f32(x: Any) -> Any:
     # The clamps keep the exponent arithmetic in range; a NaN passes both.
-    x = np.float32(89.0) if x > np.float32(89.0) else x
-    x = np.float32(-104.0) if x < np.float32(-104.0) else x
+    x = _select(x > np.float32(89.0), np.float32(89.0), x)
+    x = _select(x < np.float32(-104.0), np.float32(-104.0), x)
     shifted = x * _LOG2E + _ROUND
     n = shifted - _ROUND
     r = x - n * _LN2_HIGH
@@ -57,27 +130,27 @@ def _exp_f32(x: Any) -> Any:
     p = p * (r * r) + r
     p = p + _ONE
     # 2**n in two factors: n reaches from -150 (denormal results) to 128.
-    exponent = np.int32(shifted.view(np.int32) - _ROUND_BITS)
+    exponent = np.int32(np.float32(shifted).view(np.int32) - _ROUND_BITS)
     first = np.int32(exponent >> np.int32(1))
     second = np.int32(exponent - first)
     scale_a = np.int32(np.int32(first + np.int32(127)) << np.int32(23))
     scale_b = np.int32(np.int32(second + np.int32(127)) << np.int32(23))
-    return p * scale_a.view(np.float32) * scale_b.view(np.float32)
+    return p * np.int32(scale_a).view(np.float32) * np.int32(scale_b).view(np.float32)
 
 
-@register_jitable
+@body
 def _log_f32(x: Any) -> Any:
     denormal = x < _TINY
-    scaled = x * np.float32(8388608.0) if denormal else x
-    bits = scaled.view(np.int32)
+    scaled = _select(denormal, x * np.float32(8388608.0), x)
+    bits = np.float32(scaled).view(np.int32)
     # Move the split point of the mantissa from 1 to sqrt(1/2).
     shifted = np.int32(bits - np.int32(0x3F3504F3))
     exponent = np.int32(shifted >> np.int32(23))
     mantissa_bits = np.int32(
         np.int32(shifted & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)
     )
-    f = mantissa_bits.view(np.float32) - _ONE
-    n = np.float32(exponent) - (np.float32(23.0) if denormal else np.float32(0.0))
+    f = np.int32(mantissa_bits).view(np.float32) - _ONE
+    n = np.float32(exponent) - _select(denormal, np.float32(23.0), np.float32(0.0))
     p = np.float32(0.06746608018875122)
     p = p * f + np.float32(-0.11675652861595154)
     p = p * f + np.float32(0.11888178437948227)
@@ -92,13 +165,13 @@ def _log_f32(x: Any) -> Any:
     result = result - _HALF * square
     result = result + f
     result = n * _LN2_HIGH + result
-    result = x if x == _INF else result
-    result = -_INF if x == np.float32(0.0) else result
+    result = _select(x == _INF, x, result)
+    result = _select(x == np.float32(0.0), -_INF, result)
     # Written so that a NaN fails the comparison and comes out as NaN.
-    return result if x >= np.float32(0.0) else np.float32(np.nan)
+    return _select(x >= np.float32(0.0), result, np.float32(np.nan))
 
 
-@register_jitable
+@body
 def _expm1_f32(x: Any) -> Any:
     p = np.float32(0.00019992896704934537)
     p = p * x + np.float32(0.00139974569901824)
@@ -108,19 +181,19 @@ def _expm1_f32(x: Any) -> Any:
     p = p * x + _HALF
     near_zero = p * (x * x) + x
     far = _exp_f32(x) - _ONE
-    return near_zero if abs(x) < _HALF else far
+    return _select(abs(x) < _HALF, near_zero, far)
 
 
-@register_jitable
+@body
 def _log1p_f32(x: Any) -> Any:
     shifted = _ONE + x
     # The rounding error of 1 + x, to first order in the logarithm.
     correction = (x - (shifted - _ONE)) / shifted
     usable = (shifted > np.float32(0.0)) & (shifted < _INF)
-    return _log_f32(shifted) + (correction if usable else np.float32(0.0))
+    return _log_f32(shifted) + _select(usable, correction, np.float32(0.0))
 
 
-@register_jitable
+@body
 def _tanh_f32(x: Any) -> Any:
     square = x * x
     p = np.float32(-0.005717032589018345)
@@ -131,11 +204,11 @@ def _tanh_f32(x: Any) -> Any:
     near_zero = p * square * x + x
     size = abs(x)
     far = _ONE - np.float32(2.0) / (_exp_f32(size + size) + _ONE)
-    far = -far if x < np.float32(0.0) else far
-    return near_zero if size < np.float32(0.625) else far
+    far = _select(x < np.float32(0.0), -far, far)
+    return _select(size < np.float32(0.625), near_zero, far)
 
 
-@register_jitable
+@body
 def _erf_f32(x: Any) -> Any:
     square = x * x
     p = np.float32(-0.0006535234861075878)
@@ -147,7 +220,7 @@ def _erf_f32(x: Any) -> Any:
     near_zero = p * x + x
     size = abs(x)
     # Beyond 4 the result is 1 to the last bit; the clamp keeps the polynomial small.
-    t = np.float32(4.0) if size > np.float32(4.0) else size
+    t = min(size, np.float32(4.0))
     q = np.float32(0.00020745489746332169)
     q = q * t + np.float32(-0.0031536174938082695)
     q = q * t + np.float32(0.02265619859099388)
@@ -156,16 +229,16 @@ def _erf_f32(x: Any) -> Any:
     q = q * t + np.float32(-1.1282289028167725)
     q = q * t + np.float32(-6.597512401640415e-05)
     far = _ONE - _exp_f32(q)
-    far = -far if x < np.float32(0.0) else far
-    return near_zero if size < np.float32(0.8) else far
+    far = _select(x < np.float32(0.0), -far, far)
+    return _select(size < np.float32(0.8), near_zero, far)
 
 
-@register_jitable
+@body
 def _cos_sin_turns_f32(u: Any) -> Any:
     # u in [0, 1] is a fraction of a full turn; quadrant is the nearest quarter of it.
     shifted = u * np.float32(4.0) + _ROUND
     n = shifted - _ROUND
-    quadrant = np.int32(shifted.view(np.int32) - _ROUND_BITS)
+    quadrant = np.int32(np.float32(shifted).view(np.int32) - _ROUND_BITS)
     t = (u * np.float32(4.0) - n) * np.float32(1.5707963267948966)
     square = t * t
     p = np.float32(-0.00019517296459525824)
@@ -177,11 +250,11 @@ def _cos_sin_turns_f32(u: Any) -> Any:
     q = q * square + np.float32(0.04166664555668831)
     cosine = q * (square * square) + (_ONE - _HALF * square)
     swap = np.int32(quadrant & np.int32(1)) != np.int32(0)
-    c = sine if swap else cosine
-    s = cosine if swap else sine
+    c = _select(swap, sine, cosine)
+    s = _select(swap, cosine, sine)
     half = np.int32(np.int32(quadrant + np.int32(1)) & np.int32(2)) != np.int32(0)
-    c = -c if half else c
-    s = -s if np.int32(quadrant & np.int32(2)) != np.int32(0) else s
+    c = _select(half, -c, c)
+    s = _select(np.int32(quadrant & np.int32(2)) != np.int32(0), -s, s)
     return c, s
 
 
@@ -273,12 +346,14 @@ for _function, _polynomial in (
     (tanh, _tanh_f32),
     (erf, _erf_f32),
 ):
-    overload(_function)(_library(_function.__name__))
-    overload(_function, target="cpu")(_vectorised(_polynomial, _function.__name__))
-overload(sqrt)(_library("sqrt"))
+    overload(_function, strict=False)(_library(_function.__name__))
+    overload(_function, target="cpu", strict=False)(
+        _vectorised(_polynomial, _function.__name__)
+    )
+overload(sqrt, strict=False)(_library("sqrt"))
 
 
-@overload(cos_sin_turns)
+@overload(cos_sin_turns, strict=False)
 def _cos_sin_turns_library(u: Any) -> Any:
     def implementation(u: Any) -> Any:
         angle = u * type(u)(6.283185307179586)
@@ -287,22 +362,22 @@ def _cos_sin_turns_library(u: Any) -> Any:
     return implementation
 
 
-@overload(cos_sin_turns, target="cpu")
+@overload(cos_sin_turns, target="cpu", strict=False)
 def _cos_sin_turns_cpu(u: Any) -> Any:
     if u == types.float32:
         return lambda u: _cos_sin_turns_f32(u)
     return _cos_sin_turns_library(u)
 
 
-@overload(float_from_bits)
+@overload(float_from_bits, strict=False)
 def _float_from_bits(bits: Any, like: Any) -> Any:
     if like == types.float32:
         return lambda bits, like: np.int32(bits).view(np.float32)
     return lambda bits, like: np.int64(bits).view(np.float64)
 
 
-@overload(bits_from_float)
+@overload(bits_from_float, strict=False)
 def _bits_from_float(x: Any) -> Any:
     if x == types.float32:
-        return lambda x: x.view(np.int32)
-    return lambda x: x.view(np.int64)
+        return lambda x: np.float32(x).view(np.int32)
+    return lambda x: np.float64(x).view(np.int64)

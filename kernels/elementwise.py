@@ -1,0 +1,339 @@
+"""Element-wise loops made from a scalar function: map, gradient, map after a bias.
+
+An element-wise family needs the same loops for each of its functions, on two targets.
+They are written once here, as closures over the scalar function. That function is a
+plain function of a module (marked by `scalar`), which Numba's cache can name; a closure
+over a compiled function would never be found in the cache again.
+
+The loops see flat arrays: a kernel is compiled once per dtype, whatever the shape.
+Arrays of one dense layout, channels-last among them, are flattened in memory order
+without a copy; only others are copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba.extending import register_jitable
+
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.kernels.machinery import (
+    array_module,
+    cpu_kernel,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    prange,
+)
+
+__all__ = [
+    "SERIAL",
+    "BiasMap",
+    "Gradient",
+    "Map",
+    "flat_views",
+    "scalar",
+    "scalar_type",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Arrays of up to this many elements are done by the calling thread alone: entering the
+# pool costs about as much as a loop over them.
+SERIAL = 16384
+
+_SCALAR_TYPES: dict[str, type[Any]] = {"f": np.float32, "d": np.float64}
+
+
+def scalar(function: Function) -> Function:
+    """Mark a module's function of scalars as callable from both targets' loops."""
+    return register_jitable(function)  # type: ignore[no-any-return]
+
+
+def scalar_type(name: str, x: Any) -> type[Any]:
+    """Return float32 or float64, the type of the elements of `x`.
+
+    Raises
+    ------
+    DTypeError
+        If `x` has another dtype; `name` is the operation that the message names.
+    """
+    kind = _SCALAR_TYPES.get(x.dtype.char)
+    if kind is None:
+        raise DTypeError(f"{name}: expected float32 or float64, got {x.dtype}")
+    return kind
+
+
+def _check(name: str, x: Any, argument: str, other: Any) -> None:
+    if other.shape != x.shape:
+        raise ShapeError(
+            f"{name}: {argument} has shape {other.shape}, expected {x.shape}"
+        )
+    if other.dtype != x.dtype:
+        raise DTypeError(
+            f"{name}: {argument} has dtype {other.dtype}, expected {x.dtype}"
+        )
+
+
+def _memory_axes(x: Any) -> tuple[int, ...]:
+    """Return the axes of `x` from the largest stride to the smallest."""
+    strides = x.strides
+    return tuple(sorted(range(x.ndim), key=lambda axis: -strides[axis]))
+
+
+def flat_views(*arrays: Any) -> tuple[Any, ...] | None:
+    """Return the arrays, all of one shape, as flat views of equal element order.
+
+    Returns
+    -------
+    tuple of arrays, or None
+        None if no common order exists in which all of them lie densely in memory.
+
+    Examples
+    --------
+    >>> x = np.zeros((2, 3, 4)).transpose(0, 2, 1)
+    >>> [view.shape for view in flat_views(x, np.empty_like(x))]
+    [(24,), (24,)]
+    >>> flat_views(x, x.copy(order="C")) is None
+    True
+    """
+    for array in arrays:
+        if not array.flags.c_contiguous:
+            break
+    else:
+        return tuple([array.reshape(-1) for array in arrays])
+    axes = _memory_axes(arrays[0])
+    moved = [array.transpose(axes) for array in arrays]
+    for array in moved:
+        if not array.flags.c_contiguous:
+            return None
+    return tuple([array.reshape(-1) for array in moved])
+
+
+def _named(loop: Callable[..., Any], function: Callable[..., Any], kind: str) -> Any:
+    """Name a closure after its scalar function: caches and reports go by the name."""
+    loop.__name__ = loop.__qualname__ = f"{function.__name__}_{kind}"
+    loop.__module__ = function.__module__
+    return loop
+
+
+class _Elementwise:
+    """Two kernels made from one scalar function, and the way from arrays to them."""
+
+    def __init__(self, function: Callable[..., Any], kind: str) -> None:
+        self.__name__ = function.__name__.removesuffix("_at")
+        self.__doc__ = function.__doc__
+        self.function = function
+        cpu, gpu = self._loops(function)
+        self.cpu = cpu_kernel(_named(cpu, function, f"{kind}_cpu"))
+        self.cuda = cuda_kernel(_named(gpu, function, f"{kind}_cuda"))
+
+    def __repr__(self) -> str:
+        """Name the function."""
+        return f"<kernel {self.__name__}>"
+
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def _run(self, inputs: tuple[Any, ...], out: Any, parameter: Any) -> None:
+        views = flat_views(*inputs, out)
+        if views is None:
+            module = array_module(out)
+            dense = [module.ascontiguousarray(array) for array in inputs]
+            result = module.empty(out.shape, out.dtype)
+            self._run(tuple(dense), result, parameter)
+            out[...] = result
+        elif not on_cuda(out):
+            self.cpu(*views, parameter)
+        elif out.size:
+            self.cuda(*views, parameter, items=out.size)
+
+
+class Map(_Elementwise):
+    """``y = f(x, parameter)`` for every element.
+
+    Parameters
+    ----------
+    function : callable
+        A `scalar` function ``f(x, parameter)`` of a module.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function, "map")
+
+    def __call__(self, x: Any, out: Any = None, parameter: float = 0.0) -> Any:
+        """Apply the function.
+
+        Parameters
+        ----------
+        x : array, any shape, float32 or float64
+        out : array like `x`, optional
+            Where to write; it may be `x` itself. Made with the layout of `x` if None.
+        parameter : float
+            The function's parameter, if it has one.
+
+        Returns
+        -------
+        array like `x`
+        """
+        kind = scalar_type(self.__name__, x)
+        if out is None:
+            out = array_module(x).empty_like(x)
+        else:
+            _check(self.__name__, x, "out", out)
+        self._run((x,), out, kind(parameter))
+        return out
+
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
+        def cpu(x: Any, y: Any, parameter: Any) -> None:
+            if x.size <= SERIAL:
+                for i in range(x.size):
+                    y[i] = f(x[i], parameter)
+            else:
+                for i in prange(x.size):
+                    y[i] = f(x[i], parameter)
+
+        def gpu(x: Any, y: Any, parameter: Any) -> None:
+            for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+                y[i] = f(x[i], parameter)
+
+        return cpu, gpu
+
+
+class Gradient(_Elementwise):
+    """``dx = f(dy, saved, parameter)`` for every element.
+
+    Parameters
+    ----------
+    function : callable
+        A `scalar` function ``f(gradient, saved, parameter)`` of a module.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function, "gradient")
+
+    def __call__(
+        self, gradient: Any, saved: Any, out: Any = None, parameter: float = 0.0
+    ) -> Any:
+        """Apply the function.
+
+        Parameters
+        ----------
+        gradient : array, any shape, float32 or float64
+            The gradient of the output.
+        saved : array like `gradient`
+            The input or the output of the forward function; the function's text says
+            which.
+        out : array like `gradient`, optional
+            Where to write; it may be `gradient` or `saved` itself.
+        parameter : float
+            The function's parameter, if it has one.
+
+        Returns
+        -------
+        array like `gradient`
+        """
+        kind = scalar_type(self.__name__, gradient)
+        _check(self.__name__, gradient, "the saved value", saved)
+        if out is None:
+            out = array_module(saved).empty_like(saved)
+        else:
+            _check(self.__name__, gradient, "out", out)
+        self._run((gradient, saved), out, kind(parameter))
+        return out
+
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
+        def cpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
+            if out.size <= SERIAL:
+                for i in range(out.size):
+                    out[i] = f(gradient[i], saved[i], parameter)
+            else:
+                for i in prange(out.size):
+                    out[i] = f(gradient[i], saved[i], parameter)
+
+        def gpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
+            for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+                out[i] = f(gradient[i], saved[i], parameter)
+
+        return cpu, gpu
+
+
+class BiasMap(_Elementwise):
+    """``y = f(x + bias, parameter)``, the bias running along the last axis.
+
+    Parameters
+    ----------
+    function : callable
+        A `scalar` function ``f(x, parameter)`` of a module.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function, "bias_map")
+
+    def __call__(
+        self, x: Any, bias: Any, out: Any = None, parameter: float = 0.0
+    ) -> Any:
+        """Apply the function.
+
+        Parameters
+        ----------
+        x : array, shape (..., C), float32 or float64
+        bias : array, shape (C,), dtype of `x`
+        out : array like `x`, optional
+            Where to write; it may be `x` itself.
+        parameter : float
+            The function's parameter, if it has one.
+
+        Returns
+        -------
+        array like `x`
+        """
+        name = f"bias_{self.__name__}"
+        kind = scalar_type(name, x)
+        if x.ndim < 1 or bias.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"{name}: bias has shape {bias.shape}, expected {x.shape[-1:]}"
+            )
+        if bias.dtype != x.dtype:
+            raise DTypeError(f"{name}: bias has dtype {bias.dtype}, expected {x.dtype}")
+        module = array_module(x)
+        if out is None:
+            out = module.empty(x.shape, x.dtype)
+        else:
+            _check(name, x, "out", out)
+        x = module.ascontiguousarray(x)
+        result = out if out.flags.c_contiguous else module.empty(x.shape, x.dtype)
+        if x.size:
+            rows = x.reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
+            target = result.reshape(rows.shape)
+            bias = module.ascontiguousarray(bias)
+            if on_cuda(x):
+                self.cuda(rows, bias, target, kind(parameter), items=x.size)
+            else:
+                self.cpu(rows, bias, target, kind(parameter))
+        if result is not out:
+            out[...] = result
+        return out
+
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
+        def cpu(x: Any, bias: Any, y: Any, parameter: Any) -> None:
+            rows, columns = x.shape
+            if x.size <= SERIAL:
+                for i in range(rows):
+                    for j in range(columns):
+                        y[i, j] = f(x[i, j] + bias[j], parameter)
+            else:
+                for i in prange(rows):
+                    for j in range(columns):
+                        y[i, j] = f(x[i, j] + bias[j], parameter)
+
+        def gpu(x: Any, bias: Any, y: Any, parameter: Any) -> None:
+            columns = x.shape[1]
+            for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+                row = i // columns
+                column = i - row * columns
+                y[row, column] = f(x[row, column] + bias[column], parameter)
+
+        return cpu, gpu

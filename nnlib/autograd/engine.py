@@ -19,6 +19,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["backward", "grad"]
 
@@ -207,7 +208,16 @@ def _useful(roots: list[tuple[Tensor, Any]], targets: set[int]) -> set[int]:
     return useful
 
 
-def _run(
+def _run(*args: Any) -> None:
+    """Run the pass without NumPy's floating-point warnings (one switch for all)."""
+    errors = set_errors(QUIET)
+    try:
+        _pass(*args)
+    finally:
+        restore_errors(errors)
+
+
+def _pass(
     roots: list[tuple[Tensor, Any]],
     retain_graph: bool,
     create_graph: bool,

@@ -42,12 +42,16 @@ from nnlib.backend.dtypes import (
     promote,
 )
 from nnlib.backend.errors import DeviceError, DTypeError, Error
+from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["Function", "once_differentiable"]
 
 _next_sequence = itertools.count(1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
+# Arguments that leave the dtype of an operation to its tensors; a NumPy number or
+# array does not, and has to be promoted by PyTorch's table.
+_WEAK = frozenset({int, float, bool, type(None), tuple, list, str, slice})
 
 
 class Function:
@@ -173,6 +177,8 @@ class Function:
                     mixed = True
             else:
                 arrays.append(x)
+                if type(x) not in _WEAK:
+                    mixed = True
         if dtype is None:
             return cls._on_arrays(arrays, params)
         if cls.promotes is not None and (mixed or dtype.kind != "f"):
@@ -199,12 +205,16 @@ class Function:
                         edges.append(source)
                 else:
                     edges.append(None)
-        if cls._sees_tensors:
-            out = _forward_tensors(node, arrays, params)
-        elif dtype in HALF and cls.upcasts and not foreign:
-            out, arrays = _forward_upcast(node, arrays, params)
-        else:
-            out = node.forward(*arrays, **params)
+        errors = set_errors(QUIET)
+        try:
+            if cls._sees_tensors:
+                out = _forward_tensors(node, arrays, params)
+            elif dtype in HALF and cls.upcasts and not foreign:
+                out, arrays = _forward_upcast(node, arrays, params)
+            else:
+                out = node.forward(*arrays, **params)
+        finally:
+            restore_errors(errors)
         if recording:
             node.sequence = _next_sequence()
             if node._saved:
@@ -313,11 +323,17 @@ def _pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
     for value in node._saved:
         if isinstance(value, Tensor):
             value = value._array
-        for x, array in zip(args, arrays, strict=True):
-            if value is array and isinstance(x, Tensor):
-                root = x if x._base is None else x._base
-                packed.append((value, x, root, root._version))
+        position = 0
+        for array in arrays:
+            if array is value and isinstance(args[position], Tensor):
+                x = args[position]
+                base = x._base
+                if base is None:
+                    packed.append((value, x, x, x._version))
+                else:
+                    packed.append((value, x, base, base._version))
                 break
+            position += 1
         else:
             if value is out:
                 packed.append((value, 0, None, 0))

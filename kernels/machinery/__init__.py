@@ -53,7 +53,7 @@ Rules that are easy to break:
 from __future__ import annotations
 
 from nnlib.kernels.machinery.arrays import array_module, on_cuda
-from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, prange
+from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, num_threads, prange
 from nnlib.kernels.machinery.cuda import CudaKernel, cuda, cuda_kernel
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "cpu_kernel",
     "cuda",
     "cuda_kernel",
+    "num_threads",
     "on_cuda",
     "prange",
 ]

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import numba
+from numba import types
 from numba.extending import register_jitable
 
 from nnlib.backend import threads
-from nnlib.kernels.machinery import cache
+from nnlib.kernels.machinery import blas, cache
 
-__all__ = ["CpuKernel", "SIMULATED", "body", "cpu_kernel", "prange"]
+__all__ = ["CpuKernel", "SIMULATED", "body", "cpu_kernel", "num_threads", "prange"]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
@@ -24,6 +25,10 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 # fused multiply-add that a GPU uses as well.
 _STRICT = {"contract", "nsz"}
 _REASSOCIATE = {"contract", "nsz", "arcp", "afn", "reassoc"}
+
+# For use inside kernels: how many threads a `prange` loop will use. Numba's own function of
+# this name is a ctypes object in compiled code, which cannot be cached on disk.
+num_threads: Any = types.ExternalFunction("get_num_threads", types.intp())
 
 # A loop over range(n) whose iterations are shared among the threads of the pool.
 prange: type[range] = numba.prange
@@ -133,6 +138,9 @@ class CpuKernel:
     def _first_call(self, *args: Any) -> Any:
         with threads.compile_lock:
             threads.prepare()
+            blas.load()
+            if self.parallel:
+                threads.pool.launch()
             dispatcher = self.compile()
         if self.parallel:
             threads.pool.adopt(self, dispatcher)

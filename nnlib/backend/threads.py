@@ -83,11 +83,12 @@ class Pool:
     def adopt(self, kernel: _Kernel, dispatcher: Callable[..., Any]) -> None:
         """Give `kernel` the way into the pool that this process needs."""
         with compile_lock:
-            self._launch()
+            self.launch()
             self._kernels.append((weakref.ref(kernel), dispatcher))
             self._bind(kernel, dispatcher)
 
-    def _launch(self) -> None:
+    def launch(self) -> None:
+        """Start the threads, once."""
         if self.layer is not None:
             return
         import numba

@@ -22,7 +22,7 @@ from nnlib.data.errors import DataError
 __all__ = ["parse_idx", "read_bytes", "read_idx"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_DTYPES = {
+_DTYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
     0x09: np.dtype(np.int8),
     0x0B: np.dtype(">i2"),

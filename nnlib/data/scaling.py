@@ -41,7 +41,8 @@ def scale_images(
     >>> scale_images(np.array([0, 51, 255], np.uint8)).round(4)
     array([0. , 0.2, 1. ], dtype=float32)
     """
-    scaled = np.multiply(images, np.float32(1.0 / (peak * std)), dtype=np.float32)
+    factor = np.float32(1.0 / (peak * std))
+    scaled: NDArray[np.float32] = np.multiply(images, factor, dtype=np.float32)
     if mean:
         scaled -= np.float32(mean / std)
     return scaled
@@ -103,12 +104,14 @@ class Standardizer:
             If `fit` has not been called.
         """
         mean, std = self._figures()
-        return (values - mean) / std
+        scaled: NDArray[Any] = (values - mean) / std
+        return scaled
 
     def inverse(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return ``values * std + mean``: undo the scaling."""
         mean, std = self._figures()
-        return values * std + mean
+        restored: NDArray[Any] = values * std + mean
+        return restored
 
     def _figures(self) -> tuple[NDArray[Any], NDArray[Any]]:
         if self.mean is None or self.std is None:

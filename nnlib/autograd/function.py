@@ -169,6 +169,8 @@ class Function:
                 arrays.append(array)
                 if x._requires_grad:
                     tracked = True
+                elif x._base is not None and state.grad and x._is_stale():
+                    _raise_stale(cls)
                 if type(array) is not _ndarray:
                     foreign = True
                 if dtype is None:
@@ -315,6 +317,8 @@ def _mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None
     out._base = root = source if source._base is None else source._base
     out._replay = (*source._replay, (cls, args[1:], params))
     out._birth = root._rebased
+    if root._owner is not None:
+        out._owner = root._owner
 
 
 def _pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
@@ -327,11 +331,8 @@ def _pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
         for array in arrays:
             if array is value and isinstance(args[position], Tensor):
                 x = args[position]
-                base = x._base
-                if base is None:
-                    packed.append((value, x, x, x._version))
-                else:
-                    packed.append((value, x, base, base._version))
+                holder = x._holder()
+                packed.append((value, x, holder, holder._version))
                 break
             position += 1
         else:

@@ -2,7 +2,13 @@
 
 ``x.mul_(y)`` is ``mul(x, y)`` written into ``x``'s memory; afterwards ``x`` is the
 result of that node. Where ``x`` is a view, its base is rewritten too: it becomes the
-result of a node that takes the old base outside the view and ``x`` inside.
+result of a node that takes the old base outside the view and ``x`` inside, and other
+views of it, taken before, refuse to be used (they would have the wrong history).
+
+Three ways lead through here. `run_inplace` serves every operation declared with
+``inplace=True``; where nothing is recorded, the arithmetic ones among them run as a
+ufunc into the memory itself. `run_direct` serves operations whose ``forward`` changes
+its first argument (an assignment to a few elements should not copy the rest).
 """
 
 from __future__ import annotations
@@ -10,24 +16,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.mode import state
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import category
+from nnlib.backend.dtypes import category, float32, float64, int64
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["check_writable", "run_inplace", "write"]
+__all__ = ["check_writable", "run_direct", "run_inplace", "take_again", "write"]
+
+_UFUNCS = {
+    "add_": "add",
+    "sub_": "subtract",
+    "mul_": "multiply",
+    "div_": "divide",
+    "__iadd__": "add",
+    "__isub__": "subtract",
+    "__imul__": "multiply",
+    "__itruediv__": "divide",
+}
+_FAST_DTYPES = frozenset({float32, float64, int64})
 
 
 def run_inplace(
     name: str, function: Callable[..., Any], target: Tensor, args: Any, kwargs: Any
 ) -> Tensor:
-    """Run ``function(target, ...)`` and write its result into `target`."""
+    """Run ``function(target, ...)`` and write its result into `target`.
+
+    Raises
+    ------
+    Error
+        If `target` is a leaf that requires a gradient, or a view of one, while
+        operations are recorded; or if its elements share memory (an expanded view).
+    ShapeError
+        If broadcasting would give the result another shape.
+    DTypeError
+        If the result is of a higher kind (float) than `target` (integer).
+    """
     check_writable(name, target)
-    source = target
-    if state.grad:
-        source = _alias(target)
+    if not _is_recorded(target, args, kwargs):
+        ufunc = _UFUNCS.get(name)
+        if ufunc is not None and _run_ufunc(ufunc, target, args, kwargs):
+            return target
+        result = function(target, *args, **kwargs)
+        if not isinstance(result, Tensor):
+            return NotImplemented
+        return write(name, target, result)
+    source = _alias(target)
+    args = [source if x is target else x for x in args]
     result = function(source, *args, **kwargs)
     if not isinstance(result, Tensor):
         return NotImplemented
@@ -35,20 +74,51 @@ def run_inplace(
     return write(name, target, result)
 
 
+def run_direct(
+    name: str, cls: type[Function], target: Tensor, *args: Any, **params: Any
+) -> Tensor:
+    """Apply `cls`, whose ``forward`` changes its first array, to `target`.
+
+    Such a ``forward`` returns the changed array and saves neither it nor the old
+    values.
+    """
+    check_writable(name, target)
+    if not _is_recorded(target, args, params):
+        cls.apply(target, *args, **params)
+        _changed(target)
+        return target
+    source = _alias(target)
+    result = cls.apply(source, *args, **params)
+    return _adopt(target, result)
+
+
 def check_writable(name: str, target: Tensor) -> None:
-    """Refuse to change a leaf that a recorded operation would need unchanged."""
+    """Refuse to change what must stay as it is; see `run_inplace`."""
+    array = target._array
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        raise Error(
+            f"{name}: elements of this tensor of shape {array.shape} share memory "
+            "(an expanded view) or the memory is read-only; change a copy (clone())"
+        )
     if not state.grad:
         return
-    root = target if target._base is None else target._base
     if target._requires_grad and target._grad_fn is None:
         raise Error(
             f"{name}: a leaf that requires a gradient cannot be changed in place "
             "while operations are recorded; do it under no_grad()"
         )
-    if target._replay and root._requires_grad and root._grad_fn is None:
+    root = target._base
+    if root is None:
+        return
+    if root._requires_grad and root._grad_fn is None:
         raise Error(
             f"{name}: a view of a leaf that requires a gradient cannot be changed in "
             "place while operations are recorded; do it under no_grad()"
+        )
+    if target._is_stale():
+        raise Error(
+            f"{name}: this view was taken before its base was changed in place by a "
+            "recorded operation; take the view again"
         )
 
 
@@ -60,25 +130,101 @@ def write(name: str, target: Tensor, result: Tensor) -> Tensor:
         raise ShapeError(
             f"{name}: the result has shape {new.shape}, this tensor {old.shape}"
         )
-    if new.dtype != old.dtype and category(new.dtype) > category(old.dtype):
-        raise DTypeError(
-            f"{name}: a result of dtype {new.dtype} cannot be written into a tensor "
-            f"of dtype {old.dtype}"
-        )
-    if new.dtype != old.dtype and result._requires_grad:
-        result = result.to(old.dtype)
-        new = result._array
+    if new.dtype != old.dtype:
+        if category(new.dtype) > category(old.dtype):
+            raise DTypeError(
+                f"{name}: a result of dtype {new.dtype} cannot be written into a "
+                f"tensor of dtype {old.dtype}"
+            )
+        if result._requires_grad:
+            result = result.to(old.dtype)
+            new = result._array
     array_module(old).copyto(old, new, casting="unsafe")
-    target._bump()
-    root = target if target._base is None else target._base
-    recorded = state.grad and (result._requires_grad or root._requires_grad)
-    if recorded and target._replay:
-        _rebase(target, root, result)
-    elif state.grad:
+    return _adopt(target, result)
+
+
+def _adopt(target: Tensor, result: Tensor) -> Tensor:
+    """Make `target`, whose memory holds `result`'s values, the result of its node."""
+    _changed(target)
+    if not state.grad:
+        return target
+    root = target._base
+    if root is not None:
+        if result._requires_grad or root._requires_grad:
+            _rebase(target, root, result)
+    elif result._requires_grad or target._requires_grad:
         target._grad_fn, target._index = result._grad_fn, result._index
         target._requires_grad = result._requires_grad
+        target._retains = False
         target._rebased += 1
     return target
+
+
+class _Changed:
+    """Stands for the tensor of a saved output whose memory was changed since."""
+
+    _version = 1
+
+
+def _changed(target: Tensor) -> None:
+    """Count the change, and spoil what a node saved of its own output here."""
+    holder = target._holder()
+    holder._version += 1
+    for tensor in (holder, target._base):
+        node = None if tensor is None else tensor._grad_fn
+        if node is not None and node._saved:
+            memory = tensor._array  # type: ignore[union-attr]
+            node._saved = [
+                (entry[0], entry[1], _Changed, 0)
+                if entry[0] is memory and entry[2] is None
+                else entry
+                for entry in node._saved
+            ]
+
+
+def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
+    if state.interpreter is not None or state.watcher is not None:
+        return True
+    if not state.grad:
+        return False
+    if target._requires_grad:
+        return True
+    if target._base is not None and target._base._requires_grad:
+        return True
+    for x in args:
+        if isinstance(x, Tensor) and (x._requires_grad or x._base is not None):
+            return True
+    return any(isinstance(x, Tensor) and x._requires_grad for x in kwargs.values())
+
+
+def _run_ufunc(ufunc: str, target: Tensor, args: Any, kwargs: Any) -> bool:
+    """Run an arithmetic method into the memory itself; say whether it fitted."""
+    array = target._array
+    if array.dtype not in _FAST_DTYPES or len(args) != 1:
+        return False
+    alpha = kwargs.get("alpha", 1) if kwargs else 1
+    if len(kwargs) > ("alpha" in kwargs):
+        return False
+    other = args[0]
+    if array.dtype is int64 and (type(alpha) is not int or ufunc == "divide"):
+        return False
+    if isinstance(other, Tensor):
+        other = other._array
+        if other.dtype != array.dtype or type(other) is not type(array):
+            return False
+    elif type(other) is not int and (type(other) is not float or array.dtype is int64):
+        return False
+    errors = set_errors(QUIET)
+    try:
+        if alpha != 1:
+            other = other * alpha
+        getattr(array_module(array), ufunc)(array, other, array)
+    except (ValueError, OverflowError):
+        return False
+    finally:
+        restore_errors(errors)
+    _changed(target)
+    return True
 
 
 def _alias(target: Tensor) -> Tensor:
@@ -94,32 +240,57 @@ def _keep_old_value(node: Function | None, source: Tensor) -> None:
     if node is None or not node._saved:
         return
     packed = []
+    kept = None
+    before = source._array
     for entry in node._saved:
         if entry[1] is source:
-            kept = entry[0].copy()
-            source._array = kept if entry[0].dtype == source.dtype else source._array
-            entry = (kept, source, source, source._version)
+            if kept is None:
+                source._array = kept = before.copy()
+            array = kept if entry[0] is before else entry[0]
+            entry = (array, source, source, source._version)
         packed.append(entry)
     node._saved = packed
+
+
+class ZeroRegion(Function):
+    """A copy with zeros inside a view."""
+
+    upcasts = False
+
+    def forward(self, x: Any, *, replay: Any, order: tuple[int, ...]) -> Any:
+        """Copy `x` in the memory order of the base, so that the view exists in it."""
+        self.replay, self.order = replay, order
+        inverse = sorted(range(x.ndim), key=order.__getitem__)
+        shape = [x.shape[axis] for axis in order]
+        copy = array_module(x).empty(shape, x.dtype).transpose(inverse)
+        copy[...] = x
+        take_again(copy, replay)[...] = 0
+        return copy
+
+    def backward(self, grad: Any) -> Any:
+        """Do the same to the gradient (a projection is its own adjoint)."""
+        return ZeroRegion.apply(grad, replay=self.replay, order=self.order)
 
 
 class CopySlices(Function):
     """A base after one of its views was replaced: the old base outside it."""
 
+    upcasts = False
+
     def forward(self, base: Any, value: Any, *, replay: Any) -> Any:
         """Return the base's array, which already holds the new values."""
         self.replay = replay
+        self.order = tuple(sorted(range(base.ndim), key=lambda i: -base.strides[i]))
         return base[...]
 
     def backward(self, grad: Any) -> Any:
         """Split the gradient: outside the view to the base, inside to the value."""
-        array = grad._array if isinstance(grad, Tensor) else grad
-        mask = array_module(array).ones_like(array)
-        region = take_again(mask, self.replay)
-        region[...] = 0
-        return grad * (mask if array is grad else Tensor._from_array(mask)), take_again(
-            grad, self.replay
-        )
+        outside = inside = None
+        if self.needs(0):
+            outside = ZeroRegion.apply(grad, replay=self.replay, order=self.order)
+        if self.needs(1):
+            inside = take_again(grad, self.replay)
+        return outside, inside
 
 
 def take_again(base: Any, replay: Any) -> Any:
@@ -138,6 +309,7 @@ def _rebase(view: Tensor, root: Tensor, result: Tensor) -> None:
     after = CopySlices.apply(before, result, replay=view._replay)
     root._grad_fn, root._index = after._grad_fn, after._index
     root._requires_grad = after._requires_grad
+    root._retains = False
     root._rebased += 1
     again = take_again(root, view._replay)
     view._grad_fn, view._index = again._grad_fn, again._index

@@ -55,7 +55,7 @@ def public(
     *,
     method: bool | str | tuple[str, ...] = True,
     operators: str | tuple[str, ...] = (),
-    inplace: bool = False,
+    inplace: bool | Callable[..., Tensor] = False,
 ) -> Callable[[F], F]:
     """Register a public operation under its function's name.
 
@@ -67,8 +67,9 @@ def public(
         Operator methods, such as ``"__add__"``; a reflected one (``"__radd__"``)
         is called with its arguments exchanged, an in-place one (``"__iadd__"``)
         changes the tensor.
-    inplace : bool
-        Whether there is a method ``name_`` that writes the result into the tensor.
+    inplace : bool or callable
+        Whether there is a method ``name_`` that writes the result into the tensor;
+        a callable is that method, for operations that need not touch all of it.
     """
 
     def register(function: F) -> F:
@@ -80,8 +81,10 @@ def public(
             setattr(Tensor, attribute, function)
         for operator in names:
             setattr(Tensor, operator, _operator(operator, function))
-        if inplace:
+        if inplace is True:
             setattr(Tensor, name + "_", _inplace(function, name + "_"))
+        elif inplace:
+            setattr(Tensor, name + "_", inplace)
         OPS[name] = Op(function, methods, names, name + "_" if inplace else None)
         return function
 

@@ -84,7 +84,9 @@ class Tensor(TensorMethods):
     _retains: bool = False
     # Views: the tensor that owns the memory, how to take the view from it again,
     # and how often the owner's history had been rewritten when it was taken.
+    # A detached tensor has a history of its own: only the version counter is shared.
     _base: Tensor | None = None
+    _owner: Tensor | None = None
     _replay: tuple[Any, ...] = ()
     _birth: int = 0
     _version: int = 0
@@ -333,8 +335,7 @@ class Tensor(TensorMethods):
         """Return a tensor on the same memory without history."""
         result = _new(Tensor)
         result._array = self._array[...]
-        result._base = self if self._base is None else self._base
-        result._birth = result._base._rebased
+        result._owner = self._holder()
         return result
 
     def detach_(self) -> Tensor:
@@ -345,7 +346,7 @@ class Tensor(TensorMethods):
     @property
     def version(self) -> int:
         """How often this memory was changed in place."""
-        return self._version if self._base is None else self._base._version
+        return self._holder()._version
 
     def _is_stale(self) -> bool:
         return bool(
@@ -354,9 +355,14 @@ class Tensor(TensorMethods):
             and self._birth != self._base._rebased
         )
 
+    def _holder(self) -> Tensor:
+        """Return the tensor that counts the changes of this memory."""
+        if self._owner is not None:
+            return self._owner
+        return self if self._base is None else self._base
+
     def _bump(self) -> None:
-        root = self if self._base is None else self._base
-        root._version += 1
+        self._holder()._version += 1
 
     # -- conversions -----------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DTypeError", "DeviceError", "Error", "ShapeError"]
+__all__ = ["BoundsError", "DTypeError", "DeviceError", "Error", "ShapeError"]
 
 
 class Error(Exception):
@@ -11,6 +11,10 @@ class Error(Exception):
 
 class ShapeError(Error, ValueError):
     """A shape, size or dimension does not fit."""
+
+
+class BoundsError(Error, IndexError):
+    """An index or a dimension is out of range."""
 
 
 class DTypeError(Error, TypeError):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from nnlib.backend.errors import Error
+from nnlib.cli.info import info, installed
 
 __all__ = ["main"]
 
@@ -32,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 output=arguments.output,
             )
         else:
-            from nnlib.cli.info import info
-
             print(info())
     except Error as error:
         print(f"nnlib {arguments.command}: {error}", file=sys.stderr)
@@ -45,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from nnlib import __version__
-
     parser = argparse.ArgumentParser(
         prog="nnlib", description="Neural networks in Python."
     )
-    parser.add_argument("--version", action="version", version=f"nnlib {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"nnlib {installed('nnlib-dl')}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="train a network on handwritten digits")
     demo.add_argument(

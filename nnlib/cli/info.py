@@ -10,7 +10,7 @@ import sys
 from nnlib.backend.device import Device, cuda_status, cupy
 from nnlib.backend.threads import available_cores, get_num_threads, pool
 
-__all__ = ["describe_device", "info"]
+__all__ = ["describe_device", "info", "installed"]
 
 _PACKAGES = (
     "numpy",
@@ -28,10 +28,10 @@ _PACKAGES = (
 def info() -> str:
     """Return what ``nnlib info`` prints: one ``topic: value`` per line."""
     lines = [
-        ("nnlib", _version("nnlib-dl")),
-        ("python", f"{platform.python_version()} ({sys.executable})"),
+        ("nnlib", installed("nnlib-dl")),
+        ("python", f"{platform.pythoninstalled()} ({sys.executable})"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
-        *((name, _version(name)) for name in _PACKAGES),
+        *((name, installed(name)) for name in _PACKAGES),
         *_cpu(),
         *_cuda(),
         *_folders(),
@@ -64,7 +64,8 @@ def describe_device(device: Device, asked: str = "auto") -> str:
     return f"cpu, because {status.reason} (to use CUDA: {status.mend})"
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str:
+    """Return the version of a distribution, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

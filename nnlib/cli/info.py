@@ -29,7 +29,7 @@ def info() -> str:
     """Return what ``nnlib info`` prints: one ``topic: value`` per line."""
     lines = [
         ("nnlib", installed("nnlib-dl")),
-        ("python", f"{platform.pythoninstalled()} ({sys.executable})"),
+        ("python", f"{platform.python_version()} ({sys.executable})"),
         ("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
         *((name, installed(name)) for name in _PACKAGES),
         *_cpu(),

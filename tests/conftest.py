@@ -7,6 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from nnlib.backend.device import cuda_status
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and say why there is none."""
+    status = cuda_status()
+    if status.ok:
+        return
+    skip = pytest.mark.skip(reason=f"needs CUDA: {status.reason}")
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(skip)
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

@@ -272,3 +272,16 @@ def test_standardizer():
         Standardizer()(values)
     with pytest.raises(ShapeError, match="at least one value"):
         Standardizer().fit(np.zeros((0, 3)))
+
+
+@pytest.mark.cuda
+def test_batches_are_cut_on_the_device():
+    data = rows(100).to("cuda")
+    loader = DataLoader(data, 32, shuffle=True, generator=3)
+    batches = list(loader)
+    assert all(part.is_cuda for batch in batches for part in batch)
+    on_cpu = list(DataLoader(rows(100), 32, shuffle=True, generator=3))
+    for mine, theirs in zip(batches, on_cpu, strict=True):
+        assert [part.tolist() for part in mine] == [part.tolist() for part in theirs]
+    with pytest.raises(nnlib.DeviceError, match="on one device, got cpu and cuda:0"):
+        TensorDataset(data.tensors[0], np.arange(100))

@@ -412,6 +412,36 @@ def test_mlp():
             MLP(sizes)
 
 
+@pytest.mark.cuda
+def test_training_on_cuda_follows_the_cpu():
+    runs = []
+    for device in ("cpu", "cuda"):
+        nnlib.manual_seed(3)
+        train, validation, _ = digits()  # on the CPU: batches follow the model
+        model = MLP([64, 32, 10])
+        runs.append(
+            fit(
+                model,
+                DataLoader(train, 64, shuffle=True),
+                optimizer=SGD(model.parameters(), lr=0.1, momentum=0.9),
+                epochs=3,
+                validation=DataLoader(validation, 64),
+                device=device,
+                progress=False,
+            )
+        )
+        assert all(p.device.type == device for p in model.parameters())
+    assert runs[0]["loss"] == pytest.approx(runs[1]["loss"], rel=1e-3)
+    assert runs[0]["val_accuracy"] == pytest.approx(runs[1]["val_accuracy"], abs=0.02)
+
+
+@pytest.mark.cuda
+def test_divergence_on_cuda():
+    model, optimizer = linear(lr=1e20)
+    with pytest.raises(DivergenceError, match="at or before batch"):
+        fit_line(model, optimizer, epochs=5, device="cuda")
+
+
 @pytest.fixture
 def pictures():
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")

@@ -2,12 +2,12 @@
 
 CPU: the output is cut into one block per thread of the pool; each thread calls our own
 single-threaded OpenBLAS for its block and finishes it (bias, ReLU). Operands go in by
-their strides: a transposed view of a contiguous matrix costs nothing. CUDA: cuBLAS through
-CuPy, then one element-wise kernel. Two ways, because a product written by hand loses to
-both libraries.
+their strides: a transposed view of a contiguous matrix costs nothing. CUDA: cuBLAS
+through CuPy, then one element-wise kernel. Two ways, because a product written by hand
+loses to both libraries.
 
-Same bits from run to run for one number of threads: each element is summed by one thread,
-in one order.
+Same bits from run to run for one number of threads: each element is summed by one
+thread, in one order.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ _COLUMNS = 16
 def row_step(stride_i: int, stride_j: int, rows: int, columns: int, size: int) -> int:
     """Return how BLAS can read a matrix with these strides (in bytes).
 
-    Positive: the distance of two rows in elements, elements of a row adjacent. Negative:
-    minus the distance of two columns, elements of a column adjacent. Zero: not at all.
+    Positive: the distance of two rows in elements, elements of a row adjacent.
+    Negative: minus the distance of two columns, elements of a column adjacent. Zero:
+    not at all.
     """
     if columns <= 1 or stride_j == size:
         if rows <= 1:
@@ -145,8 +146,15 @@ def _per_dtype(function: Any, *, parallel: bool, batched: bool = False) -> Any:
     return kernels
 
 
-def gemm_small(a, b, c, bias, floor, accumulate):  # type: ignore[no-untyped-def]
-    """Multiply on this thread; else say which to copy first: 1 is `a`, 2 `b`, 3 both."""
+def gemm_small(
+    a: Any,
+    b: Any,
+    c: Any,
+    bias: Any,
+    floor: Any,
+    accumulate: Any,
+) -> Any:
+    """Multiply on this thread, or say which to copy first: 1 `a`, 2 `b`, 3 both."""
     m, n = c.shape
     k = a.shape[1]
     step_a = row_step(a.strides[0], a.strides[1], m, k, c.itemsize)
@@ -160,7 +168,14 @@ def gemm_small(a, b, c, bias, floor, accumulate):  # type: ignore[no-untyped-def
     return 0
 
 
-def gemm_pool(a, b, c, bias, floor, accumulate):  # type: ignore[no-untyped-def]
+def gemm_pool(
+    a: Any,
+    b: Any,
+    c: Any,
+    bias: Any,
+    floor: Any,
+    accumulate: Any,
+) -> Any:
     """Multiply on the pool's threads; otherwise as `gemm_small`."""
     m, n = c.shape
     k = a.shape[1]
@@ -180,7 +195,16 @@ def gemm_pool(a, b, c, bias, floor, accumulate):  # type: ignore[no-untyped-def]
     return 0
 
 
-def gemm_batched(a, offsets_a, b, offsets_b, c, bias, floor, accumulate):  # type: ignore[no-untyped-def]
+def gemm_batched(
+    a: Any,
+    offsets_a: Any,
+    b: Any,
+    offsets_b: Any,
+    c: Any,
+    bias: Any,
+    floor: Any,
+    accumulate: Any,
+) -> Any:
     """Multiply pairs of matrices at byte offsets from `a` and `b`; else as above."""
     batch, m, n = c.shape
     k = a.shape[1]
@@ -210,7 +234,7 @@ _batched = _per_dtype(gemm_batched, parallel=True, batched=True)
 
 
 class _Real:
-    """What a product of one dtype needs: kernels, and the arguments that mean nothing."""
+    """What a product of one dtype needs: kernels, and arguments that mean nothing."""
 
     def __init__(self, dtype: Any) -> None:
         kind = dtype.type

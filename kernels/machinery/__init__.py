@@ -32,29 +32,38 @@ How to write a kernel family (one file of ``kernels/``)::
             scale_cpu(x.ravel(), out.ravel(), factor)
         return out
 
-and its cases, ``CASES`` in ``tests/kernels/cases_<family>.py``: from each one come the
-comparison of the CUDA loop (in Numba's simulator) with the CPU loop, its compilation
-for three generations of GPU, and the run on a real one. A CUDA kernel that no case
-launches fails the tests.
+and its cases, in ``tests/kernels/cases_<family>.py``::
+
+    from kernel_cases import Case
+
+    def _scale(rng, put):                   # ``put`` moves an array to the target
+        return kernels.scale.scale(put(rng.standard_normal(50).astype("f4")), 2.0)
+
+    CASES = [Case("scale", _scale)]
+
+From a case come the comparison of the CUDA loop (in Numba's simulator) with the CPU
+loop, its compilation for three generations of GPU, and the run on a real one. A CUDA
+kernel that no case launches fails the tests.
 
 Rules that are easy to break:
 
 * No 64-bit float in a float32 kernel: write ``np.float32(0.5)`` or
   ``x.dtype.type(0.5)``, hand scalars over as ``x.dtype.type(factor)``. A test greps.
 * Bodies and loops are functions of a module: as closures they would not be cached.
-* `cpu_kernel` compiles without ``nnan`` and ``ninf``, so NaN and infinity mean what they
+* `cpu_kernel` compiles without ``nnan`` and ``ninf``: NaN and infinity mean what they
   say. A float sum is not vectorised unless ``reassociate=True`` allows reordering.
-* A new layout or dtype of an argument is a new compilation (0.2-0.5 s): hand C-contiguous
-  arrays over (flattened where the loop is element-wise), ints as ``int``.
+* A new layout or dtype of an argument is a new compilation (0.2-0.5 s): hand over
+  C-contiguous arrays (flattened where the loop is element-wise), ints as ``int``.
 * A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics and
   no float atomics (the simulator lacks the first; the second are not deterministic).
+  A kernel that counts on its grid is launched with ``blocks=``, others with ``items=``.
 """
 
 from __future__ import annotations
 
 from nnlib.kernels.machinery.arrays import array_module, on_cuda
 from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, num_threads, prange
-from nnlib.kernels.machinery.cuda import CudaKernel, cuda, cuda_kernel
+from nnlib.kernels.machinery.gpu import CudaKernel, cuda, cuda_kernel
 
 __all__ = [
     "CpuKernel",

@@ -1,8 +1,8 @@
 """Which target an array belongs to.
 
 `DeviceArray` is a NumPy array that plays a CUDA array: with it the CUDA branch of a
-public kernel function runs on a machine without a GPU, in Numba's simulator or up to the
-launch, where the signature is recorded for compilation.
+public kernel function runs on a machine without a GPU, in Numba's simulator or up to
+the launch, where the signature is recorded for compilation.
 """
 
 from __future__ import annotations

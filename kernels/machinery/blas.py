@@ -1,10 +1,10 @@
 """Matrix products from inside kernels: a single-threaded OpenBLAS of our own.
 
 ``scipy-openblas64`` carries a shared library, which is loaded here privately
-(``RTLD_LOCAL``, after NumPy, without importing the package, whose import would let NumPy
-bind to it), so that its setting of one thread is not the user's NumPy's. Without it the
-copy inside NumPy's wheel serves; without that a plain loop does, slowly. `blas_info` tells
-which.
+(``RTLD_LOCAL``, after NumPy, without importing the package, whose import would let
+NumPy bind to it), so that its setting of one thread is not the user's NumPy's. Without
+it the copy inside NumPy's wheel serves; without that a plain loop does, slowly.
+`blas_info` tells which.
 
 The functions reach compiled code by name (`llvmlite.binding.add_symbol` and
 `numba.types.ExternalFunction`): unlike a ctypes function, that can be cached on disk.
@@ -171,7 +171,22 @@ def _plain() -> dict[str, int]:
 def _plain_gemm(real: Any) -> Any:
     pointer = types.CPointer(real)
 
-    def multiply(order, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+    def multiply(
+        order: Any,
+        trans_a: Any,
+        trans_b: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        alpha: Any,
+        a: Any,
+        lda: Any,
+        b: Any,
+        ldb: Any,
+        beta: Any,
+        c: Any,
+        ldc: Any,
+    ) -> Any:
         x = numba.carray(_as_pointer(a, pointer), ((k if trans_a == 112 else m), lda))
         y = numba.carray(_as_pointer(b, pointer), ((n if trans_b == 112 else k), ldb))
         out = numba.carray(_as_pointer(c, pointer), (m, ldc))
@@ -189,7 +204,20 @@ def _plain_gemm(real: Any) -> Any:
 def _plain_gemv(real: Any) -> Any:
     pointer = types.CPointer(real)
 
-    def multiply(order, trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
+    def multiply(
+        order: Any,
+        trans: Any,
+        m: Any,
+        n: Any,
+        alpha: Any,
+        a: Any,
+        lda: Any,
+        x: Any,
+        incx: Any,
+        beta: Any,
+        y: Any,
+        incy: Any,
+    ) -> Any:
         matrix = numba.carray(_as_pointer(a, pointer), (m, lda))
         rows = n if trans == 112 else m
         inner = m if trans == 112 else n
@@ -229,10 +257,38 @@ def gemm(
 
 
 @overload(gemm)  # type: ignore[untyped-decorator]
-def _gemm_overload(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def _gemm_overload(
+    trans_a: Any,
+    trans_b: Any,
+    m: Any,
+    n: Any,
+    k: Any,
+    alpha: Any,
+    a: Any,
+    lda: Any,
+    b: Any,
+    ldb: Any,
+    beta: Any,
+    c: Any,
+    ldc: Any,
+) -> Any:
     function = _sgemm if alpha == types.float32 else _dgemm
 
-    def call(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+    def call(
+        trans_a: Any,
+        trans_b: Any,
+        m: Any,
+        n: Any,
+        k: Any,
+        alpha: Any,
+        a: Any,
+        lda: Any,
+        b: Any,
+        ldb: Any,
+        beta: Any,
+        c: Any,
+        ldc: Any,
+    ) -> Any:
         function(
             _ROW_MAJOR, _TRANS if trans_a else _NO_TRANS,
             _TRANS if trans_b else _NO_TRANS, m, n, k, alpha, a, lda, b, ldb, beta, c,
@@ -254,10 +310,34 @@ def gemv(
 
 
 @overload(gemv)  # type: ignore[untyped-decorator]
-def _gemv_overload(trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
+def _gemv_overload(
+    trans: Any,
+    m: Any,
+    n: Any,
+    alpha: Any,
+    a: Any,
+    lda: Any,
+    x: Any,
+    incx: Any,
+    beta: Any,
+    y: Any,
+    incy: Any,
+) -> Any:
     function = _sgemv if alpha == types.float32 else _dgemv
 
-    def call(trans, m, n, alpha, a, lda, x, incx, beta, y, incy):  # type: ignore[no-untyped-def]
+    def call(
+        trans: Any,
+        m: Any,
+        n: Any,
+        alpha: Any,
+        a: Any,
+        lda: Any,
+        x: Any,
+        incx: Any,
+        beta: Any,
+        y: Any,
+        incy: Any,
+    ) -> Any:
         function(
             _ROW_MAJOR, _TRANS if trans else _NO_TRANS, m, n, alpha, a, lda, x, incx,
             beta, y, incy,

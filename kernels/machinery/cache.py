@@ -1,8 +1,8 @@
 """The folder of compiled kernels, which cannot hold stale code.
 
-Numba's own check looks at the file of the compiled function alone: a change of a body in
-another file went unseen. Here the folder's name holds a hash of every kernel source, of
-the versions of Python, Numba, llvmlite, NumPy and nnlib, and of the CPU's name and
+Numba's own check looks at the file of the compiled function alone: a change of a body
+in another file went unseen. Here the folder's name holds a hash of every kernel source,
+of the versions of Python, Numba, llvmlite, NumPy and nnlib, and of the CPU's name and
 features: any change starts an empty folder. Only kernels of this package are cached;
 those of other files are compiled in each process.
 

@@ -26,8 +26,9 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 _STRICT = {"contract", "nsz"}
 _REASSOCIATE = {"contract", "nsz", "arcp", "afn", "reassoc"}
 
-# For use inside kernels: how many threads a `prange` loop will use. Numba's own function of
-# this name is a ctypes object in compiled code, which cannot be cached on disk.
+# For use inside kernels: how many threads a `prange` loop will use. Numba's own
+# function of this name is a ctypes object in compiled code, which cannot be cached on
+# disk.
 num_threads: Any = types.ExternalFunction("get_num_threads", types.intp())
 
 # A loop over range(n) whose iterations are shared among the threads of the pool.
@@ -84,8 +85,8 @@ def body(
 class CpuKernel:
     """A compiled loop: called like the function it was made from.
 
-    Compiled for each new set of argument types at the first call with it, or loaded from
-    the cache folder.
+    Compiled for each new set of argument types at the first call with it, or loaded
+    from the cache folder.
 
     Attributes
     ----------

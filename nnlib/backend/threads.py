@@ -1,10 +1,10 @@
 """The one pool of threads, which the kernels and the BLAS inside them share.
 
-The pool is Numba's: GNU OpenMP where it is found, else TBB or Numba's own ``workqueue``.
-This module decides how many threads it has, keeps idle threads from spinning for long
-(a user's NumPy product beside them took 8 ms instead of 0.6 ms otherwise), keeps a forked
-child from entering a pool that did not survive the fork, and lets one Python thread at a
-time into ``workqueue``, which would end the process.
+The pool is Numba's: GNU OpenMP where it is found, else TBB or Numba's own
+``workqueue``. This module decides how many threads it has, keeps idle threads from
+spinning for long (a user's NumPy product beside them took 8 ms instead of 0.6 ms
+otherwise), keeps a forked child from entering a pool that did not survive the fork, and
+lets one Python thread at a time into ``workqueue``, which would end the process.
 """
 
 from __future__ import annotations

@@ -161,9 +161,7 @@ def test_half(dtype):
     result = kernels.gemm.matmul(a, b, bias=bias, activation="relu")
     assert result.dtype == dtype
     expected = np.maximum(a.astype(float) @ b.astype(float) + bias.astype(float), 0)
-    np.testing.assert_allclose(
-        result.astype(float), expected, rtol=1e-2, atol=1e-2
-    )
+    np.testing.assert_allclose(result.astype(float), expected, rtol=1e-2, atol=1e-2)
 
 
 def test_nonfinite_values_pass_through():

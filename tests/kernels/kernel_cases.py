@@ -1,0 +1,141 @@
+"""What a case of a CUDA kernel is, and what its arrays do in place of a GPU.
+
+``CASES`` of ``cases_<family>.py`` lists `Case`s. Each runs one public kernel function
+on arrays that ``put`` has placed, and returns the arrays to compare. From it come: the
+value on the CPU, the value of the CUDA loops in Numba's simulator, the signatures to
+compile for CUDA, and the value on a real GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import nnlib.kernels
+from nnlib.kernels.machinery import compile as compiler
+from nnlib.kernels.machinery import gpu as machinery
+from nnlib.kernels.machinery.arrays import DeviceArray
+
+HERE = Path(__file__).parent
+
+
+class Case(NamedTuple):
+    """One call of a public kernel function.
+
+    Attributes
+    ----------
+    name : str
+        Shown by the tests.
+    run : callable
+        ``run(rng, put)`` makes NumPy arrays with `rng`, hands each to ``put`` (which
+        returns it, or a copy on the device), calls the function and returns the array
+        or arrays to compare. Keep it small: the simulator takes 0.1 ms per thread.
+    rtol, atol : float
+        How near the CUDA loops must come to the CPU's.
+    """
+
+    name: str
+    run: Callable[[np.random.Generator, Callable[[Any], Any]], Any]
+    rtol: float = 1e-5
+    atol: float = 1e-6
+
+
+def load_families() -> None:
+    """Import every family, so that its kernels are registered."""
+    for module in pkgutil.iter_modules(nnlib.kernels.__path__):
+        importlib.import_module(f"nnlib.kernels.{module.name}")
+
+
+def all_cases() -> dict[str, Case]:
+    """Return every case, by family and name."""
+    cases = {}
+    for path in sorted(HERE.glob("cases_*.py")):
+        family = path.stem.removeprefix("cases_")
+        spec = importlib.util.spec_from_file_location(f"nnlib_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for case in module.CASES:
+            name = f"{family}: {case.name}"
+            assert name not in cases, f"two cases are called {name}"
+            cases[name] = case
+    return cases
+
+
+def results(case: Case, put: Callable[[Any], Any]) -> list[np.ndarray]:
+    """Run `case` and return its arrays."""
+    value = case.run(np.random.default_rng(20), put)
+    arrays = value if isinstance(value, tuple | list) else [value]
+    return [np.asarray(a.get() if hasattr(a, "get") else a) for a in arrays]
+
+
+def compare(case: Case, actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    """Fail unless the arrays agree within the case's tolerance."""
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape and a.dtype == e.dtype, (a.shape, e.shape, a.dtype)
+        wide = np.complex128 if a.dtype.kind == "c" else np.float64
+        if a.dtype.kind in "iub":
+            np.testing.assert_array_equal(a, e)
+        else:
+            np.testing.assert_allclose(
+                a.astype(wide), e.astype(wide), rtol=case.rtol, atol=case.atol
+            )
+
+
+def put_on_cpu(array: Any) -> Any:
+    """Place an array for the CPU loops."""
+    return np.array(array)
+
+
+def put_on_fake_device(array: Any) -> Any:
+    """Place an array where `simulator` or `recorder` stands for the GPU."""
+    return np.array(array).view(DeviceArray)
+
+
+@contextlib.contextmanager
+def _in_place_of_gpu(launcher: Callable[[machinery.Launch], None]) -> Iterator[None]:
+    machinery.tests_launcher = launcher
+    try:
+        yield
+    finally:
+        machinery.tests_launcher = None
+
+
+@contextlib.contextmanager
+def recorder() -> Iterator[list[tuple[machinery.CudaKernel, tuple[Any, ...]]]]:
+    """Take down the kernels launched inside and their signatures; nothing runs."""
+    seen: list[tuple[machinery.CudaKernel, tuple[Any, ...]]] = []
+
+    def note(launch: machinery.Launch) -> None:
+        seen.append((launch.kernel, compiler.signature_of(launch.args)))
+
+    with _in_place_of_gpu(note):
+        yield seen
+
+
+@contextlib.contextmanager
+def simulator() -> Iterator[set[str]]:
+    """Run launches in Numba's simulator; yields the names of the kernels that ran."""
+    assert os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+    ran: set[str] = set()
+
+    def simulate(launch: machinery.Launch) -> None:
+        compiler.signature_of(launch.args)  # refuses what a GPU would refuse
+        cuda = compiler.use_cuda_module(launch.kernel.function)
+        args = [
+            a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in launch.args
+        ]
+        kernel = cuda.jit(launch.kernel.function)
+        with np.errstate(all="ignore"):
+            kernel[launch.blocks, launch.threads](*args)
+        ran.add(launch.kernel.name)
+
+    with _in_place_of_gpu(simulate):
+        yield ran

@@ -1,0 +1,63 @@
+"""Every CUDA kernel compiles for three generations of GPU, without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from kernel_cases import all_cases, load_families, put_on_fake_device, recorder, results
+from numba import types
+
+from nnlib.kernels.machinery import compile as compiler
+from nnlib.kernels.machinery import gpu as machinery
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
+)
+CAPABILITIES = [(7, 5), (8, 0), (9, 0)]
+
+
+def _launches():
+    """Return every (kernel, signature) that the cases launch."""
+    load_families()
+    seen = {}
+    for case in all_cases().values():
+        with recorder() as launches, np.errstate(all="ignore"):
+            results(case, put_on_fake_device)
+        for kernel, signature in launches:
+            seen[kernel.name, str(signature)] = (kernel, signature)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def launches():
+    return _launches()
+
+
+def test_every_kernel_has_a_case(launches):
+    names = {name for name, _ in launches}
+    missing = sorted(
+        name
+        for name in machinery.registry
+        if name.startswith("nnlib.kernels.") and name not in names
+    )
+    assert not missing, f"no case in tests/kernels/cases_*.py launches {missing}"
+
+
+def _is_double(kind):
+    return getattr(kind, "dtype", kind) == types.float64
+
+
+@pytest.mark.parametrize("cc", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+def test_compiles_without_doubles_or_spills(launches, cc):
+    problems = []
+    for (name, text), (kernel, signature) in launches.items():
+        compiled = compiler.compile_for(kernel, signature, cc, keep=False)
+        if compiled.spills:
+            problems.append(f"{name}{text}: spills {compiled.spills} bytes")
+        if ".f64" in compiled.ptx and not any(map(_is_double, signature)):
+            problems.append(f"{name}{text}: computes in 64-bit floats")
+        assert compiled.cubin.startswith(b"\x7fELF")
+        assert 0 < compiled.registers <= 255
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,464 @@
+"""Sums, sums of squares and extrema: of everything, of rows, of columns.
+
+Accuracy: on the CPU a float32 sum runs in float32 over blocks of at most 4,096 elements
+(in some 64 partial sums each, because the vectorised loop keeps that many), and the
+blocks' sums are added in float64: the error does not grow with the array's length.
+On CUDA every thread keeps one partial sum and a tree adds them.
+
+Results do not depend on the number of threads: the blocks are fixed by the shape.
+A NaN anywhere makes the result NaN, extrema included. Nothing to add up gives 0; an
+extremum of nothing is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.backend.errors import ShapeError
+from nnlib.kernels import special
+from nnlib.kernels.elementwise import flat_views, scalar, scalar_type
+from nnlib.kernels.machinery import (
+    array_module,
+    body,
+    cpu_kernel,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    prange,
+)
+
+__all__ = [
+    "MAXIMUM",
+    "MINIMUM",
+    "SQUARES",
+    "SUM",
+    "reduce_all",
+    "reduce_rows",
+    "sum_columns",
+]
+
+SUM = 0
+SQUARES = 1
+MAXIMUM = 2
+MINIMUM = 3
+
+# Elements that one float32 accumulation takes before a wider one takes over.
+BLOCK = 4096
+# Elements that the calling thread does alone.
+SERIAL = 16384
+# Rows that `sum_columns` adds up in one go, and the columns of one task.
+ROW_BLOCK = 256
+COLUMN_BLOCK = 128
+# Threads of a CUDA block; a power of two, for the tree.
+THREADS = 256
+
+
+@scalar
+def start(operation: Any, like: Any) -> Any:
+    kind = type(like)
+    if operation == MAXIMUM:
+        return kind(-special.INFINITY)
+    if operation == MINIMUM:
+        return kind(special.INFINITY)
+    return kind(0)
+
+
+@scalar
+def combine(operation: Any, a: Any, b: Any) -> Any:
+    if operation == MAXIMUM:
+        return special.maximum(a, b)
+    if operation == MINIMUM:
+        return special.minimum(a, b)
+    return a + b
+
+
+@scalar
+def entering(operation: Any, x: Any) -> Any:
+    return x * x if operation == SQUARES else x
+
+
+# On the CPU a loop of one operation vectorises, one that asks which it is does not:
+# hence a loop for each, over a block that is short enough for float32.
+
+
+@body(reassociate=True)
+def block_sum(x: Any) -> Any:
+    """Return the sum of a contiguous, non-empty run."""
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@body(reassociate=True)
+def block_squares(x: Any) -> Any:
+    """Return the sum of the squares of a contiguous, non-empty run."""
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i] * x[i]
+    return total
+
+
+@body
+def block_maximum(x: Any) -> Any:
+    """Return the largest element of a contiguous, non-empty run."""
+    result = x[0]
+    for i in range(x.size):
+        result = special.maximum(result, x[i])
+    return result
+
+
+@body
+def block_minimum(x: Any) -> Any:
+    """Return the smallest element of a contiguous, non-empty run."""
+    result = x[0]
+    for i in range(x.size):
+        result = special.minimum(result, x[i])
+    return result
+
+
+@body
+def block_reduce(operation: Any, x: Any) -> Any:
+    if operation == SUM:
+        return block_sum(x)
+    if operation == SQUARES:
+        return block_squares(x)
+    if operation == MAXIMUM:
+        return block_maximum(x)
+    return block_minimum(x)
+
+
+@body
+def reduce_blocks(operation: Any, partial: Any, scale: Any) -> Any:
+    """Return the blocks' results reduced to one, sums in float64 and times `scale`."""
+    if operation == MAXIMUM:
+        return block_maximum(partial)
+    if operation == MINIMUM:
+        return block_minimum(partial)
+    total = np.float64(0)
+    for i in range(partial.size):
+        total += np.float64(partial[i])
+    return partial.dtype.type(total * np.float64(scale))
+
+
+@body
+def row_reduce(operation: Any, row: Any, scale: Any) -> Any:
+    if operation == MAXIMUM:
+        return block_maximum(row)
+    if operation == MINIMUM:
+        return block_minimum(row)
+    total = np.float64(0)
+    for lower in range(0, row.size, BLOCK):
+        total += np.float64(block_reduce(operation, row[lower : lower + BLOCK]))
+    return row.dtype.type(total * np.float64(scale))
+
+
+@cpu_kernel
+def reduce_all_cpu(operation: Any, x: Any, partial: Any, out: Any, scale: Any) -> None:
+    if x.size <= SERIAL:
+        for k in range(partial.size):
+            partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
+    else:
+        for k in prange(partial.size):
+            partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
+    out[0] = reduce_blocks(operation, partial, scale)
+
+
+@cpu_kernel
+def reduce_rows_cpu(operation: Any, x: Any, out: Any, scale: Any) -> None:
+    if x.size <= SERIAL:
+        for r in range(x.shape[0]):
+            out[r] = row_reduce(operation, x[r], scale)
+    else:
+        for r in prange(x.shape[0]):
+            out[r] = row_reduce(operation, x[r], scale)
+
+
+@body
+def sum_block_of_rows(x: Any, partial: Any, k: Any, left: Any) -> None:
+    """Write the sums of one block of rows over a few columns to row k of `partial`."""
+    first = k * ROW_BLOCK
+    last = min(x.shape[0], first + ROW_BLOCK)
+    right = left + COLUMN_BLOCK
+    total = partial[k, left:right]
+    for c in range(total.size):
+        total[c] = 0
+    # Two rows at a time: `total` is read and written half as often.
+    for r in range(first, last - 1, 2):
+        row = x[r, left:right]
+        next_row = x[r + 1, left:right]
+        for c in range(total.size):
+            total[c] += row[c] + next_row[c]
+    if (last - first) % 2:
+        row = x[last - 1, left:right]
+        for c in range(total.size):
+            total[c] += row[c]
+
+
+@cpu_kernel
+def sum_columns_cpu(x: Any, partial: Any) -> None:
+    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
+    tasks = partial.shape[0] * across
+    if x.size <= SERIAL:
+        for t in range(tasks):
+            sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+    else:
+        for t in prange(tasks):
+            sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+
+
+@body
+def tree(operation: Any, shared: Any, lane: Any, lanes: Any) -> None:
+    """Reduce each group of `lanes` neighbours in shared memory to its first (CUDA)."""
+    thread = cuda.threadIdx.x
+    step = lanes // 2
+    cuda.syncthreads()
+    while step > 0:
+        if lane < step:
+            shared[thread] = combine(operation, shared[thread], shared[thread + step])
+        cuda.syncthreads()
+        step //= 2
+
+
+@cuda_kernel(threads=THREADS)
+def reduce_all_cuda(operation: Any, x: Any, out: Any, scale: Any) -> None:
+    # One result per block; launched a second time on those, with a single block.
+    shared = cuda.shared.array(THREADS, dtype=x.dtype)
+    thread = cuda.threadIdx.x
+    total = start(operation, scale)
+    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
+        total = combine(operation, total, entering(operation, x[i]))
+    shared[thread] = total
+    tree(operation, shared, thread, cuda.blockDim.x)
+    if thread == 0:
+        out[cuda.blockIdx.x] = shared[0] * scale
+
+
+@cuda_kernel(threads=THREADS)
+def reduce_rows_cuda(operation: Any, x: Any, out: Any, scale: Any, lanes: Any) -> None:
+    # `lanes` threads share a row; a block takes several rows where rows are short.
+    shared = cuda.shared.array(THREADS, dtype=x.dtype)
+    rows, columns = x.shape
+    thread = cuda.threadIdx.x
+    group = thread // lanes
+    lane = thread - group * lanes
+    groups = cuda.blockDim.x // lanes
+    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
+        row = base + group
+        total = start(operation, scale)
+        if row < rows:
+            for j in range(lane, columns, lanes):
+                total = combine(operation, total, entering(operation, x[row, j]))
+        shared[thread] = total
+        tree(operation, shared, lane, lanes)
+        if lane == 0 and row < rows:
+            out[row] = shared[thread] * scale
+        cuda.syncthreads()
+
+
+@cuda_kernel
+def sum_columns_cuda(x: Any, partial: Any) -> None:
+    # A thread per column and block of rows: neighbours read neighbouring columns.
+    rows, columns = x.shape
+    for i in range(cuda.grid(1), partial.size, cuda.gridsize(1)):
+        k = i // columns
+        column = i - k * columns
+        first = k * ROW_BLOCK
+        total = x[first, column]
+        for r in range(first + 1, min(rows, first + ROW_BLOCK)):
+            total += x[r, column]
+        partial[k, column] = total
+
+
+def lanes_for(columns: int, limit: int = THREADS) -> int:
+    """Return how many CUDA threads share a row of `columns`: a power of two.
+
+    Examples
+    --------
+    >>> lanes_for(10), lanes_for(1000)
+    (4, 128)
+    """
+    lanes = 1
+    while lanes < limit and lanes * 8 < columns:
+        lanes *= 2
+    return max(lanes, 4) if columns > 4 else lanes
+
+
+def reduce_all(
+    x: Any, operation: int = SUM, out: Any = None, scale: float = 1.0
+) -> Any:
+    """Reduce all elements to one.
+
+    Parameters
+    ----------
+    x : array, any shape, float32 or float64
+    operation : int
+        `SUM`, `SQUARES` (the sum of the squares), `MAXIMUM` or `MINIMUM`.
+    out : array of shape (), dtype of `x`, optional
+    scale : float
+        A sum is multiplied by it: ``1 / x.size`` makes a mean.
+
+    Returns
+    -------
+    array of shape (), dtype of `x`
+
+    Raises
+    ------
+    ShapeError
+        If an extremum of an empty array is asked for.
+
+    Examples
+    --------
+    >>> reduce_all(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array(10.)
+    """
+    kind = scalar_type("reduce_all", x)
+    module = array_module(x)
+    if out is None:
+        out = module.empty((), x.dtype)
+    elif out.shape != () or out.dtype != x.dtype:
+        raise ShapeError(
+            f"reduce_all: out is {out.dtype} of shape {out.shape}, "
+            f"expected {x.dtype} of shape ()"
+        )
+    size = x.size
+    if size == 0:
+        if operation >= MAXIMUM:
+            raise ShapeError("reduce_all: an empty array has no extremum")
+        out[...] = 0
+        return out
+    if operation >= MAXIMUM:
+        scale = 1.0
+    views = flat_views(x)
+    flat = module.ascontiguousarray(x).reshape(-1) if views is None else views[0]
+    target = out.reshape(1)
+    if not on_cuda(x):
+        partial = np.empty((size + BLOCK - 1) // BLOCK, x.dtype)
+        reduce_all_cpu(operation, flat, partial, target, kind(scale))
+        return out
+    # The number of partial sums depends on the size alone: equal bits on every GPU.
+    blocks = min(1024, (size + 8 * THREADS - 1) // (8 * THREADS))
+    if blocks == 1:
+        reduce_all_cuda(operation, flat, target, kind(scale), blocks=1)
+        return out
+    partial = module.empty(blocks, x.dtype)
+    reduce_all_cuda(operation, flat, partial, kind(1), blocks=blocks)
+    second = SUM if operation == SQUARES else operation
+    reduce_all_cuda(second, partial, target, kind(scale), blocks=1)
+    return out
+
+
+def reduce_rows(
+    x: Any, operation: int = SUM, out: Any = None, scale: float = 1.0
+) -> Any:
+    """Reduce each row of a matrix to one element.
+
+    Parameters
+    ----------
+    x : array, shape (N, C), float32 or float64
+    operation : int
+        `SUM`, `SQUARES` (the sum of the squares), `MAXIMUM` or `MINIMUM`.
+    out : array, shape (N,), dtype of `x`, C-contiguous, optional
+    scale : float
+        A sum is multiplied by it: ``1 / C`` makes a mean.
+
+    Returns
+    -------
+    array, shape (N,), dtype of `x`
+
+    Raises
+    ------
+    ShapeError
+        If `x` is no matrix, or an extremum over no columns is asked for.
+
+    Examples
+    --------
+    >>> reduce_rows(np.array([[1.0, 2.0], [3.0, 4.0]]), MAXIMUM)
+    array([2., 4.])
+    """
+    kind = scalar_type("reduce_rows", x)
+    module, out = _matrix("reduce_rows", x, out, 0)
+    rows, columns = x.shape
+    if operation >= MAXIMUM:
+        scale = 1.0
+        if rows and not columns:
+            raise ShapeError("reduce_rows: a row of no columns has no extremum")
+    if rows < 4 and rows * columns > SERIAL:
+        # Too few rows to share out: share out each of them.
+        for r in range(rows):
+            reduce_all(x[r], operation, out[r : r + 1].reshape(()), scale)
+    elif rows:
+        x = module.ascontiguousarray(x)
+        if on_cuda(x):
+            lanes = lanes_for(columns)
+            blocks = (rows * lanes + THREADS - 1) // THREADS
+            reduce_rows_cuda(operation, x, out, kind(scale), lanes, blocks=blocks)
+        else:
+            reduce_rows_cpu(operation, x, out, kind(scale))
+    return out
+
+
+def sum_columns(x: Any, out: Any = None) -> Any:
+    """Add up the rows of a matrix: the gradient of a bias.
+
+    Parameters
+    ----------
+    x : array, shape (N, C), float32 or float64
+    out : array, shape (C,), dtype of `x`, C-contiguous, optional
+
+    Returns
+    -------
+    array, shape (C,), dtype of `x`
+
+    Raises
+    ------
+    ShapeError
+        If `x` is no matrix or `out` does not fit.
+
+    Examples
+    --------
+    >>> sum_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
+    scalar_type("sum_columns", x)
+    module, out = _matrix("sum_columns", x, out, 1)
+    rows, columns = x.shape
+    if not rows:
+        out[...] = 0
+    if not rows or not columns:
+        return out
+    kernel = sum_columns_cuda if on_cuda(x) else sum_columns_cpu
+    x = module.ascontiguousarray(x)
+    # A tree: each round leaves one row of sums for every block of rows.
+    while rows:
+        rows = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+        last = rows == 1
+        partial = (
+            out.reshape(1, columns) if last else module.empty((rows, columns), x.dtype)
+        )
+        if on_cuda(x):
+            kernel(x, partial, items=partial.size)
+        else:
+            kernel(x, partial)
+        if last:
+            break
+        x = partial
+    return out
+
+
+def _matrix(name: str, x: Any, out: Any, axis: int) -> tuple[Any, Any]:
+    """Check `x` and `out`, or make `out`, of the length of `axis`."""
+    module = array_module(x)
+    if x.ndim != 2:
+        raise ShapeError(f"{name}: x has shape {x.shape}, expected two dimensions")
+    length = x.shape[axis]
+    if out is None:
+        return module, module.empty(length, x.dtype)
+    if out.shape != (length,) or out.dtype != x.dtype or not out.flags.c_contiguous:
+        raise ShapeError(
+            f"{name}: out is {out.dtype} of shape {out.shape}, expected "
+            f"contiguous {x.dtype} of shape {(length,)}"
+        )
+    return module, out

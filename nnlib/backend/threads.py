@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from nnlib.backend import memory
 from nnlib.backend.errors import DeviceError
 
 __all__ = ["available_cores", "get_num_threads", "pool", "set_num_threads"]
@@ -173,6 +174,7 @@ def prepare() -> None:
         return
     _prepared = True
     bound_spinning()
+    memory.keep_freed_memory()
     import numba
 
     if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(

@@ -172,8 +172,8 @@ def _resident() -> tuple[int, int]:
             for line in Path("/proc/self/status").read_text().splitlines()
             if line.startswith(("VmRSS", "VmHWM"))
         )
-        return tuple(int(fields[k].split()[0]) * 1024 for k in ("VmRSS", "VmHWM"))  #
-        type: ignore[return-value]
+        used, peak = (int(fields[k].split()[0]) * 1024 for k in ("VmRSS", "VmHWM"))
+        return used, peak
     except (OSError, KeyError, ValueError):
         pass
     if sys.platform == "win32":
@@ -201,9 +201,7 @@ def _resident_on_windows() -> tuple[int, int]:
     kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined, unused-ignore]
     kernel.GetCurrentProcess.restype = ctypes.c_void_p
     process = ctypes.c_void_p(kernel.GetCurrentProcess())
-    if not library.GetProcessMemoryInfo(
-        process, ctypes.byref(counters), counters.cb
-    ):
+    if not library.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
         return 0, 0
     return int(counters.used), int(counters.peak)
 

@@ -120,21 +120,23 @@ def _named(loop: Callable[..., Any], function: Callable[..., Any], kind: str) ->
 
 
 class _Elementwise:
-    """Two kernels made from one scalar function, and the way from arrays to them."""
+    """The kernels made from one scalar function, and the way from arrays to them."""
 
     def __init__(self, function: Callable[..., Any], kind: str) -> None:
         self.__name__ = function.__name__.removesuffix("_at")
         self.__doc__ = function.__doc__
         self.function = function
-        cpu, gpu = self._loops(function)
-        self.cpu = cpu_kernel(_named(cpu, function, f"{kind}_cpu"))
+        alone, pool, gpu = self._loops(function)
+        # Two kernels rather than one that asks: each program compiles what it uses.
+        self.alone = cpu_kernel(parallel=False)(_named(alone, function, f"{kind}_cpu"))
+        self.pool = cpu_kernel(_named(pool, function, f"{kind}_pool"))
         self.cuda = cuda_kernel(_named(gpu, function, f"{kind}_cuda"))
 
     def __repr__(self) -> str:
         """Name the function."""
         return f"<kernel {self.__name__}>"
 
-    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any, Any]:
         raise NotImplementedError
 
     def _run(self, inputs: tuple[Any, ...], out: Any, parameter: Any) -> None:
@@ -145,10 +147,12 @@ class _Elementwise:
             result = module.empty(out.shape, out.dtype)
             self._run(tuple(dense), result, parameter)
             out[...] = result
-        elif not on_cuda(out):
-            self.cpu(*views, parameter)
-        elif out.size:
+        elif on_cuda(out):
             self.cuda(*views, parameter, items=out.size)
+        elif out.size <= SERIAL:
+            self.alone(*views, parameter)
+        else:
+            self.pool(*views, parameter)
 
 
 class Map(_Elementwise):
@@ -186,20 +190,20 @@ class Map(_Elementwise):
         self._run((x,), out, kind(parameter))
         return out
 
-    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
-        def cpu(x: Any, y: Any, parameter: Any) -> None:
-            if x.size <= SERIAL:
-                for i in range(x.size):
-                    y[i] = f(x[i], parameter)
-            else:
-                for i in prange(x.size):
-                    y[i] = f(x[i], parameter)
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any, Any]:
+        def alone(x: Any, y: Any, parameter: Any) -> None:
+            for i in range(x.size):
+                y[i] = f(x[i], parameter)
+
+        def pool(x: Any, y: Any, parameter: Any) -> None:
+            for i in prange(x.size):
+                y[i] = f(x[i], parameter)
 
         def gpu(x: Any, y: Any, parameter: Any) -> None:
             for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
                 y[i] = f(x[i], parameter)
 
-        return cpu, gpu
+        return alone, pool, gpu
 
 
 class Gradient(_Elementwise):
@@ -244,20 +248,20 @@ class Gradient(_Elementwise):
         self._run((gradient, saved), out, kind(parameter))
         return out
 
-    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
-        def cpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
-            if out.size <= SERIAL:
-                for i in range(out.size):
-                    out[i] = f(gradient[i], saved[i], parameter)
-            else:
-                for i in prange(out.size):
-                    out[i] = f(gradient[i], saved[i], parameter)
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any, Any]:
+        def alone(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
+            for i in range(out.size):
+                out[i] = f(gradient[i], saved[i], parameter)
+
+        def pool(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
+            for i in prange(out.size):
+                out[i] = f(gradient[i], saved[i], parameter)
 
         def gpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
             for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
                 out[i] = f(gradient[i], saved[i], parameter)
 
-        return cpu, gpu
+        return alone, pool, gpu
 
 
 class BiasMap(_Elementwise):
@@ -312,22 +316,22 @@ class BiasMap(_Elementwise):
             if on_cuda(x):
                 self.cuda(rows, bias, target, kind(parameter), items=x.size)
             else:
-                self.cpu(rows, bias, target, kind(parameter))
+                kernel = self.alone if x.size <= SERIAL else self.pool
+                kernel(rows, bias, target, kind(parameter))
         if result is not out:
             out[...] = result
         return out
 
-    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
-        def cpu(x: Any, bias: Any, y: Any, parameter: Any) -> None:
-            rows, columns = x.shape
-            if x.size <= SERIAL:
-                for i in range(rows):
-                    for j in range(columns):
-                        y[i, j] = f(x[i, j] + bias[j], parameter)
-            else:
-                for i in prange(rows):
-                    for j in range(columns):
-                        y[i, j] = f(x[i, j] + bias[j], parameter)
+    def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any, Any]:
+        def alone(x: Any, bias: Any, y: Any, parameter: Any) -> None:
+            for i in range(x.shape[0]):
+                for j in range(x.shape[1]):
+                    y[i, j] = f(x[i, j] + bias[j], parameter)
+
+        def pool(x: Any, bias: Any, y: Any, parameter: Any) -> None:
+            for i in prange(x.shape[0]):
+                for j in range(x.shape[1]):
+                    y[i, j] = f(x[i, j] + bias[j], parameter)
 
         def gpu(x: Any, bias: Any, y: Any, parameter: Any) -> None:
             columns = x.shape[1]
@@ -336,4 +340,4 @@ class BiasMap(_Elementwise):
                 column = i - row * columns
                 y[row, column] = f(x[row, column] + bias[column], parameter)
 
-        return cpu, gpu
+        return alone, pool, gpu

@@ -155,25 +155,30 @@ def row_reduce(operation: Any, row: Any, scale: Any) -> Any:
     return row.dtype.type(total * np.float64(scale))
 
 
-@cpu_kernel
+@cpu_kernel(parallel=False)
 def reduce_all_cpu(operation: Any, x: Any, partial: Any, out: Any, scale: Any) -> None:
-    if x.size <= SERIAL:
-        for k in range(partial.size):
-            partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
-    else:
-        for k in prange(partial.size):
-            partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
+    for k in range(partial.size):
+        partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
     out[0] = reduce_blocks(operation, partial, scale)
 
 
 @cpu_kernel
+def reduce_all_pool(operation: Any, x: Any, partial: Any, out: Any, scale: Any) -> None:
+    for k in prange(partial.size):
+        partial[k] = block_reduce(operation, x[k * BLOCK : (k + 1) * BLOCK])
+    out[0] = reduce_blocks(operation, partial, scale)
+
+
+@cpu_kernel(parallel=False)
 def reduce_rows_cpu(operation: Any, x: Any, out: Any, scale: Any) -> None:
-    if x.size <= SERIAL:
-        for r in range(x.shape[0]):
-            out[r] = row_reduce(operation, x[r], scale)
-    else:
-        for r in prange(x.shape[0]):
-            out[r] = row_reduce(operation, x[r], scale)
+    for r in range(x.shape[0]):
+        out[r] = row_reduce(operation, x[r], scale)
+
+
+@cpu_kernel
+def reduce_rows_pool(operation: Any, x: Any, out: Any, scale: Any) -> None:
+    for r in prange(x.shape[0]):
+        out[r] = row_reduce(operation, x[r], scale)
 
 
 @body
@@ -197,16 +202,18 @@ def sum_block_of_rows(x: Any, partial: Any, k: Any, left: Any) -> None:
             total[c] += row[c]
 
 
-@cpu_kernel
+@cpu_kernel(parallel=False)
 def sum_columns_cpu(x: Any, partial: Any) -> None:
     across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
-    tasks = partial.shape[0] * across
-    if x.size <= SERIAL:
-        for t in range(tasks):
-            sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
-    else:
-        for t in prange(tasks):
-            sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+    for t in range(partial.shape[0] * across):
+        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+
+
+@cpu_kernel
+def sum_columns_pool(x: Any, partial: Any) -> None:
+    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
+    for t in prange(partial.shape[0] * across):
+        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
 
 
 @body
@@ -336,7 +343,8 @@ def reduce_all(
     target = out.reshape(1)
     if not on_cuda(x):
         partial = np.empty((size + BLOCK - 1) // BLOCK, x.dtype)
-        reduce_all_cpu(operation, flat, partial, target, kind(scale))
+        kernel = reduce_all_cpu if size <= SERIAL else reduce_all_pool
+        kernel(operation, flat, partial, target, kind(scale))
         return out
     # The number of partial sums depends on the size alone: equal bits on every GPU.
     blocks = min(1024, (size + 8 * THREADS - 1) // (8 * THREADS))
@@ -396,7 +404,8 @@ def reduce_rows(
             blocks = (rows * lanes + THREADS - 1) // THREADS
             reduce_rows_cuda(operation, x, out, kind(scale), lanes, blocks=blocks)
         else:
-            reduce_rows_cpu(operation, x, out, kind(scale))
+            kernel = reduce_rows_cpu if x.size <= SERIAL else reduce_rows_pool
+            kernel(operation, x, out, kind(scale))
     return out
 
 
@@ -429,7 +438,6 @@ def sum_columns(x: Any, out: Any = None) -> Any:
         out[...] = 0
     if not rows or not columns:
         return out
-    kernel = sum_columns_cuda if on_cuda(x) else sum_columns_cpu
     x = module.ascontiguousarray(x)
     # A tree: each round leaves one row of sums for every block of rows.
     while rows:
@@ -439,9 +447,11 @@ def sum_columns(x: Any, out: Any = None) -> Any:
             out.reshape(1, columns) if last else module.empty((rows, columns), x.dtype)
         )
         if on_cuda(x):
-            kernel(x, partial, items=partial.size)
+            sum_columns_cuda(x, partial, items=partial.size)
+        elif x.size <= SERIAL:
+            sum_columns_cpu(x, partial)
         else:
-            kernel(x, partial)
+            sum_columns_pool(x, partial)
         if last:
             break
         x = partial

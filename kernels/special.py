@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from nnlib.kernels.machinery import body
+INFINITY = math.inf
 
 # Adding and subtracting 1.5 * 2**23 rounds a float32 to the nearest integer, which
 # then also stands in the low bits of the sum.
@@ -40,6 +40,10 @@ _ONE = np.float32(1.0)
 _HALF = np.float32(0.5)
 _TINY = np.float32(1.1754944e-38)
 _INF = np.float32(np.inf)
+
+# A caller that may reorder its sums must not reorder these polynomials: the rounding by
+# _ROUND would be folded away.
+_STRICT = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -112,7 +116,6 @@ overload(maximum, target="cpu", strict=False)(lambda a, b: lambda a, b: _maximum
 overload(minimum, target="cpu", strict=False)(lambda a, b: lambda a, b: _minimum(a, b))
 
 
-@body
 def _exp_f32(x: Any) -> Any:
     # The clamps keep the exponent arithmetic in range; a NaN passes both.
     x = _select(x > np.float32(89.0), np.float32(89.0), x)
@@ -138,7 +141,6 @@ def _exp_f32(x: Any) -> Any:
     return p * np.int32(scale_a).view(np.float32) * np.int32(scale_b).view(np.float32)
 
 
-@body
 def _log_f32(x: Any) -> Any:
     denormal = x < _TINY
     scaled = _select(denormal, x * np.float32(8388608.0), x)
@@ -171,7 +173,6 @@ def _log_f32(x: Any) -> Any:
     return _select(x >= np.float32(0.0), result, np.float32(np.nan))
 
 
-@body
 def _expm1_f32(x: Any) -> Any:
     p = np.float32(0.00019992896704934537)
     p = p * x + np.float32(0.00139974569901824)
@@ -180,20 +181,18 @@ def _expm1_f32(x: Any) -> Any:
     p = p * x + np.float32(0.1666666865348816)
     p = p * x + _HALF
     near_zero = p * (x * x) + x
-    far = _exp_f32(x) - _ONE
+    far = exp(x) - _ONE
     return _select(abs(x) < _HALF, near_zero, far)
 
 
-@body
 def _log1p_f32(x: Any) -> Any:
     shifted = _ONE + x
     # The rounding error of 1 + x, to first order in the logarithm.
     correction = (x - (shifted - _ONE)) / shifted
     usable = (shifted > np.float32(0.0)) & (shifted < _INF)
-    return _log_f32(shifted) + _select(usable, correction, np.float32(0.0))
+    return log(shifted) + _select(usable, correction, np.float32(0.0))
 
 
-@body
 def _tanh_f32(x: Any) -> Any:
     square = x * x
     p = np.float32(-0.005717032589018345)
@@ -203,12 +202,11 @@ def _tanh_f32(x: Any) -> Any:
     p = p * square + np.float32(-0.3333328366279602)
     near_zero = p * square * x + x
     size = abs(x)
-    far = _ONE - np.float32(2.0) / (_exp_f32(size + size) + _ONE)
+    far = _ONE - np.float32(2.0) / (exp(size + size) + _ONE)
     far = _select(x < np.float32(0.0), -far, far)
     return _select(size < np.float32(0.625), near_zero, far)
 
 
-@body
 def _erf_f32(x: Any) -> Any:
     square = x * x
     p = np.float32(-0.0006535234861075878)
@@ -228,12 +226,11 @@ def _erf_f32(x: Any) -> Any:
     q = q * t + np.float32(-0.6362219452857971)
     q = q * t + np.float32(-1.1282289028167725)
     q = q * t + np.float32(-6.597512401640415e-05)
-    far = _ONE - _exp_f32(q)
+    far = _ONE - exp(q)
     far = _select(x < np.float32(0.0), -far, far)
     return _select(size < np.float32(0.8), near_zero, far)
 
 
-@body
 def _cos_sin_turns_f32(u: Any) -> Any:
     # u in [0, 1] is a fraction of a full turn; quadrant is the nearest quarter of it.
     shifted = u * np.float32(4.0) + _ROUND
@@ -331,7 +328,7 @@ def _vectorised(polynomial: Any, name: str) -> Any:
 
     def typing(x: Any) -> Any:
         if x == types.float32:
-            return lambda x: polynomial(x)
+            return polynomial
         return lambda x: function(x)
 
     return typing
@@ -347,7 +344,7 @@ for _function, _polynomial in (
     (erf, _erf_f32),
 ):
     overload(_function, strict=False)(_library(_function.__name__))
-    overload(_function, target="cpu", strict=False)(
+    overload(_function, jit_options=_STRICT, target="cpu", strict=False)(
         _vectorised(_polynomial, _function.__name__)
     )
 overload(sqrt, strict=False)(_library("sqrt"))
@@ -362,10 +359,10 @@ def _cos_sin_turns_library(u: Any) -> Any:
     return implementation
 
 
-@overload(cos_sin_turns, target="cpu", strict=False)
+@overload(cos_sin_turns, jit_options=_STRICT, target="cpu", strict=False)
 def _cos_sin_turns_cpu(u: Any) -> Any:
     if u == types.float32:
-        return lambda u: _cos_sin_turns_f32(u)
+        return _cos_sin_turns_f32
     return _cos_sin_turns_library(u)
 
 

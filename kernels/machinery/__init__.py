@@ -57,10 +57,13 @@ Rules that are easy to break:
 * A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics and
   no float atomics (the simulator lacks the first; the second are not deterministic).
   A kernel that counts on its grid is launched with ``blocks=``, others with ``items=``.
+* Indices that a user gives are checked: on the CPU before or in the loop, at once; on
+  CUDA through `faults`, told at the next synchronisation.
 """
 
 from __future__ import annotations
 
+from nnlib.kernels.machinery import faults
 from nnlib.kernels.machinery.arrays import array_module, on_cuda
 from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, num_threads, prange
 from nnlib.kernels.machinery.gpu import CudaKernel, cuda, cuda_kernel
@@ -73,6 +76,7 @@ __all__ = [
     "cpu_kernel",
     "cuda",
     "cuda_kernel",
+    "faults",
     "num_threads",
     "on_cuda",
     "prange",

@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import os
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "device_context",
     "device_of",
     "is_available",
+    "on_synchronize",
     "resolve_device",
     "synchronize",
     "to_device",
@@ -245,12 +247,28 @@ def current_device() -> Device:
     return Device("auto")
 
 
+_checks: list[Callable[[], None]] = []
+
+
+def on_synchronize(check: Callable[[], None]) -> None:
+    """Have `check` called whenever a CUDA device is waited for or read from."""
+    _checks.append(check)
+
+
+def run_checks() -> None:
+    """Raise what CUDA kernels have found wrong; call where a CUDA array is read."""
+    for check in _checks:
+        check()
+
+
 def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
     """Copy `array` to `device`; an array that is there already is returned as is."""
     if device_of(array) == device:
         return array
     if device.type == "cpu":
-        return cupy().asnumpy(array, blocking=not non_blocking)
+        copy = cupy().asnumpy(array, blocking=not non_blocking)
+        run_checks()
+        return copy
     with device_context(device):
         return cupy().asarray(array, blocking=not non_blocking)
 
@@ -261,3 +279,4 @@ def synchronize(device: str | Device | None = None) -> None:
     if target.type == "cuda":
         with device_context(target):
             cupy().cuda.get_current_stream().synchronize()
+        run_checks()

@@ -1,4 +1,8 @@
-"""Arithmetic with broadcasting: add, sub, mul, div, pow and their kin."""
+"""Addition, subtraction, multiplication, division; how gradients are un-broadcast.
+
+The arrays' own operators do the work, for NumPy and CuPy alike; elsewhere in the
+operations a NumPy ufunc called on a CuPy array runs CuPy's (``__array_ufunc__``).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import DTypeError, Error, ShapeError
 
-__all__ = ["add", "div", "mul", "neg", "sub", "sum_to"]
+__all__ = ["add", "div", "mul", "neg", "positive", "rsub", "sub"]
 
 
 def shapes(x: Any) -> tuple[int, ...]:
@@ -17,10 +22,17 @@ def shapes(x: Any) -> tuple[int, ...]:
     return getattr(x, "shape", ())
 
 
-def broadcast_error(op: str, error: ValueError, *values: Any) -> ShapeError:
-    """Return the error that names the op and the shapes that do not broadcast."""
-    found = " and ".join(str(tuple(shapes(x))) for x in values)
-    return ShapeError(f"{op}: shapes {found} do not broadcast")
+def operand_error(op: str, error: Exception, *values: Any) -> Error:
+    """Return the error that names the op and what is wrong with its operands."""
+    if isinstance(error, OverflowError):
+        number = next((x for x in values if not hasattr(x, "dtype")), None)
+        dtype = next((x.dtype for x in values if hasattr(x, "dtype")), None)
+        return DTypeError(f"{op}: {number} is out of the range of {dtype}")
+    if isinstance(error, ValueError):
+        found = " and ".join(str(tuple(shapes(x))) for x in values)
+        return ShapeError(f"{op}: shapes {found} do not broadcast")
+    found = " and ".join(str(getattr(x, "dtype", type(x).__name__)) for x in values)
+    return DTypeError(f"{op}: not defined on {found}")
 
 
 class SumTo(Function):
@@ -50,13 +62,7 @@ class Expand(Function):
 
     def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
         """Return a view of `x` with `shape`."""
-        import numpy as np
-
         self.shape = x.shape
-        if isinstance(x, np.ndarray):
-            return np.broadcast_to(x, shape)
-        from nnlib.backend.device import array_module
-
         return array_module(x).broadcast_to(x, shape)
 
     def backward(self, grad: Any) -> Any:
@@ -85,8 +91,8 @@ class Add(Function):
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
             return x + y
-        except ValueError as error:
-            raise broadcast_error("add", error, x, y) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("add", error, x, y) from None
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient on, summed to each argument's shape."""
@@ -107,8 +113,8 @@ class Sub(Function):
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
             return x - y
-        except ValueError as error:
-            raise broadcast_error("sub", error, x, y) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("sub", error, x, y) from None
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient on, negated for the second argument."""
@@ -129,8 +135,8 @@ class Mul(Function):
         self.save_for_backward(x, y)
         try:
             return x * y
-        except ValueError as error:
-            raise broadcast_error("mul", error, x, y) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("mul", error, x, y) from None
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad * y`` and ``grad * x``."""
@@ -151,8 +157,8 @@ class Div(Function):
         self.save_for_backward(x, y)
         try:
             return x / y
-        except ValueError as error:
-            raise broadcast_error("div", error, x, y) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("div", error, x, y) from None
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad / y`` and ``-grad x / y^2``."""
@@ -169,7 +175,10 @@ class Neg(Function):
 
     def forward(self, x: Any) -> Any:
         """Return the negative."""
-        return -x
+        try:
+            return -x
+        except TypeError as error:
+            raise operand_error("neg", error, x) from None
 
     def backward(self, grad: Any) -> Any:
         """Return the negative gradient."""
@@ -230,8 +239,21 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 @public(operators=("__truediv__", "__rtruediv__", "__itruediv__"), inplace=True)
-def div(input: Any, other: Any) -> Tensor:
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """Return ``input / other`` in floats, broadcast and promoted.
+
+    Parameters
+    ----------
+    input, other : Tensor or number, shapes that broadcast
+    rounding_mode : {None, "trunc", "floor"}
+        Round the quotient towards zero or down; integers then stay integers.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not broadcast.
+    DTypeError
+        If `rounding_mode` is unknown.
 
     Examples
     --------
@@ -239,10 +261,45 @@ def div(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1, 2]) / 2
     tensor([0.5, 1. ])
     """
-    return Div.apply(input, other)  # type: ignore[no-any-return]
+    if rounding_mode is None:
+        return Div.apply(input, other)  # type: ignore[no-any-return]
+    from nnlib.ops.division import rounded_quotient
+
+    return rounded_quotient(input, other, rounding_mode)
 
 
 @public(operators="__neg__", inplace=True)
 def neg(input: Any) -> Tensor:
-    """Return ``-input``."""
+    """Return ``-input``.
+
+    Raises
+    ------
+    DTypeError
+        On a bool tensor: ``~x`` or ``logical_not(x)`` is meant.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> -nnlib.tensor([1, -2])
+    tensor([-1,  2])
+    """
     return Neg.apply(input)  # type: ignore[no-any-return]
+
+
+@public(operators="__pos__")
+def positive(input: Any) -> Tensor:
+    """Return `input` itself."""
+    return input  # type: ignore[no-any-return]
+
+
+@public()
+def rsub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """Return ``other - alpha * input``: `sub` with its arguments exchanged.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.rsub(nnlib.tensor([1.0, 2.0]), 3)
+    tensor([2., 1.])
+    """
+    return sub(other, input, alpha=alpha)

@@ -1,0 +1,263 @@
+"""Comparisons: element-wise, and of whole tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.mode import no_grad
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import DTypeError
+from nnlib.ops.arithmetic import operand_error
+
+__all__ = [
+    "allclose",
+    "eq",
+    "equal",
+    "ge",
+    "gt",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "lt",
+    "ne",
+]
+
+
+class Compare(Function):
+    """A comparison: bool, and no gradient."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any, *, ufunc: Any) -> Any:
+        """Return the truth of each element."""
+        try:
+            return ufunc(x, y)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error(ufunc.__name__, error, x, y) from None
+
+
+class Test(Function):
+    """A test of each element: bool, and no gradient."""
+
+    def forward(self, x: Any, *, ufunc: Any) -> Any:
+        """Return the truth of each element."""
+        return ufunc(x)
+
+
+def _comparable(other: Any) -> bool:
+    return not (other is None or isinstance(other, str))
+
+
+@public(operators="__eq__", inplace=True)
+def eq(input: Any, other: Any) -> Tensor:
+    """Tell where `input` equals `other` (``==``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) == 2
+    tensor([False,  True])
+    """
+    if not _comparable(other):
+        return NotImplemented
+    return Compare.apply(input, other, ufunc=np.equal)  # type: ignore[no-any-return]
+
+
+@public(operators="__ne__", inplace=True)
+def ne(input: Any, other: Any) -> Tensor:
+    """Tell where `input` differs from `other` (``!=``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) != 2
+    tensor([ True, False])
+    """
+    if not _comparable(other):
+        return NotImplemented
+    return Compare.apply(input, other, ufunc=np.not_equal)  # type: ignore[no-any-return]
+
+
+@public(operators="__lt__", inplace=True)
+def lt(input: Any, other: Any) -> Tensor:
+    """Tell where `input` is less than `other` (``<``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) < 2
+    tensor([ True, False])
+    """
+    return Compare.apply(input, other, ufunc=np.less)  # type: ignore[no-any-return]
+
+
+@public(operators="__le__", inplace=True)
+def le(input: Any, other: Any) -> Tensor:
+    """Tell where `input` is at most `other` (``<=``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) <= 2
+    tensor([ True,  True])
+    """
+    return Compare.apply(input, other, ufunc=np.less_equal)  # type: ignore[no-any-return]
+
+
+@public(operators="__gt__", inplace=True)
+def gt(input: Any, other: Any) -> Tensor:
+    """Tell where `input` is greater than `other` (``>``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) > 2
+    tensor([False, False])
+    """
+    return Compare.apply(input, other, ufunc=np.greater)  # type: ignore[no-any-return]
+
+
+@public(operators="__ge__", inplace=True)
+def ge(input: Any, other: Any) -> Tensor:
+    """Tell where `input` is at least `other` (``>=``), broadcast and promoted.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0, 2.0]) >= 2
+    tensor([False,  True])
+    """
+    return Compare.apply(input, other, ufunc=np.greater_equal)  # type: ignore[no-any-return]
+
+
+@public()
+def isnan(input: Any) -> Tensor:
+    """Tell where `input` is NaN.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isnan(nnlib.tensor([1.0, float("nan"), float("inf")]))
+    tensor([False,  True, False])
+    """
+    return Test.apply(input, ufunc=np.isnan)  # type: ignore[no-any-return]
+
+
+@public()
+def isinf(input: Any) -> Tensor:
+    """Tell where `input` is inf or -inf.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isinf(nnlib.tensor([1.0, float("nan"), float("inf")]))
+    tensor([False, False,  True])
+    """
+    return Test.apply(input, ufunc=np.isinf)  # type: ignore[no-any-return]
+
+
+@public()
+def isfinite(input: Any) -> Tensor:
+    """Tell where `input` is neither NaN nor infinite.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isfinite(nnlib.tensor([1.0, float("nan"), float("inf")]))
+    tensor([ True, False, False])
+    """
+    return Test.apply(input, ufunc=np.isfinite)  # type: ignore[no-any-return]
+
+
+@public()
+def isclose(
+    input: Any,
+    other: Any,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> Tensor:
+    """Tell where ``|input - other| <= atol + rtol * |other|``.
+
+    Parameters
+    ----------
+    input, other : Tensor, one dtype, shapes that broadcast
+    rtol, atol : float
+    equal_nan : bool, default False
+        Whether NaN is close to NaN.
+
+    Raises
+    ------
+    DTypeError
+        If the dtypes differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isclose(nnlib.tensor([1.0, 2.0]), nnlib.tensor([1.000001, 2.1]))
+    tensor([ True, False])
+    """
+    if input.dtype != other.dtype:
+        raise DTypeError(f"isclose: other: expected {input.dtype}, got {other.dtype}")
+    with no_grad():
+        close = input == other
+        if input.dtype in FLOATING:
+            # The tolerance is compared with a finite difference only: inf is close
+            # to itself alone.
+            difference = (input - other).abs()
+            near = difference <= atol + rtol * other.abs()
+            close = close | (isfinite(difference) & isfinite(other) & near)
+            if equal_nan:
+                close = close | (isnan(input) & isnan(other))
+        elif input.dtype.kind != "b":
+            difference = (input - other).abs()
+            close = close | (difference <= atol + rtol * other.abs())
+    return close
+
+
+@public()
+def allclose(
+    input: Any,
+    other: Any,
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+    equal_nan: bool = False,
+) -> bool:
+    """Tell whether all elements are close, in the sense of `isclose`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.allclose(nnlib.tensor([1.0]), nnlib.tensor([1.1]), rtol=0.2)
+    True
+    """
+    return bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
+
+
+@public()
+def equal(input: Any, other: Any) -> bool:
+    """Tell whether two tensors have the same shape and equal elements.
+
+    Raises
+    ------
+    DTypeError
+        If the dtypes differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.equal(nnlib.tensor([1, 2]), nnlib.tensor([1, 2]))
+    True
+    """
+    if input.dtype != other.dtype:
+        raise DTypeError(f"equal: other: expected {input.dtype}, got {other.dtype}")
+    if input.shape != other.shape:
+        return False
+    return bool(eq(input, other)._array.all())

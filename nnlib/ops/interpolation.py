@@ -1,0 +1,80 @@
+"""Fused-looking combinations: lerp, addcmul, addcdiv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import DTypeError
+from nnlib.ops.arithmetic import add
+from nnlib.ops.selection import where
+
+__all__ = ["addcdiv", "addcmul", "lerp"]
+
+
+@public(inplace=True)
+def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+    """Return ``input + weight * (end - input)``, exact at weights 0 and 1.
+
+    Parameters
+    ----------
+    input, end : Tensor, shapes that broadcast
+    weight : number or Tensor, shape that broadcasts
+
+    Raises
+    ------
+    DTypeError
+        If `input` and `end` differ in dtype.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.lerp(nnlib.tensor([0.0, 2.0]), nnlib.tensor([10.0, 4.0]), 0.5)
+    tensor([5., 3.])
+    """
+    if input.dtype != end.dtype:
+        raise DTypeError(f"lerp: end: expected {input.dtype}, got {end.dtype}")
+    difference = end - input
+    if not hasattr(weight, "dtype"):
+        if -0.5 < weight < 0.5:
+            return input + difference * weight  # type: ignore[no-any-return]
+        return end - difference * (1 - weight)  # type: ignore[no-any-return]
+    near = (weight < 0.5) & (weight > -0.5)
+    from_start = input + difference * weight
+    return where(near, from_start, end - difference * (1 - weight))  # type: ignore[no-any-return]
+
+
+@public(inplace=True)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
+    """Return ``input + value * tensor1 * tensor2``.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> one, two = nnlib.tensor([1.0]), nnlib.tensor([2.0])
+    >>> nnlib.addcmul(one, two, two, value=0.5)
+    tensor([3.])
+    """
+    return add(input, tensor1 * tensor2, alpha=value)
+
+
+@public(inplace=True)
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
+    """Return ``input + value * tensor1 / tensor2``.
+
+    Raises
+    ------
+    DTypeError
+        If both divided tensors hold integers.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> one, two = nnlib.tensor([1.0]), nnlib.tensor([2.0])
+    >>> nnlib.addcdiv(one, one, two, value=4)
+    tensor([3.])
+    """
+    if tensor1.dtype.kind in "biu" and tensor2.dtype.kind in "biu":
+        raise DTypeError("addcdiv: expected floats, got two integer tensors to divide")
+    return add(input, tensor1 / tensor2, alpha=value)

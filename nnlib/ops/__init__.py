@@ -1,5 +1,14 @@
 """Every differentiable operation, one file per family."""
 
+from nnlib.ops.activation import prelu as prelu
+from nnlib.ops.activation import relu as relu
+from nnlib.ops.activation import relu_ as relu_
+from nnlib.ops.activation_elu import celu as celu
+from nnlib.ops.activation_elu import celu_ as celu_
+from nnlib.ops.activation_elu import selu as selu
+from nnlib.ops.activation_elu import selu_ as selu_
+from nnlib.ops.activation_hard import hardshrink as hardshrink
+from nnlib.ops.activation_hard import threshold as threshold
 from nnlib.ops.arithmetic import *  # noqa: F403
 from nnlib.ops.casting import *  # noqa: F403
 from nnlib.ops.comparison import *  # noqa: F403
@@ -13,4 +22,6 @@ from nnlib.ops.power import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.rounding import *  # noqa: F403
 from nnlib.ops.selection import *  # noqa: F403
+from nnlib.ops.softmax import log_softmax as log_softmax
+from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.trigonometric import *  # noqa: F403

@@ -1,0 +1,17 @@
+"""Functions that layers are made of: activations, losses, dropout, and their kin.
+
+A function joins by standing in its family file's ``__all__``.
+"""
+
+from nnlib.ops.activation import *  # noqa: F403
+from nnlib.ops.activation_elu import *  # noqa: F403
+from nnlib.ops.activation_hard import *  # noqa: F403
+from nnlib.ops.activation_smooth import *  # noqa: F403
+from nnlib.ops.distance import *  # noqa: F403
+from nnlib.ops.exponential import sigmoid as sigmoid
+from nnlib.ops.hyperbolic import tanh as tanh
+from nnlib.ops.loss_binary import *  # noqa: F403
+from nnlib.ops.loss_classification import *  # noqa: F403
+from nnlib.ops.loss_margin import *  # noqa: F403
+from nnlib.ops.loss_regression import *  # noqa: F403
+from nnlib.ops.softmax import *  # noqa: F403

@@ -1,0 +1,246 @@
+"""Relu and its leaky kin, and what all activations share: `Gate` and `Slope`.
+
+The other activations are in `activation_hard` (straight pieces), `activation_elu`,
+`activation_smooth` and `softmax`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib import kernels
+from nnlib.autograd.function import Function
+from nnlib.autograd.inplace import run_inplace
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import ShapeError
+from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.dims import raw
+
+__all__ = [
+    "leaky_relu",
+    "leaky_relu_",
+    "prelu",
+    "relu",
+    "relu_",
+]
+
+# Up to this many elements NumPy is done before a kernel has started.
+SMALL = 8192
+
+
+class Gate(Function):
+    """``x`` where a mask holds, 0 elsewhere (whatever `x` is there, NaN included)."""
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        """Return the masked array."""
+        self.save_for_backward(mask)
+        return array_module(x).where(mask, x, 0)
+
+    def backward(self, grad: Any) -> Any:
+        """Mask the gradient."""
+        (mask,) = self.saved
+        return Gate.apply(grad, raw(mask)), None
+
+
+def gate(x: Any, mask: Any) -> Any:
+    """Return `x` where the array `mask` holds, 0 elsewhere."""
+    return Gate.apply(x, mask)
+
+
+class Slope(Function):
+    """``grad * f'(x)`` in one kernel: the derivative of an activation ``f``.
+
+    A subclass names the kernel and gives ``f''`` in public ops; None where it is 0.
+    """
+
+    kernel = ""
+
+    def forward(self, grad: Any, x: Any, *, parameter: float = 0.0) -> Any:
+        """Return the gradient by the activation's input."""
+        self.parameter = parameter
+        self.save_for_backward(grad, x)
+        run = getattr(kernels.activation, self.kernel)
+        return run(grad, x, parameter=parameter)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * f'(x)`` and ``grad * outer * f''(x)``."""
+        outer, x = self.saved
+        first = second = None
+        if self.needs(0):
+            first = type(self).apply(grad, x, parameter=self.parameter)
+        if self.needs(1):
+            bend = self.second(x)
+            second = None if bend is None else grad * outer * bend
+        return first, second
+
+    def second(self, x: Any) -> Any:
+        """Return ``f''(x)``."""
+        return None
+
+
+class ReluBackward(Slope):
+    """The derivative of relu, from its output."""
+
+    kernel = "relu_backward"
+
+
+class Relu(Function):
+    """``max(x, 0)``."""
+
+    def forward(self, x: Any) -> Any:
+        """Return the positive part."""
+        if x.size <= SMALL or x.dtype.kind in "biu":
+            y = array_module(x).maximum(x, 0)
+        else:
+            y = kernels.activation.relu(x)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient where the output is positive."""
+        (y,) = self.saved
+        return ReluBackward.apply(grad, y)
+
+
+class LeakyReluBackward(Slope):
+    """The derivative of leaky relu."""
+
+    kernel = "leaky_relu_backward"
+
+
+class LeakyRelu(Function):
+    """``x`` above 0, ``slope * x`` below."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, slope: float) -> Any:
+        """Return the two half-lines."""
+        self.slope = slope
+        self.save_for_backward(x)
+        return kernels.activation.leaky_relu(x, parameter=slope)
+
+    def backward(self, grad: Any) -> Any:
+        """Scale the gradient below 0."""
+        (x,) = self.saved
+        return LeakyReluBackward.apply(grad, x, parameter=self.slope)
+
+
+class PRelu(Function):
+    """``x`` above 0, ``weight * x`` below; `weight` broadcasts."""
+
+    def forward(self, x: Any, weight: Any) -> Any:
+        """Return the two half-lines."""
+        self.save_for_backward(x, weight)
+        return array_module(x).where(x > 0, x, weight * x)
+
+    def backward(self, grad: Any) -> Any:
+        """Return the gradients by input and slope."""
+        x, weight = self.saved
+        above = raw(x) > 0
+        below = gate(grad, ~above)
+        return (
+            gate(grad, above) + below * weight if self.needs(0) else None,
+            sum_to(below * x, weight.shape) if self.needs(1) else None,
+        )
+
+
+@public(inplace=True)
+def relu(input: Any, inplace: bool = False) -> Tensor:
+    """Return the rectified linear unit ``max(input, 0)``.
+
+    Parameters
+    ----------
+    input : Tensor, any shape and dtype
+    inplace : bool, default False
+        Write the result into `input`, as `relu_` does.
+
+    Notes
+    -----
+    The derivative at 0 is taken as 0. A NaN passes through.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.relu(nnlib.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    if inplace:
+        return run_inplace("relu_", relu, input, (), {})
+    return Relu.apply(input)  # type: ignore[no-any-return]
+
+
+def relu_(input: Tensor) -> Tensor:
+    """Do `relu` in place; return `input`."""
+    return run_inplace("relu_", relu, input, (), {})
+
+
+@public(method=False)
+def leaky_relu(
+    input: Any, negative_slope: float = 0.01, inplace: bool = False
+) -> Tensor:
+    """Return `input` above 0 and ``negative_slope * input`` below.
+
+    Source: Maas et al., "Rectifier nonlinearities improve neural network acoustic
+    models", 2013.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+    negative_slope : float, default 0.01
+    inplace : bool, default False
+        Write the result into `input`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.nn.functional.leaky_relu(nnlib.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1,  2. ])
+    """
+    if inplace:
+        return leaky_relu_(input, negative_slope)
+    return LeakyRelu.apply(input, slope=negative_slope)  # type: ignore[no-any-return]
+
+
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """Do `leaky_relu` in place; return `input`."""
+    return run_inplace("leaky_relu_", leaky_relu, input, (negative_slope,), {})
+
+
+@public()
+def prelu(input: Any, weight: Any) -> Tensor:
+    """Return `input` above 0 and ``weight * input`` below, with learnt slopes.
+
+    Source: He et al., "Delving deep into rectifiers", 2015, equation 1.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, ...)
+    weight : Tensor, shape (C,) or one element
+        One slope per channel (dimension 1; dimension 0 of a one-dimensional
+        `input`), or one for all.
+
+    Raises
+    ------
+    ShapeError
+        If there are neither one nor C slopes.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.prelu(nnlib.tensor([-1.0, 2.0]), nnlib.tensor([0.5]))
+    tensor([-0.5,  2. ])
+    """
+    shape = tuple(input.shape)
+    count = tuple(weight.shape)
+    if count in ((), (1,)):
+        slopes: tuple[int, ...] = (1,) * len(shape)
+    elif len(count) != 1 or not shape or count[0] != shape[len(shape) > 1]:
+        raise ShapeError(
+            f"prelu: weight has shape {count}, expected one slope or one per channel "
+            f"(dimension 1) of input, which has shape {shape}"
+        )
+    else:
+        slopes = (*count, *(1,) * (len(shape) - 2))  # (C,) -> (C, 1, ...)
+    return PRelu.apply(input, weight.reshape(slopes))  # type: ignore[no-any-return]

@@ -1,0 +1,226 @@
+"""Activations made of straight pieces: hardtanh, hardswish, softshrink, ..."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.inplace import run_inplace
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import ShapeError
+from nnlib.ops.activation import gate
+from nnlib.ops.dims import raw
+
+__all__ = [
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hardtanh_",
+    "relu6",
+    "softshrink",
+    "threshold",
+    "threshold_",
+]
+
+
+class Clip(Function):
+    """``scale * x + shift`` between two bounds."""
+
+    def forward(
+        self, x: Any, *, low: float, high: float, scale: float = 1, shift: float = 0
+    ) -> Any:
+        """Return the bounded line."""
+        if x.dtype.kind in "iu":
+            low, high = int(low), int(high)
+        self.line = low, high, scale, shift
+        self.save_for_backward(x)
+        line = x if scale == 1 and shift == 0 else x * scale + shift
+        return array_module(x).clip(line, low, high)
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient strictly between the bounds."""
+        low, high, scale, shift = self.line
+        x = raw(self.saved[0])
+        line = x if scale == 1 and shift == 0 else x * scale + shift
+        passed = gate(grad, ~((line <= low) | (line >= high)))
+        return passed if scale == 1 else passed * scale
+
+
+class Line(Clip):
+    """`Clip` in floats."""
+
+    promotes = "float"
+
+
+class HardSwish(Function):
+    """``x * min(max(x + 3, 0), 6) / 6``."""
+
+    promotes = "float"
+
+    def forward(self, x: Any) -> Any:
+        """Return the gated input."""
+        self.save_for_backward(x)
+        return x * array_module(x).clip(x + 3, 0, 6) / 6
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * (x / 3 + 1/2)`` in the middle, `grad` to its right."""
+        (x,) = self.saved
+        array = raw(x)
+        right = array >= 3
+        middle = ~(right | (array <= -3))
+        return gate(grad, right) + gate(grad * (x * (1 / 3) + 0.5), middle)
+
+
+class Shrink(Function):
+    """``x - shift * sign(x)`` outside ``[-bound, bound]``, 0 inside."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, bound: float, shift: float) -> Any:
+        """Return the shrunken input."""
+        self.save_for_backward(x)
+        self.bound = bound
+        module = array_module(x)
+        moved = module.where(x > 0, x - shift, x + shift) if shift else x
+        return module.where(module.abs(x) <= bound, 0, moved)
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient outside the interval."""
+        x = raw(self.saved[0])
+        return gate(grad, ~(array_module(x).abs(x) <= self.bound))
+
+
+class Threshold(Function):
+    """``x`` above a threshold, a constant elsewhere."""
+
+    def forward(self, x: Any, *, threshold: float, value: float) -> Any:
+        """Return the thresholded input."""
+        self.save_for_backward(x)
+        self.threshold = threshold
+        return array_module(x).where(x <= threshold, x.dtype.type(value), x)
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient above the threshold."""
+        return gate(grad, ~(raw(self.saved[0]) <= self.threshold))
+
+
+@public(method=False)
+def hardtanh(
+    input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """Return `input` bounded to ``[min_val, max_val]``; flat outside.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+    min_val, max_val : float
+    inplace : bool, default False
+        Write the result into `input`.
+
+    Raises
+    ------
+    ShapeError
+        If `min_val` exceeds `max_val`.
+    """
+    if min_val > max_val:
+        raise ShapeError(
+            f"hardtanh: min_val {min_val} must not exceed max_val {max_val}"
+        )
+    if inplace:
+        return hardtanh_(input, min_val, max_val)
+    return Clip.apply(input, low=min_val, high=max_val)  # type: ignore[no-any-return]
+
+
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Do `hardtanh` in place; return `input`."""
+    return run_inplace("hardtanh_", hardtanh, input, (min_val, max_val), {})
+
+
+@public(method=False)
+def relu6(input: Any, inplace: bool = False) -> Tensor:
+    """Return ``min(max(input, 0), 6)``.
+
+    Source: Howard et al., "MobileNets", 2017.
+    """
+    return hardtanh(input, 0, 6, inplace)
+
+
+@public(method=False)
+def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
+    """Return ``min(max(input / 6 + 1/2, 0), 1)``.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.nn.functional.hardsigmoid(nnlib.tensor([-4.0, 0.0, 1.5]))
+    tensor([0.  , 0.5 , 0.75])
+    """
+    if inplace:
+        return run_inplace("hardsigmoid_", hardsigmoid, input, (), {})
+    return Line.apply(input, low=0, high=1, scale=1 / 6, shift=0.5)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def hardswish(input: Any, inplace: bool = False) -> Tensor:
+    """Return ``input * relu6(input + 3) / 6``.
+
+    Source: Howard et al., "Searching for MobileNetV3", 2019, section 5.2.
+    """
+    if inplace:
+        return run_inplace("hardswish_", hardswish, input, (), {})
+    return HardSwish.apply(input)  # type: ignore[no-any-return]
+
+
+@public()
+def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """Return `input` where ``|input| > lambd``, 0 elsewhere."""
+    return Shrink.apply(input, bound=lambd, shift=0)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
+    """Return `input` moved towards 0 by `lambd`, 0 where ``|input| <= lambd``.
+
+    Raises
+    ------
+    ShapeError
+        If `lambd` is negative.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.nn.functional.softshrink(nnlib.tensor([-1.0, 0.2, 2.0]))
+    tensor([-0.5,  0. ,  1.5])
+    """
+    if lambd < 0:
+        raise ShapeError(f"softshrink: lambd: expected at least 0, got {lambd}")
+    return Shrink.apply(input, bound=lambd, shift=lambd)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def threshold(
+    input: Any, threshold: float, value: float, inplace: bool = False
+) -> Tensor:
+    """Return `input` where it is above `threshold`, `value` elsewhere.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.nn.functional.threshold(nnlib.tensor([0.5, 2.0]), 1.0, -1.0)
+    tensor([-1.,  2.])
+    """
+    if inplace:
+        return threshold_(input, threshold, value)
+    return Threshold.apply(input, threshold=threshold, value=value)  # type: ignore[no-any-return]
+
+
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """Do `threshold` in place; return `input`."""
+    return run_inplace("threshold_", _threshold, input, (threshold, value), {})
+
+
+# In `threshold_` a parameter hides the function.
+_threshold = threshold

@@ -1,0 +1,122 @@
+"""Distances and likenesses of vectors, and vectors of length 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import ShapeError
+from nnlib.ops.activation_hard import hardtanh
+from nnlib.ops.dims import one_dim
+from nnlib.ops.loss import check_float
+from nnlib.ops.moments import norm
+from nnlib.ops.softmax import sum_over
+
+__all__ = ["cosine_similarity", "normalize", "pairwise_distance"]
+
+INFINITY = float("inf")
+
+
+@public(method=False)
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Return ``x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))`` along one dimension.
+
+    Parameters
+    ----------
+    x1, x2 : Tensor, shapes that broadcast
+    dim : int, default 1
+        The dimension of the vectors, which goes.
+    eps : float, default 1e-8
+        Lower bound of a length: a vector of zeros has likeness 0 to all.
+
+    Raises
+    ------
+    BoundsError
+        If there is no such dimension.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([[1.0, 0.0], [1.0, 1.0]])
+    >>> cosine_similarity(x, nnlib.tensor([[2.0, 0.0]]))
+    tensor([1.    , 0.7071])
+    """
+    check_float("cosine_similarity", "x1", x1)
+    check_float("cosine_similarity", "x2", x2)
+    count = max(len(x1.shape), len(x2.shape))
+    back = one_dim("cosine_similarity", dim, count) - count
+    product = _unit(x1, 2.0, back, eps) * _unit(x2, 2.0, back, eps)
+    shape = list(product.shape)
+    del shape[back]
+    return sum_over(product, back).reshape(tuple(shape))  # type: ignore[no-any-return]
+
+
+def _unit(x: Any, p: float, dim: int, eps: float) -> Any:
+    """Return `x` divided by its norm, or by `eps` where that is larger."""
+    if len(x.shape) < -dim:
+        # A vector dimension that only broadcasting would add has length 1.
+        return x / hardtanh(abs(x), eps, INFINITY)
+    return x / hardtanh(norm(x, p, dim, True), eps, INFINITY)
+
+
+@public(method=False)
+def pairwise_distance(
+    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """Return the p-norm of ``x1 - x2 + eps`` over the last dimension.
+
+    Parameters
+    ----------
+    x1, x2 : Tensor, shapes (..., D) that broadcast
+    p : float, default 2
+    eps : float, default 1e-6
+        Added to each difference, so that equal vectors have a gradient.
+    keepdim : bool, default False
+        Keep the last dimension, with length 1.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not broadcast.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> pairwise_distance(nnlib.tensor([[3.0, 4.0]]), nnlib.tensor([[0.0, 0.0]]))
+    tensor([5.])
+    """
+    check_float("pairwise_distance", "x1", x1)
+    if not len(x1.shape) or not len(x2.shape):
+        raise ShapeError("pairwise_distance: x1, x2: expected at least one dimension")
+    return norm(x1 - x2 + eps, p, -1, keepdim)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """Return ``input / max(norm(input), eps)`` along one dimension.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+    p : float, default 2
+        Which norm.
+    dim : int, default 1
+        The dimension of the vectors.
+    eps : float, default 1e-12
+        Lower bound of the norm.
+
+    Raises
+    ------
+    BoundsError
+        If there is no such dimension.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> normalize(nnlib.tensor([[3.0, 4.0]]))
+    tensor([[0.6, 0.8]])
+    """
+    check_float("normalize", "input", input)
+    count = len(input.shape)
+    return _unit(input, p, one_dim("normalize", dim, count) - max(count, 1), eps)  # type: ignore[no-any-return]

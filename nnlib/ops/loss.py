@@ -1,0 +1,183 @@
+"""What the losses share: reductions, and checks of targets.
+
+Checks of shapes and dtypes run everywhere. Checks of values run on the CPU, where they
+cost one pass; on CUDA they would have to wait for the device, so there a bad label
+gives a NaN loss instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nnlib import kernels
+from nnlib.autograd.function import Function
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.activation import SMALL
+from nnlib.ops.dims import raw
+from nnlib.ops.arithmetic import sum_to
+
+REDUCTIONS = frozenset({"none", "mean", "sum"})
+
+
+def check_reduction(op: str, reduction: Any, shape: tuple[int, ...]) -> None:
+    """Raise for an unknown reduction, and for the mean of an empty batch.
+
+    Parameters
+    ----------
+    op : str
+        What the message names.
+    reduction : str
+    shape : tuple of int
+        The shape of what is reduced.
+
+    Raises
+    ------
+    ShapeError
+        Always the class of these.
+    """
+    if reduction == "mean":
+        if 0 in shape:
+            raise ShapeError(
+                f"{op}: the mean over an empty batch (shape {tuple(shape)}) is not "
+                "defined; skip the batch or use reduction='sum'"
+            )
+    elif reduction not in REDUCTIONS:
+        raise ShapeError(
+            f"{op}: reduction: expected 'none', 'mean' or 'sum', got {reduction!r}"
+        )
+
+
+def check_same_shape(op: str, **tensors: Any) -> None:
+    """Raise unless all have one shape: a loss never broadcasts its target silently."""
+    shapes = {name: tuple(getattr(x, "shape", ())) for name, x in tensors.items()}
+    (first, expected), *rest = shapes.items()
+    for name, shape in rest:
+        if shape != expected:
+            raise ShapeError(
+                f"{op}: {name} has shape {shape}, {first} has shape {expected}: "
+                "expected the same (a loss does not broadcast; reshape or expand "
+                "explicitly)"
+            )
+
+
+def check_float(op: str, name: str, x: Any) -> None:
+    """Raise unless `x` is floating."""
+    if x.dtype not in FLOATING:
+        raise DTypeError(f"{op}: {name}: expected a floating dtype, got {x.dtype}")
+
+
+def check_values(
+    op: str, name: str, x: Any, good: Callable[[Any], Any], expected: str
+) -> None:
+    """Raise for the first element for which ``good(array)`` is False (CPU only).
+
+    Write `good` so that a NaN fails it.
+    """
+    array = raw(x)
+    if type(array) is not np.ndarray:
+        return
+    fine = good(array)
+    if fine.all():
+        return
+    place = np.unravel_index(int(np.argmin(fine)), array.shape)
+    raise bad_value(op, name, array, place, expected)
+
+
+def bad_value(
+    op: str, name: str, array: Any, place: tuple[Any, ...], expected: str
+) -> ShapeError:
+    """Return the error that names the value at `place` and what was expected."""
+    where = ", ".join(str(int(index)) for index in place)
+    where = f"[{where}]" if where else ""
+    return ShapeError(
+        f"{op}: {name}{where} is {array[place].item()}, expected {expected}"
+    )
+
+
+def between(low: float, high: float) -> Callable[[Any], Any]:
+    """Return the test of lying between two bounds; a NaN does not."""
+
+    def test(array: Any) -> Any:
+        return (array >= low) & (array <= high)
+
+    return test
+
+
+def signs(array: Any) -> Any:
+    """Test for labels that are 1 or -1."""
+    return (array == 1) | (array == -1)
+
+
+def not_nan(array: Any) -> Any:
+    """Test for anything but NaN."""
+    return array == array
+
+
+def total(values: Any) -> Any:
+    """Return the sum of all elements of an array."""
+    if values.size <= SMALL or type(values) is not np.ndarray:
+        return values.sum()
+    return kernels.reduction.reduce_all(values, kernels.reduction.SUM)
+
+
+def reduced(values: Any, reduction: str) -> Any:
+    """Reduce an array of losses (inside a ``forward``)."""
+    if reduction == "mean":
+        return total(values) / values.size
+    return total(values) if reduction == "sum" else values
+
+
+def reduce(values: Any, reduction: str) -> Any:
+    """Reduce losses, Tensor or array, by public operations."""
+    if reduction == "none":
+        return values
+    result = sum_to(values, ())
+    return result * (1 / math.prod(values.shape)) if reduction == "mean" else result
+
+
+class PointLoss(Function):
+    """A loss element by element, and its reduction, in one operation.
+
+    A subclass gives the loss of two arrays (`value`) and its derivatives by both in
+    public operations (`slopes`).
+    """
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any, *, reduction: str, **params: Any) -> Any:
+        """Return the reduced loss."""
+        self.params = params
+        # The factor by which each element's derivative enters.
+        self.scale = 1 / x.size if reduction == "mean" else 1
+        self.save_for_backward(x, y)
+        return reduced(self.value(x, y, **params), reduction)
+
+    def backward(self, grad: Any) -> Any:
+        """Return the derivatives, times the gradient."""
+        x, y = self.saved
+        if self.scale != 1:
+            grad = grad * self.scale
+        return self.slopes(grad, x, y, **self.params)
+
+    def value(self, x: Any, y: Any, **params: Any) -> Any:
+        """Return the loss of each element."""
+        raise NotImplementedError
+
+    def slopes(self, grad: Any, x: Any, y: Any, **params: Any) -> Any:
+        """Return ``grad`` times the derivative by `x`, and by `y` where needed."""
+        raise NotImplementedError
+
+
+def weighted(op: str, values: Any, weight: Any, reduction: str) -> Tensor:
+    """Weight the losses; the mean divides by the sum of the weights."""
+    check_same_shape(op, input=values, weight=weight)
+    values = values * weight
+    if reduction != "mean":
+        return reduce(values, reduction)  # type: ignore[no-any-return]
+    return sum_to(values, ()) / sum_to(weight, ())  # type: ignore[no-any-return]

@@ -1,0 +1,345 @@
+"""Losses with a margin: rankings, embeddings, triplets, multi-class hinge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import ShapeError
+from nnlib.ops.activation import gate, relu
+from nnlib.ops.activation_smooth import logsigmoid
+from nnlib.ops.dims import raw
+from nnlib.ops.distance import pairwise_distance
+from nnlib.ops.loss import (
+    check_float,
+    check_reduction,
+    check_same_shape,
+    check_values,
+    reduce,
+    signs,
+)
+from nnlib.ops.loss_classification import (
+    check_classes,
+    check_labels,
+    class_weights,
+    one_hot_mask,
+    pick,
+)
+from nnlib.ops.power import sqrt
+from nnlib.ops.selection import minimum
+from nnlib.ops.softmax import sum_over
+
+__all__ = [
+    "cosine_embedding_loss",
+    "hinge_embedding_loss",
+    "margin_ranking_loss",
+    "multi_margin_loss",
+    "multilabel_soft_margin_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+]
+
+# Added to squared lengths in cosine_embedding_loss, as in PyTorch.
+TINY = 1e-12
+
+
+@public(method=False)
+def multi_margin_loss(
+    input: Any,
+    target: Any,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return the multi-class hinge loss, reduced.
+
+    ``sum over j != t of max(0, margin - x_t + x_j)^p * weight_t / C``
+
+    Source: Weston and Watkins, "Support vector machines for multi-class pattern
+    recognition", 1999, with p = 1.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C) or (C,)
+        Scores x.
+    target : integer Tensor, shape (N,) or ()
+        The class t of each row.
+    p : {1, 2}
+    margin : float, default 1
+    weight : Tensor, shape (C,), optional
+        A constant weight per class. The mean divides by N whatever the weights.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If shapes do not fit, or `p` is neither 1 nor 2.
+    DTypeError
+        If `target` holds no integers.
+    BoundsError
+        If a label is out of range (on the CPU; named with its position).
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([[0.0, 2.0, 0.5, 0.0]])
+    >>> multi_margin_loss(x, nnlib.tensor([0]))
+    tensor(1.375)
+    """
+    name = "multi_margin_loss"
+    if p not in (1, 2):
+        raise ShapeError(f"{name}: p: expected 1 or 2, got {p!r}")
+    classes = check_classes(name, input, target, most=2)
+    labels = raw(target)
+    check_reduction(name, reduction, labels.shape)
+    check_labels(name, labels, classes, None)
+    weights = class_weights(name, weight, classes, input)
+    rows = input if labels.ndim else input.reshape((1, classes))  # (C,) -> (1, C)
+    at = labels.reshape(-1)
+    own = pick(rows, at).reshape((at.size, 1))
+    gaps = gate(relu(rows - own + margin), ~one_hot_mask(at, classes))
+    loss = sum_over(gaps if p == 1 else gaps * gaps, 1) * (1 / classes)  # (N, 1)
+    loss = loss.reshape(labels.shape)
+    if weights is not None:
+        loss = loss * array_module(labels).take(weights, labels)
+    return reduce(loss, reduction)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def hinge_embedding_loss(
+    input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
+) -> Tensor:
+    """Return `input` where the label is 1, ``max(0, margin - input)`` where it is -1.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+        Distances.
+    target : Tensor, shape of `input`
+        Labels: 1 for a pair that belongs together, else -1.
+    margin : float, default 1
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ; if a label is neither 1 nor -1 (on the CPU; named with
+        its position).
+    """
+    name = "hinge_embedding_loss"
+    check_float(name, "input", input)
+    check_same_shape(name, input=input, target=target)
+    check_reduction(name, reduction, input.shape)
+    check_values(name, "target", target, signs, "1 or -1")
+    together = raw(target) == 1
+    loss = gate(input, together) + gate(relu(margin - input), ~together)
+    return reduce(loss, reduction)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def margin_ranking_loss(
+    input1: Any,
+    input2: Any,
+    target: Any,
+    margin: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return ``max(0, -target * (input1 - input2) + margin)``, reduced.
+
+    Parameters
+    ----------
+    input1, input2 : Tensor, one shape
+        Scores.
+    target : Tensor, the same shape
+        1 where `input1` should rank higher, -1 where `input2` should.
+    margin : float, default 0
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ; if a label is neither 1 nor -1 (on the CPU; named with
+        its position).
+    """
+    name = "margin_ranking_loss"
+    check_float(name, "input1", input1)
+    check_same_shape(name, input1=input1, input2=input2, target=target)
+    check_reduction(name, reduction, input1.shape)
+    check_values(name, "target", target, signs, "1 or -1")
+    loss = relu((input2 - input1) * target + margin)
+    return reduce(loss, reduction)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def cosine_embedding_loss(
+    input1: Any,
+    input2: Any,
+    target: Any,
+    margin: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return ``1 - cos`` where the label is 1, ``max(0, cos - margin)`` where -1.
+
+    Parameters
+    ----------
+    input1, input2 : Tensor, shape (N, D) or (D,)
+        Vectors, whose cosine is taken row by row.
+    target : Tensor, shape (N,) or ()
+        Labels: 1 for a pair that belongs together, else -1.
+    margin : float, default 0
+        From -1 to 1; 0 to 0.5 is usual.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If shapes do not fit; if a label is neither 1 nor -1 (on the CPU; named with
+        its position).
+    """
+    name = "cosine_embedding_loss"
+    check_float(name, "input1", input1)
+    check_same_shape(name, input1=input1, input2=input2)
+    shape, labels = tuple(input1.shape), raw(target)
+    if len(shape) not in (1, 2) or labels.shape != shape[:-1]:
+        raise ShapeError(
+            f"{name}: target has shape {labels.shape}, input1 has shape {shape}: "
+            "expected (N,) and (N, D), or () and (D,)"
+        )
+    check_reduction(name, reduction, labels.shape)
+    check_values(name, "target", target, signs, "1 or -1")
+    dim = len(shape) - 1
+    product = sum_over(input1 * input2, dim)
+    lengths = (sum_over(input1 * input1, dim) + TINY) * (
+        sum_over(input2 * input2, dim) + TINY
+    )
+    cosine = (product / sqrt(lengths)).reshape(labels.shape)
+    together = labels == 1
+    loss = gate(1 - cosine, together) + gate(relu(cosine - margin), ~together)
+    return reduce(loss, reduction)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def triplet_margin_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return ``max(0, d(anchor, positive) - d(anchor, negative) + margin)``.
+
+    Source: Balntas et al., "Learning local feature descriptors with triplets", 2016.
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, shape (N, D) or (D,)
+    margin : float, default 1
+        More than 0.
+    p, eps : float
+        Of the distance d: see `pairwise_distance`.
+    swap : bool, default False
+        Take ``d(positive, negative)`` instead where it is smaller than
+        ``d(anchor, negative)``.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ, or `margin` is not positive.
+    """
+
+    def distance(x: Any, y: Any) -> Any:
+        return pairwise_distance(x, y, p, eps)
+
+    name = "triplet_margin_loss"
+    return _triplet(name, distance, anchor, positive, negative, margin, swap, reduction)
+
+
+@public(method=False)
+def triplet_margin_with_distance_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    *,
+    distance_function: Callable[[Any, Any], Any] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return the triplet loss under a distance of your own.
+
+    Parameters
+    ----------
+    anchor, positive, negative : Tensor, one shape
+    distance_function : callable, optional
+        Takes two such tensors and returns their distances; default
+        `pairwise_distance`.
+    margin, swap, reduction
+        As for `triplet_margin_loss`.
+    """
+    distance = pairwise_distance if distance_function is None else distance_function
+    name = "triplet_margin_with_distance_loss"
+    return _triplet(name, distance, anchor, positive, negative, margin, swap, reduction)
+
+
+def _triplet(
+    name: str,
+    distance: Callable[[Any, Any], Any],
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    margin: float,
+    swap: bool,
+    reduction: str,
+) -> Tensor:
+    check_float(name, "anchor", anchor)
+    check_same_shape(name, anchor=anchor, positive=positive, negative=negative)
+    check_reduction(name, reduction, anchor.shape[:-1])
+    if not margin > 0:
+        raise ShapeError(f"{name}: margin: expected more than 0, got {margin}")
+    far = distance(anchor, negative)
+    if swap:
+        far = minimum(far, distance(positive, negative))
+    loss = relu(distance(anchor, positive) - far + margin)
+    return reduce(loss, reduction)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def multilabel_soft_margin_loss(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """Return the binary cross-entropy with logits, averaged over the classes.
+
+    Parameters
+    ----------
+    input, target : Tensor, shape (N, C) or (C,)
+        Logits and labels 0 or 1.
+    weight : Tensor, shape (C,), optional
+        A constant weight per class.
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+    """
+    name = "multilabel_soft_margin_loss"
+    check_float(name, "input", input)
+    check_same_shape(name, input=input, target=target)
+    shape = tuple(input.shape)
+    if not shape:
+        raise ShapeError(f"{name}: input: expected (N, C) or (C,), got no dimension")
+    check_reduction(name, reduction, shape[:-1])
+    weights = class_weights(name, weight, shape[-1], input)
+    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
+    if weights is not None:
+        loss = loss * weights
+    loss = sum_over(loss, len(shape) - 1).reshape(shape[:-1]) * (1 / shape[-1])
+    return reduce(loss, reduction)  # type: ignore[no-any-return]

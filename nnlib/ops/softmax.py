@@ -1,0 +1,198 @@
+"""Softmax, its logarithm, and softmin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import resolve_dtype
+from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.casting import cast
+from nnlib.ops.dims import one_dim
+from nnlib.ops.exponential import exp
+
+__all__ = ["log_softmax", "softmax", "softmin"]
+
+
+def sum_over(x: Any, dim: int) -> Any:
+    """Return the sum over one dimension, which stays with length 1."""
+    shape = list(x.shape)
+    if shape:
+        shape[dim] = 1
+    return sum_to(x, tuple(shape))
+
+
+class SoftmaxBackward(Function):
+    """``y (grad - sum(grad y))``."""
+
+    def forward(self, grad: Any, y: Any, *, dim: int) -> Any:
+        """Return the gradient by softmax's input."""
+        self.dim = dim
+        self.save_for_backward(grad, y)
+        product = grad * y
+        product -= y * sum_over(product, dim)
+        return product
+
+    def backward(self, grad: Any) -> Any:
+        """Differentiate by both arguments."""
+        outer, y = self.saved
+        first = second = None
+        if self.needs(0):
+            first = SoftmaxBackward.apply(grad, y, dim=self.dim)
+        if self.needs(1):
+            total = sum_over(outer * y, self.dim)
+            second = grad * (outer - total) - outer * sum_over(grad * y, self.dim)
+        return first, second
+
+
+class Softmax(Function):
+    """``exp(x) / sum(exp(x))``."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, dim: int) -> Any:
+        """Return the distribution along `dim`."""
+        self.dim = dim
+        y = array_module(x).exp(x - highest(x, dim))
+        y /= sum_over(y, dim)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``y (grad - sum(grad y))``."""
+        (y,) = self.saved
+        return SoftmaxBackward.apply(grad, y, dim=self.dim)
+
+
+class LogSoftmaxBackward(Function):
+    """``grad - exp(y) sum(grad)``."""
+
+    def forward(self, grad: Any, y: Any, *, dim: int) -> Any:
+        """Return the gradient by log_softmax's input."""
+        self.dim = dim
+        self.save_for_backward(grad, y)
+        p = array_module(y).exp(y)
+        p *= sum_over(grad, dim)
+        return grad - p
+
+    def backward(self, grad: Any) -> Any:
+        """Differentiate by both arguments."""
+        outer, y = self.saved
+        product = grad * exp(y)
+        return (
+            grad - sum_over(product, self.dim) if self.needs(0) else None,
+            -product * sum_over(outer, self.dim) if self.needs(1) else None,
+        )
+
+
+class LogSoftmax(Function):
+    """``x - log(sum(exp(x)))``."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, dim: int) -> Any:
+        """Return the logarithm of the distribution along `dim`."""
+        self.dim = dim
+        module = array_module(x)
+        y = x - highest(x, dim)
+        y -= module.log(sum_over(module.exp(y), dim))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad - exp(y) sum(grad)``."""
+        (y,) = self.saved
+        return LogSoftmaxBackward.apply(grad, y, dim=self.dim)
+
+
+def highest(x: Any, dim: int) -> Any:
+    """Return the maximum along `dim`, which is taken off before exp."""
+    if not x.ndim or not x.shape[dim]:
+        return x
+    return x.max(axis=dim, keepdims=True)
+
+
+@public()
+def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return ``exp(input) / sum(exp(input))`` along one dimension, without overflow.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+    dim : int
+        The dimension along which the results add up to 1. PyTorch guesses one
+        where none is given; here it must be.
+    dtype : numpy.dtype or str, optional
+        Cast `input` first.
+
+    Raises
+    ------
+    DTypeError
+        If `dim` is no int.
+    BoundsError
+        If there is no such dimension.
+
+    Notes
+    -----
+    A row that is -inf throughout gives NaN.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.softmax(nnlib.tensor([[1.0, 1.0], [0.0, 3.0]]), dim=1)
+    tensor([[0.5   , 0.5   ],
+            [0.0474, 0.9526]])
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    return Softmax.apply(input, dim=one_dim("softmax", dim, len(input.shape)))  # type: ignore[no-any-return]
+
+
+@public()
+def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return ``log(softmax(input))``, accurate where the softmax rounds to 0.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+    dim : int
+        The dimension along which the exponentials of the results add up to 1.
+    dtype : numpy.dtype or str, optional
+        Cast `input` first.
+
+    Raises
+    ------
+    DTypeError
+        If `dim` is no int.
+    BoundsError
+        If there is no such dimension.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.log_softmax(nnlib.tensor([0.0, 1000.0]), dim=0)
+    tensor([-1000.,     0.])
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    return LogSoftmax.apply(  # type: ignore[no-any-return]
+        input, dim=one_dim("log_softmax", dim, len(input.shape))
+    )
+
+
+@public(method=False)
+def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """Return ``softmax(-input)`` along one dimension.
+
+    Parameters
+    ----------
+    input, dim, dtype
+        As for `softmax`.
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    dim = one_dim("softmin", dim, len(input.shape))
+    return Softmax.apply(-input, dim=dim)  # type: ignore[no-any-return]

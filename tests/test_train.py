@@ -1,9 +1,8 @@
-"""fit, evaluate, metrics, callbacks, history, pictures."""
+"""fit, evaluate, predict, callbacks."""
 
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -19,15 +18,10 @@ from nnlib.train import (
     Callback,
     DivergenceError,
     EarlyStopping,
-    History,
-    accuracy,
-    binary_accuracy,
     evaluate,
     fit,
     predict,
 )
-from nnlib.train.history import is_better
-from nnlib.train.metrics import RunningMeans
 
 
 def digits():
@@ -354,64 +348,6 @@ def test_bad_scheduler_step():
         fit_line(*linear(), scheduler_step="day")
 
 
-def test_accuracy():
-    scores = nnlib.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [5.0, 4.0, 9.0]])
-    assert accuracy(scores, nnlib.tensor([0, 1, 0])).item() == pytest.approx(2 / 3)
-    soft = nnlib.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.0, 0.0, 1.0]])
-    assert accuracy(scores, soft).item() == pytest.approx(2 / 3)
-    spatial = nnlib.tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 5)))
-    target = nnlib.tensor(spatial.numpy().argmax(1))
-    assert accuracy(spatial, target).item() == 1.0
-    with pytest.raises(ShapeError, match=r"target: expected shape \(3,\), got \(2,\)"):
-        accuracy(scores, nnlib.tensor([0, 1]))
-    with pytest.raises(ShapeError, match=r"at least one sample, got shape \(0, 3\)"):
-        accuracy(scores[:0], nnlib.tensor([0])[:0])
-
-
-def test_binary_accuracy():
-    logits = nnlib.tensor([-1.0, 2.0, 0.5, -3.0])
-    assert binary_accuracy(logits, nnlib.tensor([0, 1, 0, 0])).item() == 0.75
-    assert binary_accuracy(logits, nnlib.tensor([-1, 1, 1, 1])).item() == 0.75
-    with pytest.raises(ShapeError, match="one shape"):
-        binary_accuracy(logits, nnlib.tensor([1]))
-
-
-def test_running_means():
-    means = RunningMeans()
-    with pytest.raises(ShapeError, match="at least one sample"):
-        means.read()
-    means.add({"a": nnlib.tensor(1.0), "b": 10}, 3)
-    means.add({"a": nnlib.tensor(5.0), "b": 20.0}, 1)
-    assert means.read() == {"a": 2.0, "b": 12.5} and means.samples == 4
-
-
-def test_history(tmp_path):
-    history = History()
-    assert history.epochs == 0
-    for loss, hits in [(3.0, 0.1), (1.0, 0.5), (2.0, 0.4)]:
-        history.append(loss=loss, accuracy=hits)
-    assert history.epochs == 3 and history.last("loss") == 2.0
-    assert history.best("loss") == (2, 1.0) and history.best("accuracy") == (2, 0.5)
-    history.save(tmp_path / "history.json")
-    assert History.load(tmp_path / "history.json") == history
-    with pytest.raises(ShapeError, match="no figure 'f1'; it holds accuracy, loss"):
-        history.best("f1")
-    assert is_better("loss", 1.0, math.nan) and not is_better("loss", math.nan, 1.0)
-    assert not is_better("loss", 0.95, 1.0, min_delta=0.1)
-
-
-def test_mlp():
-    model = MLP([6, 5, 4, 3], activation=nn.Tanh, dropout=0.5)
-    kinds = [type(layer).__name__ for layer in model]
-    assert kinds == [
-        "Flatten", "Linear", "Tanh", "Dropout", "Linear", "Tanh", "Dropout", "Linear",
-    ]  # fmt: skip
-    assert tuple(model(nnlib.zeros(7, 2, 3)).shape) == (7, 3)
-    for sizes in ([4], [3, 0]):
-        with pytest.raises(ShapeError, match="MLP: sizes: expected positive sizes"):
-            MLP(sizes)
-
-
 @pytest.mark.cuda
 def test_training_on_cuda_follows_the_cpu():
     runs = []
@@ -440,61 +376,3 @@ def test_divergence_on_cuda():
     model, optimizer = linear(lr=1e20)
     with pytest.raises(DivergenceError, match="at or before batch"):
         fit_line(model, optimizer, epochs=5, device="cuda")
-
-
-@pytest.fixture
-def pictures():
-    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
-    from nnlib import viz
-
-    return viz
-
-
-def test_plot_history(pictures, tmp_path):
-    history = History(loss=[2.0, 1.0], val_loss=[2.5, 1.5], accuracy=[0.1, 0.2], lr=[1])
-    path = tmp_path / "new" / "curves.png"
-    figure = pictures.plot_history(history, path, title="run")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
-    assert [len(axes.lines) for axes in figure.axes] == [2, 1]
-    np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), [2.5, 1.5])
-    with pytest.raises(ShapeError, match="holds no epoch"):
-        pictures.plot_history({})
-    assert "matplotlib.pyplot" not in sys.modules
-
-
-def test_decision_regions(pictures, tmp_path):
-    points = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    path = tmp_path / "regions.svg"
-    for labels, columns in [([-1, -1, 1, 1], 1), ([0, 1, 2, 1], 3)]:
-        nnlib.manual_seed(0)
-        model = nn.Linear(2, columns)
-        figure = pictures.plot_decision_regions(
-            model, points, labels, path, resolution=11, title="x"
-        )
-        assert b"<svg" in path.read_bytes()
-        assert len(figure.axes) == 1
-    with pytest.raises(ShapeError, match=r"got \(4, 2\) and \(3,\)"):
-        pictures.plot_decision_regions(model, points, [0, 1, 0])
-
-
-def test_show_images(pictures, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4))
-    path = tmp_path / "images.png"
-    figure = pictures.show_images(pixels, list("abcde"), path, columns=3, title="t")
-    assert path.exists() and len(figure.axes) == 5
-    pictures.show_images(nnlib.zeros(2, 1, 4, 4))
-    with pytest.raises(ShapeError, match=r"got \(5, 4\)"):
-        pictures.show_images(np.zeros((5, 4)))
-    with pytest.raises(ShapeError, match="labels: expected 5, got 1"):
-        pictures.show_images(pixels, ["a"])
-
-
-def test_pictures_without_matplotlib(monkeypatch):
-    from nnlib import viz
-
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(viz.VizError, match=r'pip install "nnlib-dl\[viz\]"'):
-        viz.plot_history(History(loss=[1.0]))
-    assert issubclass(viz.VizError, ImportError)

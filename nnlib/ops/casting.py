@@ -6,12 +6,31 @@ from typing import Any
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
-from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import Device, device_of, resolve_device, to_device
-from nnlib.backend.dtypes import resolve_dtype
-from nnlib.backend.errors import DTypeError
+from nnlib.autograd.tensor import Tensor, tensor
+from nnlib.backend.device import (
+    Device,
+    array_module,
+    device_of,
+    resolve_device,
+    to_device,
+)
+from nnlib.backend.dtypes import (
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    resolve_dtype,
+    uint8,
+)
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_to
 
-__all__ = ["clone", "to"]
+__all__ = ["clone"]
 
 
 class Cast(Function):
@@ -51,11 +70,52 @@ class Clone(Function):
 
     def forward(self, x: Any) -> Any:
         """Return a copy of `x`."""
-        return x.copy()
+        return x.copy(order="K")
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient on."""
         return grad
+
+
+class Contiguous(Function):
+    """Copy into C order."""
+
+    upcasts = False
+
+    def forward(self, x: Any) -> Any:
+        """Return a contiguous copy."""
+        return array_module(x).ascontiguousarray(x)
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient on."""
+        return grad
+
+
+class CopyInto(Function):
+    """The values of a source in the shape, dtype and place of a target."""
+
+    upcasts = False
+
+    def forward(self, target: Any, source: Any) -> Any:
+        """Return `source` broadcast and converted to be like `target`."""
+        self.source = source.shape, source.dtype, device_of(source)
+        out = array_module(target).empty_like(target)
+        try:
+            out[...] = to_device(source, device_of(target))
+        except ValueError:
+            raise ShapeError(
+                f"copy_: src of shape {source.shape} does not broadcast to "
+                f"{target.shape}"
+            ) from None
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return nothing for the target, the summed gradient for the source."""
+        if not self.needs(1):
+            return None, None
+        shape, dtype, device = self.source
+        grad = cast(sum_to(grad, shape), dtype)
+        return None, Transfer.apply(grad, device=device, non_blocking=False)
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -65,7 +125,16 @@ def cast(x: Any, dtype: Any) -> Any:
 
 @public()
 def clone(input: Tensor) -> Tensor:
-    """Return a copy with its own memory; gradients pass through."""
+    """Return a copy with its own memory; gradients pass through.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([1.0])
+    >>> y = x.clone().zero_()
+    >>> x
+    tensor([1.])
+    """
     return Clone.apply(input)  # type: ignore[no-any-return]
 
 
@@ -121,3 +190,105 @@ def to(
         if place != result.device:
             result = Transfer.apply(result, device=place, non_blocking=non_blocking)
     return clone(input) if copy and result is input else result
+
+
+# -- Tensor methods only: at the top level their names are the dtypes' -------------
+
+
+@public(method="type_as")
+def type_as(input: Tensor, other: Tensor) -> Tensor:
+    """Return this tensor in the dtype and on the device of `other`."""
+    return to(input, other)
+
+
+@public(method="type")
+def to_type(input: Tensor, dtype: Any = None) -> Any:
+    """Return this tensor as `dtype`; without one, the name of its dtype.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensor([1.0]).type("int64")
+    tensor([1])
+    """
+    return input.dtype.name if dtype is None else cast(input, resolve_dtype(dtype))
+
+
+def _conversion(method: str, dtype: Any) -> Any:
+    def convert(input: Tensor) -> Tensor:
+        return cast(input, dtype)  # type: ignore[no-any-return]
+
+    convert.__name__ = f"to_{method}"
+    convert.__doc__ = f"Return this tensor as {dtype.name}."
+    return public(method=method)(convert)
+
+
+to_float = _conversion("float", float32)
+to_double = _conversion("double", float64)
+to_half = _conversion("half", float16)
+to_bfloat16 = _conversion("bfloat16", bfloat16)
+to_long = _conversion("long", int64)
+to_int = _conversion("int", int32)
+to_short = _conversion("short", int16)
+to_char = _conversion("char", int8)
+to_byte = _conversion("byte", uint8)
+to_bool = _conversion("bool", bool_)
+
+
+@public(method="cpu")
+def to_cpu(input: Tensor) -> Tensor:
+    """Return this tensor in the CPU's memory."""
+    return to(input, "cpu")
+
+
+@public(method="cuda")
+def to_cuda(
+    input: Tensor, device: Any = None, non_blocking: bool = False
+) -> Tensor:
+    """Return this tensor on a CUDA device, by default the current one.
+
+    Raises
+    ------
+    DeviceError
+        If CUDA cannot be used here; the message says why.
+    """
+    place = "cuda" if device is None else device
+    return to(input, device=place, non_blocking=non_blocking)
+
+
+@public(method="contiguous")
+def contiguous(input: Tensor) -> Tensor:
+    """Return this tensor with its elements in C order without gaps.
+
+    A tensor that has them already is returned as it is.
+    """
+    if input._array.flags.c_contiguous:
+        return input
+    return Contiguous.apply(input)  # type: ignore[no-any-return]
+
+
+@public(method=False, inplace=True)
+def copy(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Return `src` in the shape, dtype and place of `input` (in place: ``copy_``).
+
+    Parameters
+    ----------
+    input : Tensor
+    src : Tensor or number, shape that broadcasts to that of `input`
+    non_blocking : bool, default False
+        Kept for PyTorch's signature.
+
+    Raises
+    ------
+    ShapeError
+        If `src` does not broadcast to the shape of `input`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.zeros(2).copy_(nnlib.tensor([3]))
+    tensor([3., 3.])
+    """
+    if not hasattr(src, "dtype"):
+        src = tensor(src)
+    return CopyInto.apply(input, src)  # type: ignore[no-any-return]

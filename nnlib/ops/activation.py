@@ -218,8 +218,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
     ----------
     input : Tensor, shape (N, C, ...)
     weight : Tensor, shape (C,) or one element
-        One slope per channel (dimension 1; dimension 0 of a one-dimensional
-        `input`), or one for all.
+        One slope per channel (dimension 1), or one for all.
 
     Raises
     ------
@@ -236,7 +235,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
     count = tuple(weight.shape)
     if count in ((), (1,)):
         slopes: tuple[int, ...] = (1,) * len(shape)
-    elif len(count) != 1 or not shape or count[0] != shape[len(shape) > 1]:
+    elif len(count) != 1 or len(shape) < 2 or count[0] != shape[1]:
         raise ShapeError(
             f"prelu: weight has shape {count}, expected one slope or one per channel "
             f"(dimension 1) of input, which has shape {shape}"

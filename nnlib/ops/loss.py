@@ -19,8 +19,8 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
-from nnlib.ops.dims import raw
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.dims import raw
 
 REDUCTIONS = frozenset({"none", "mean", "sum"})
 

@@ -13,9 +13,9 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate, relu
-from nnlib.ops.dims import raw
 from nnlib.ops.activation_hard import hardtanh
 from nnlib.ops.activation_smooth import logsigmoid
+from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log, log1p, sigmoid
 from nnlib.ops.loss import (
     PointLoss,
@@ -28,7 +28,6 @@ from nnlib.ops.loss import (
     not_nan,
     reduce,
     signs,
-    total,
 )
 
 __all__ = [
@@ -292,9 +291,13 @@ def kl_div(
 
 @public(method=False)
 def hinge_loss(
-    input: Any, target: Any, squared: bool = False, reduction: str = "mean"
+    input: Any,
+    target: Any,
+    margin: float = 1.0,
+    squared: bool = False,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Return the hinge loss ``max(0, 1 - y * input)`` of a binary margin classifier.
+    """Return ``max(0, margin - y * input)``, the hinge loss of a binary classifier.
 
     Source: Cortes and Vapnik, "Support-vector networks", 1995. PyTorch has no such
     loss.
@@ -305,6 +308,7 @@ def hinge_loss(
         Scores; positive means yes.
     target : Tensor, shape of `input`
         Labels, 0 and 1 or -1 and 1: y is -1 for both 0 and -1.
+    margin : float, default 1
     squared : bool, default False
         Square the loss of each element, which makes it smooth.
     reduction : {"mean", "sum", "none"}
@@ -337,7 +341,7 @@ def hinge_loss(
     module = array_module(array)
     kind = raw(input).dtype.type
     sign = module.where(array > 0, kind(1), kind(-1))
-    loss = relu(1 - input * sign)
+    loss = relu(margin - input * sign)
     if squared:
         loss = loss * loss
     return reduce(loss, reduction)  # type: ignore[no-any-return]

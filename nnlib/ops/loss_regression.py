@@ -13,8 +13,8 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import SMALL, gate
-from nnlib.ops.dims import raw
 from nnlib.ops.activation_hard import hardtanh
+from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log
 from nnlib.ops.loss import (
     PointLoss,

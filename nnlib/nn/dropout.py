@@ -1,0 +1,60 @@
+"""Dropout layers: random zeros in training, nothing in evaluation."""
+
+from __future__ import annotations
+
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import Error
+from nnlib.nn import functional as F
+from nnlib.nn.module import Module
+
+__all__ = ["AlphaDropout", "Dropout"]
+
+
+class _Dropout(Module):
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise Error(
+                f"{type(self).__name__}: p: expected a probability between 0 and 1, "
+                f"got {p}"
+            )
+        self.p = p
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        """Return the probability."""
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Dropout):
+    """Set elements to zero with probability `p` and scale the rest by ``1 / (1 - p)``.
+
+    See `nnlib.nn.functional.dropout`. In evaluation mode it returns its input.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+    inplace : bool, default False
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> layer = Dropout(0.5).eval()
+    >>> layer(nnlib.ones(3))
+    tensor([1., 1., 1.])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with elements dropped."""
+        return F.dropout(input, self.p, self.training, self.inplace)
+
+
+class AlphaDropout(_Dropout):
+    """Dropout that keeps mean and variance, for SELU networks.
+
+    See `nnlib.nn.functional.alpha_dropout`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with elements dropped."""
+        return F.alpha_dropout(input, self.p, self.training, self.inplace)

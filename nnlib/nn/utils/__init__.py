@@ -1,0 +1,18 @@
+"""Gradient clipping, parameters as a vector, weight normalisations."""
+
+from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
+from nnlib.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
+from nnlib.nn.utils.vector import parameters_to_vector, vector_to_parameters
+from nnlib.nn.utils.weight_norm import remove_weight_norm, weight_norm
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "remove_spectral_norm",
+    "remove_weight_norm",
+    "spectral_norm",
+    "vector_to_parameters",
+    "weight_norm",
+]

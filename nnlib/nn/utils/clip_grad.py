@@ -1,0 +1,169 @@
+"""Clipping of gradients: by their common norm, and by value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from nnlib import kernels
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module, device_of, to_device
+from nnlib.backend.dtypes import HALF, float32
+from nnlib.backend.errors import Error
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
+
+
+def _gradients(parameters: Any) -> list[Any]:
+    """Return the arrays of the gradients that there are, each once."""
+    given = [parameters] if isinstance(parameters, Tensor) else parameters
+    unique = {id(tensor): tensor for tensor in given}
+    return [p._grad._array for p in unique.values() if p._grad is not None]
+
+
+def _norm(array: Any, norm_type: float) -> Any:
+    """Return the norm of one array, of shape (), in float32 or float64."""
+    module = array_module(array)
+    if array.dtype in HALF:
+        array = array.astype(float32)
+    if norm_type == 2.0:
+        reduction = kernels.reduction
+        return module.sqrt(reduction.reduce_all(array, reduction.SQUARES))
+    if array.size == 0:
+        return module.zeros((), array.dtype)
+    if norm_type == math.inf:
+        return module.abs(array).max()
+    return (module.abs(array) ** norm_type).sum() ** (1.0 / norm_type)
+
+
+def _total_norm(arrays: list[Any], norm_type: float) -> Any:
+    """Return the norm of the arrays' norms, where the first of them lives."""
+    module = array_module(arrays[0])
+    place = device_of(arrays[0])
+    norms = [to_device(module.asarray(_norm(x, norm_type)), place) for x in arrays]
+    stacked = module.stack(norms)
+    if norm_type == math.inf:
+        return stacked.max()
+    if norm_type == 2.0:
+        return module.sqrt((stacked * stacked).sum())
+    return (stacked**norm_type).sum() ** (1.0 / norm_type)
+
+
+def get_total_norm(
+    tensors: Iterable[Tensor] | Tensor,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Return the norm of all tensors together, as if they were one vector.
+
+    Parameters
+    ----------
+    tensors : iterable of Tensor
+    norm_type : float, default 2.0
+        ``inf`` is the largest absolute value.
+    error_if_nonfinite : bool, default False
+        Raise if the norm is NaN or infinite (waits for a GPU).
+
+    Returns
+    -------
+    Tensor, shape ()
+    """
+    given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return _checked_norm(
+        "get_total_norm", [x._array for x in given], norm_type, error_if_nonfinite
+    )
+
+
+def _checked_norm(
+    name: str, arrays: list[Any], norm_type: float, error_if_nonfinite: bool
+) -> Tensor:
+    if not norm_type > 0:
+        raise Error(f"{name}: norm_type: expected a positive number, got {norm_type}")
+    if not arrays:
+        from nnlib.autograd.tensor import tensor
+
+        return tensor(0.0)
+    total = _total_norm(arrays, float(norm_type))
+    if error_if_nonfinite and not math.isfinite(float(total)):
+        raise Error(
+            f"{name}: the total norm of order {norm_type} is {float(total)}: a "
+            "gradient is NaN or infinite, so it cannot be scaled"
+        )
+    return Tensor._from_array(array_module(arrays[0]).asarray(total))
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Tensor] | Tensor,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale all gradients so that their common norm is at most `max_norm`.
+
+    The factor is ``min(1, max_norm / (norm + 1e-6))``, one for all of them.
+
+    R. Pascanu, T. Mikolov, Y. Bengio: On the difficulty of training recurrent neural
+    networks, ICML 2013, algorithm 1.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or Tensor
+        Those without a gradient do not count.
+    max_norm : float
+    norm_type : float, default 2.0
+        ``inf`` is the largest absolute value.
+    error_if_nonfinite : bool, default False
+        Raise if the norm is NaN or infinite (waits for a GPU).
+
+    Returns
+    -------
+    Tensor, shape ()
+        The norm before the scaling.
+
+    Raises
+    ------
+    Error
+        If the norm is not finite and `error_if_nonfinite`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grad_norm_(x, 1.0)
+    tensor(10.)
+    >>> x.grad
+    tensor([0.6, 0.8])
+    """
+    arrays = _gradients(parameters)
+    total = _checked_norm("clip_grad_norm_", arrays, norm_type, error_if_nonfinite)
+    if arrays:
+        module = array_module(total._array)
+        # Stays on the device: reading the norm would wait for a GPU.
+        factor = module.minimum(float(max_norm) / (total._array + 1e-6), 1.0)
+        for array in arrays:
+            if device_of(array) == device_of(factor):
+                array *= factor.astype(array.dtype)
+            else:
+                array *= float(factor)
+    return total
+
+
+def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
+    """Clamp every element of every gradient to ``[-clip_value, clip_value]``.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([3.0, -0.1], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grad_value_(x, 1.0)
+    >>> x.grad
+    tensor([ 1. , -0.2])
+    """
+    limit = float(clip_value)
+    if not limit >= 0:
+        raise Error(f"clip_grad_value_: clip_value: expected at least 0, got {limit}")
+    for array in _gradients(parameters):
+        array_module(array).clip(array, -limit, limit, out=array)

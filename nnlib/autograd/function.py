@@ -32,16 +32,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnlib.autograd.mode import no_grad, state
-from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import device_of
-from nnlib.backend.dtypes import (
-    FLOATING,
-    HALF,
-    float32,
-    get_default_dtype,
-    promote,
+from nnlib.autograd.promotion import promote_arguments
+from nnlib.autograd.saved import (
+    FIRST_OUTPUT,
+    edge_of,
+    mark_view,
+    pack,
+    raise_stale,
+    unpack,
 )
-from nnlib.backend.errors import DeviceError, DTypeError, Error
+from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
+from nnlib.backend.device import device_of
+from nnlib.backend.dtypes import FLOATING, HALF, float32
+from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["Function", "once_differentiable"]
@@ -74,26 +77,30 @@ class Function:
     is_view: ClassVar[bool] = False
     upcasts: ClassVar[bool] = True
     _sees_tensors: ClassVar[bool] = False
-    _builtin: ClassVar[bool] = False
 
     _saved: Any = ()
+    _owners: Any = ()
+    _changes: int = 0
     _non_differentiable: tuple[Any, ...] = ()
     edges: list[Any] | None = None
+    _no_edges: tuple[bool, ...] = ()
     meta: Any = None
     sequence: int = 0
     hooks: dict[int, Callable[..., Any]] | None = None
-    captures: Any = None
     half: bool = False
     origin: Any = None
+    # Set on the twin of a node that a pruned pass runs with fewer edges.
+    whole: Function | None = None
     materialize_grads: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._builtin = cls.__module__.startswith("nnlib.")
-        for name in ("forward", "backward"):
+        for name in ("forward", "backward", "setup_context"):
             method = cls.__dict__.get(name)
             if isinstance(method, staticmethod):
                 cls._sees_tensors = True
+                if name == "forward" and "setup_context" in cls.__dict__:
+                    continue
                 setattr(cls, name, method.__func__)
 
     def forward(self, *args: Any, **params: Any) -> Any:
@@ -116,8 +123,14 @@ class Function:
 
     @property
     def saved(self) -> tuple[Any, ...]:
-        """What was saved, as arrays or (under ``create_graph``) Tensors."""
-        return self._saved  # type: ignore[no-any-return]
+        """What was saved, as arrays or (under ``create_graph``) Tensors.
+
+        Raises
+        ------
+        Error
+            If a value was changed in place since, or the graph was freed.
+        """
+        return unpack(self, state.modes.derived or self._sees_tensors)
 
     saved_tensors = saved
 
@@ -125,7 +138,7 @@ class Function:
     def needs_input_grad(self) -> tuple[bool, ...]:
         """For each positional argument, whether its gradient is wanted."""
         if self.edges is None:
-            return (False,) * 64
+            return self._no_edges
         return tuple(edge is not None for edge in self.edges)
 
     def needs(self, index: int) -> bool:
@@ -158,19 +171,32 @@ class Function:
 
         Given raw arrays alone, it computes and returns arrays: no graph.
         """
-        if state.interpreter is not None:
-            return state.interpreter(cls, args, params)
+        modes = state.modes
+        if modes.interpreter is not None:
+            return modes.interpreter(cls, args, params)
+        # One walk over the arguments finds the arrays, the edges of the graph, and
+        # whether anything is out of the ordinary.
         arrays = []
+        edges: list[Any] = []
         dtype = None
-        mixed = tracked = foreign = False
+        tracked = mixed = foreign = entangled = False
         for x in args:
-            if isinstance(x, Tensor):
+            if type(x) in TENSOR_TYPES:
                 array = x._array
                 arrays.append(array)
                 if x._requires_grad:
                     tracked = True
-                elif x._base is not None and state.grad and x._is_stale():
-                    _raise_stale(cls)
+                    source = x._grad_fn
+                    if source is None:
+                        edges.append(x)
+                    else:
+                        edges.append((source, x._index) if x._index else source)
+                else:
+                    edges.append(None)
+                if x._entangled:
+                    entangled = True
+                    if modes.grad and x._is_stale():
+                        raise_stale(cls)
                 if type(array) is not _ndarray:
                     foreign = True
                 if dtype is None:
@@ -179,60 +205,59 @@ class Function:
                     mixed = True
             else:
                 arrays.append(x)
+                edges.append(None)
                 if type(x) not in _WEAK:
                     mixed = True
+        node = cls()
         if dtype is None:
-            return cls._on_arrays(arrays, params)
+            if cls._sees_tensors:
+                return _forward_tensors(node, arrays, params)
+            return node.forward(*arrays, **params)
         if cls.promotes is not None and (mixed or dtype.kind != "f"):
-            promoted = _promote(cls, args)
+            promoted = promote_arguments(cls.promotes, args)
             if promoted is not None:
                 return cls.apply(*promoted, **params)
         if foreign:
             _check_devices(cls, args)
 
-        node = cls()
-        recording = tracked and state.grad
+        recording = tracked and modes.grad
         if recording:
-            node.edges = edges = []
-            for x in args:
-                if isinstance(x, Tensor):
-                    if x._base is not None and x._is_stale():
-                        _raise_stale(cls)
-                    source = x._grad_fn
-                    if source is None:
-                        edges.append(x if x._requires_grad else None)
-                    elif x._index:
-                        edges.append((source, x._index))
-                    else:
-                        edges.append(source)
-                else:
-                    edges.append(None)
+            node.edges = edges
         errors = set_errors(QUIET)
         try:
             if cls._sees_tensors:
                 out = _forward_tensors(node, arrays, params)
             elif dtype in HALF and cls.upcasts and not foreign:
                 out, arrays = _forward_upcast(node, arrays, params)
-            else:
+            elif params:
                 out = node.forward(*arrays, **params)
+            else:
+                out = node.forward(*arrays)
         finally:
             restore_errors(errors)
         if recording:
             node.sequence = _next_sequence()
-            if node._saved:
-                _pack(node, args, arrays, out)
+            saved = node._saved
+            if saved:
+                count = len(saved)
+                if (
+                    count == len(arrays) <= 2
+                    and saved[0] is arrays[0]
+                    and saved[-1] is arrays[-1]
+                    and not entangled
+                ):
+                    # The arguments in their order, never changed in place: by far
+                    # the most frequent case.
+                    node._owners = args
+                elif count == 1 and saved[0] is out:
+                    node._owners = FIRST_OUTPUT
+                else:
+                    pack(node, args, arrays, out)
         if type(out) is tuple:
-            result: Any = tuple(
-                _wrap(node, item, index, recording) for index, item in enumerate(out)
-            )
-            if recording:
-                node.meta = [(item.shape, item.dtype) for item in out]
-            if cls.is_view:
-                for index, item in enumerate(result):
-                    _mark_view(cls, item, args, {**params, "_output": index})
+            result = _wrap_several(node, out, args, params, recording)
         else:
             if type(out) is not _ndarray:
-                out = _as_array(out, arrays)
+                out = _as_array(out)
             result = _new(Tensor)
             result._array = out
             if recording and out.dtype in FLOATING and not node._non_differentiable:
@@ -240,17 +265,10 @@ class Function:
                 result._grad_fn = node
                 node.meta = (out.shape, out.dtype)
             if cls.is_view:
-                _mark_view(cls, result, args, params)
-        if state.watcher is not None:
-            state.watcher.after_forward(node, args, result)
+                mark_view(cls, result, args, params)
+        if modes.watcher is not None:
+            modes.watcher.after_forward(node, args, result)
         return result
-
-    @classmethod
-    def _on_arrays(cls, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
-        node = cls()
-        if cls._sees_tensors:
-            return _forward_tensors(node, arrays, params)
-        return node.forward(*arrays, **params)
 
 
 def once_differentiable(
@@ -266,16 +284,50 @@ def once_differentiable(
 
     def mark(backward: Callable[..., Any]) -> Callable[..., Any]:
         def checked(self: Function, *grads: Any) -> Any:
-            if any(isinstance(grad, Tensor) for grad in grads):
-                raise Error(
-                    f"{self.name()}: this fused operation has no second derivative; "
-                    f"use {alternative} instead"
-                )
-            return backward(self, *grads)
+            if not any(isinstance(grad, Tensor) for grad in grads):
+                return backward(self, *grads)
+            return _differentiated_once(self, backward, grads, alternative)
 
         return checked
 
     return mark
+
+
+class _NoSecondDerivative(Function):
+    """Stands in the graph where a fused derivative ends it."""
+
+    operation = alternative = ""
+
+    def backward(self, *grads: Any) -> Any:
+        """Say what to call instead."""
+        raise Error(
+            f"{self.operation}: this fused operation has no second derivative; use "
+            f"{self.alternative} instead"
+        )
+
+
+def _differentiated_once(
+    node: Function, backward: Callable[..., Any], grads: Any, alternative: str
+) -> Any:
+    """Run a fused backward on arrays in a recorded pass; a further pass will fail."""
+    modes = state.modes
+    modes.derived = False
+    try:
+        results = backward(node, *(_unwrap(grad) for grad in grads))
+    finally:
+        modes.derived = True
+    end = _NoSecondDerivative()
+    end.operation, end.alternative = node.name(), alternative
+    end.sequence = _next_sequence()
+    end.edges = list(node.edges or ())
+    for grad in grads:
+        if isinstance(grad, Tensor) and grad._requires_grad:
+            end.edges.append(edge_of(grad))
+    several = type(results) is tuple
+    out = tuple(results) if several else (results,)
+    end.meta = [None if x is None else (x.shape, x.dtype) for x in out]
+    wrapped = tuple(_wrap(end, x, index, True) for index, x in enumerate(out))
+    return wrapped if several else wrapped[0]
 
 
 # -- helpers of the door, off the fast path --------------------------------------
@@ -284,8 +336,8 @@ def once_differentiable(
 def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
     if array is None:
         return None
-    if type(array) is not _ndarray and isinstance(array, np.generic):
-        array = np.asarray(array)
+    if type(array) is not _ndarray:
+        array = _as_array(array)
     result = _new(Tensor)
     result._array = array
     if recording and array.dtype in FLOATING:
@@ -297,65 +349,47 @@ def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
     return result
 
 
-def _as_array(out: Any, arrays: Sequence[Any]) -> Any:
+def _wrap_several(
+    node: Function, out: Any, args: Any, params: Any, recording: bool
+) -> Any:
+    result = tuple(
+        _wrap(node, item, index, recording) for index, item in enumerate(out)
+    )
+    if recording:
+        node.meta = [
+            None if x is None else (x._array.shape, x._array.dtype) for x in result
+        ]
+    if node.is_view:
+        for index, item in enumerate(result):
+            mark_view(type(node), item, args, {**params, "_output": index})
+    return result
+
+
+def _as_array(out: Any) -> Any:
     if isinstance(out, np.generic | bool | int | float):
         return np.asarray(out)
     return out
 
 
-def _mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
-    """Tie a view to the tensor that owns its memory, with the way to take it again."""
-    source = args[0]
-    if not isinstance(source, Tensor):
-        return
-    mine, its = out._array, source._array
-    if mine is its:
-        out._array = mine = its[...]
-    owner = its if its.base is None else its.base
-    if mine.base is not owner and mine.base is not its:
-        return
-    out._base = root = source if source._base is None else source._base
-    out._replay = (*source._replay, (cls, args[1:], params))
-    out._birth = root._rebased
-    if root._owner is not None:
-        out._owner = root._owner
-
-
-def _pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
-    """Tie each saved array to the Tensor it belongs to, with its version."""
-    packed = []
-    for value in node._saved:
-        if isinstance(value, Tensor):
-            value = value._array
-        position = 0
-        for array in arrays:
-            if array is value and isinstance(args[position], Tensor):
-                x = args[position]
-                holder = x._holder()
-                packed.append((value, x, holder, holder._version))
-                break
-            position += 1
-        else:
-            if value is out:
-                packed.append((value, 0, None, 0))
-            elif type(out) is tuple:
-                index = next((i for i, item in enumerate(out) if item is value), None)
-                packed.append((value, index, None, 0))
-            else:
-                packed.append((value, None, None, 0))
-    node._saved = packed
-
-
 def _forward_tensors(node: Function, arrays: Sequence[Any], params: Any) -> Any:
     """Run a PyTorch-style forward, which sees Tensors."""
     wrapped = [Tensor._from_array(x) if hasattr(x, "dtype") else x for x in arrays]
+    if node.edges is None:
+        node._no_edges = (False,) * len(wrapped)
     with no_grad():
-        out = node.forward(*wrapped, **params)
+        setup = getattr(node, "setup_context", None)
+        if setup is None:
+            out = node.forward(*wrapped, **params)
+        else:
+            out = node.forward(*wrapped, **params)
+            setup(tuple(wrapped), out)
     node._saved = tuple(_unwrap(value) for value in node._saved)
     node._non_differentiable = tuple(map(_unwrap, node._non_differentiable))
-    if isinstance(out, tuple | list):
-        return tuple(_unwrap(item) for item in out)
-    return _unwrap(out)
+    several = isinstance(out, tuple | list)
+    made = [_unwrap(item) for item in (out if several else (out,))]
+    # An input handed through becomes a view of it, not a second name.
+    made = [x[...] if any(x is y for y in arrays) else x for x in made]
+    return tuple(made) if several else made[0]
 
 
 def _unwrap(value: Any) -> Any:
@@ -386,60 +420,6 @@ def _round(item: Any, half: Any) -> Any:
     return item
 
 
-def _promote(cls: type[Function], args: Sequence[Any]) -> list[Any] | None:
-    """Cast tensor arguments to their common dtype; None if there is nothing to do."""
-    rank: Any = None
-    target: Any = None
-    best = -1
-    for x in args:
-        # A tensor with dimensions outranks one without, which outranks a scalar,
-        # within one category of dtype; a higher category always wins.
-        if isinstance(x, Tensor) or hasattr(x, "dtype"):
-            array = x._array if isinstance(x, Tensor) else x
-            rank, dtype = (2 if array.ndim else 1), array.dtype
-        elif isinstance(x, bool):
-            rank, dtype = 0, np.dtype(np.bool_)
-        elif isinstance(x, int):
-            rank, dtype = 0, np.dtype(np.int64)
-        elif isinstance(x, float):
-            rank, dtype = 0, get_default_dtype()
-        else:
-            continue
-        if target is None:
-            target, best = dtype, rank
-            continue
-        common = promote(target, dtype)
-        kind = _kind(common)
-        if rank != best and _kind(target) == _kind(dtype):
-            if rank > best:
-                target, best = dtype, rank
-        elif _kind(target) != kind:
-            target, best = dtype, rank
-        elif _kind(dtype) == kind:
-            target, best = common, max(best, rank)
-    if target is None:
-        return None
-    if cls.promotes == "float" and target not in FLOATING:
-        target = get_default_dtype()
-    changed = False
-    out: list[Any] = []
-    for x in args:
-        if isinstance(x, Tensor):
-            if x._array.dtype != target:
-                x, changed = x.to(target), True
-        elif hasattr(x, "dtype"):
-            if x.dtype != target:
-                x, changed = x.astype(target), True
-        elif isinstance(x, int) and target in FLOATING and not isinstance(x, bool):
-            pass
-        out.append(x)
-    return out if changed else None
-
-
-def _kind(dtype: Any) -> int:
-    return 2 if dtype in FLOATING else (0 if dtype.kind == "b" else 1)
-
-
 def _check_devices(cls: type[Function], args: Sequence[Any]) -> None:
     first = None
     for position, x in enumerate(args):
@@ -453,15 +433,3 @@ def _check_devices(cls: type[Function], args: Sequence[Any]) -> None:
                 f"{cls.__name__.lower()}: argument {position} is on {device}, "
                 f"the ones before it on {first}; move it with .to('{first}')"
             )
-
-
-def _raise_stale(cls: type[Function]) -> None:
-    raise Error(
-        f"{cls.__name__.lower()}: this view was taken before its base was changed in "
-        "place by a recorded operation; take the view again"
-    )
-
-
-def check_dtype(op: str, argument: str, got: Any, expected: str) -> None:
-    """Raise a DTypeError that names op and argument (a helper for ops)."""
-    raise DTypeError(f"{op}: {argument}: expected {expected}, got {got}")

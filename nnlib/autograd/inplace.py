@@ -20,6 +20,7 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.mode import state
+from nnlib.autograd.saved import keep_copy, spoil_output
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import category, float32, float64, int64
@@ -70,7 +71,8 @@ def run_inplace(
     result = function(source, *args, **kwargs)
     if not isinstance(result, Tensor):
         return NotImplemented
-    _keep_old_value(result._grad_fn, source)
+    if result._grad_fn is not None:
+        keep_copy(result._grad_fn, source)
     return write(name, target, result)
 
 
@@ -160,26 +162,13 @@ def _adopt(target: Tensor, result: Tensor) -> Tensor:
     return target
 
 
-class _Changed:
-    """Stands for the tensor of a saved output whose memory was changed since."""
-
-    _version = 1
-
-
 def _changed(target: Tensor) -> None:
     """Count the change, and spoil what a node saved of its own output here."""
-    holder = target._holder()
-    holder._version += 1
+    holder = target._bump()
+    spoil_output(target._grad_fn, target._array)
     for tensor in (holder, target._base):
-        node = None if tensor is None else tensor._grad_fn
-        if node is not None and node._saved:
-            memory = tensor._array  # type: ignore[union-attr]
-            node._saved = [
-                (entry[0], entry[1], _Changed, 0)
-                if entry[0] is memory and entry[2] is None
-                else entry
-                for entry in node._saved
-            ]
+        if tensor is not None:
+            spoil_output(tensor._grad_fn, tensor._array)
 
 
 def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
@@ -233,23 +222,6 @@ def _alias(target: Tensor) -> Tensor:
     alias._grad_fn, alias._index = target._grad_fn, target._index
     alias._requires_grad = target._requires_grad
     return alias
-
-
-def _keep_old_value(node: Function | None, source: Tensor) -> None:
-    """Give the node its own copy of the value that is about to be overwritten."""
-    if node is None or not node._saved:
-        return
-    packed = []
-    kept = None
-    before = source._array
-    for entry in node._saved:
-        if entry[1] is source:
-            if kept is None:
-                source._array = kept = before.copy()
-            array = kept if entry[0] is before else entry[0]
-            entry = (array, source, source, source._version)
-        packed.append(entry)
-    node._saved = packed
 
 
 class ZeroRegion(Function):

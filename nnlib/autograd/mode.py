@@ -17,17 +17,49 @@ __all__ = [
 ]
 
 
-class _State(threading.local):
-    """What the door reads on every call; class attributes are the defaults."""
+class Modes:
+    """What the door and the engine read: one object per thread.
 
-    grad: bool = True
-    inference: bool = False
-    # A function (cls, args, params) -> result that stands in for the door: how
-    # `vmap` sees every op.
-    interpreter: Callable[..., Any] | None = None
-    # An object with `after_forward(node, args, out)`: how anomaly detection and
-    # profilers see every op.
-    watcher: Any = None
+    Attributes
+    ----------
+    grad : bool
+        Whether operations are recorded.
+    inference : bool
+        Whether the thread is inside `inference_mode`.
+    derived : bool
+        Whether a backward pass under way is itself recorded: `Function.saved` then
+        gives Tensors instead of arrays.
+    interpreter : callable or None
+        A function ``(cls, args, params) -> result`` that stands in for the door: how
+        `vmap` sees every op.
+    watcher : object or None
+        Its ``after_forward(node, args, out)`` sees every op: anomaly detection,
+        profilers.
+    """
+
+    __slots__ = ("derived", "grad", "inference", "interpreter", "watcher")
+
+    def __init__(self) -> None:
+        self.grad = True
+        self.inference = False
+        self.derived = False
+        self.interpreter: Callable[..., Any] | None = None
+        self.watcher: Any = None
+
+
+class _State(threading.local):
+    """The thread's `Modes` (read once per op), and shortcuts to its fields."""
+
+    def __init__(self) -> None:
+        self.modes = Modes()
+
+    @property
+    def grad(self) -> bool:
+        return self.modes.grad
+
+    @grad.setter
+    def grad(self, value: bool) -> None:
+        self.modes.grad = value
 
 
 state = _State()
@@ -35,12 +67,12 @@ state = _State()
 
 def is_grad_enabled() -> bool:
     """Tell whether operations are recorded for `backward` in this thread."""
-    return state.grad
+    return state.modes.grad
 
 
 def is_inference_mode_enabled() -> bool:
     """Tell whether this thread is inside `inference_mode`."""
-    return state.inference
+    return state.modes.inference
 
 
 class _Mode(ContextDecorator):
@@ -50,15 +82,20 @@ class _Mode(ContextDecorator):
         self._flags = grad, inference
         self._previous: list[tuple[bool, bool]] = []
 
+    def _recreate_cm(self) -> _Mode:
+        # A decorated function may run in several threads at once, or call itself.
+        return _Mode(*self._flags)
+
     def __enter__(self) -> None:
-        self._previous.append((state.grad, state.inference))
-        grad, inference = self._flags
-        state.grad = grad
+        modes = state.modes
+        self._previous.append((modes.grad, modes.inference))
+        modes.grad, inference = self._flags
         if inference is not None:
-            state.inference = inference
+            modes.inference = inference
 
     def __exit__(self, *_: object) -> None:
-        state.grad, state.inference = self._previous.pop()
+        modes = state.modes
+        modes.grad, modes.inference = self._previous.pop()
 
 
 class no_grad(_Mode):  # noqa: N801 - PyTorch's name
@@ -73,8 +110,16 @@ class no_grad(_Mode):  # noqa: N801 - PyTorch's name
     False
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
         super().__init__(False)
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Return the context, or the decorated `function` (``@no_grad``)."""
+        made = super().__new__(cls)
+        if function is None:
+            return made
+        cls.__init__(made)
+        return made(function)
 
 
 class enable_grad(_Mode):  # noqa: N801 - PyTorch's name
@@ -99,9 +144,10 @@ class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
 
     def __init__(self, mode: bool) -> None:
         super().__init__(bool(mode))
-        self._outer = (state.grad, state.inference)
-        state.grad = bool(mode)
+        modes = state.modes
+        self._outer = (modes.grad, modes.inference)
+        modes.grad = bool(mode)
 
     def __enter__(self) -> None:
         self._previous.append(self._outer)
-        state.grad = self._flags[0]
+        state.modes.grad = self._flags[0]

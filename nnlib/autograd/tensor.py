@@ -32,6 +32,9 @@ __all__ = ["Parameter", "Size", "Tensor", "as_tensor", "from_numpy", "tensor"]
 
 _new = object.__new__
 
+# Tensor and its subclasses: asking this set is faster than isinstance.
+TENSOR_TYPES: set[type] = set()
+
 
 class Size(tuple[int, ...]):
     """A shape: a tuple that can also count its elements."""
@@ -84,16 +87,24 @@ class Tensor(TensorMethods):
     _retains: bool = False
     # Views: the tensor that owns the memory, how to take the view from it again,
     # and how often the owner's history had been rewritten when it was taken.
-    # A detached tensor has a history of its own: only the version counter is shared.
     _base: Tensor | None = None
+    # Once detached, a tensor and its detached twins count changes in common, in an
+    # owner without history: a twin must not keep the graph alive.
     _owner: Tensor | None = None
     _replay: tuple[Any, ...] = ()
     _birth: int = 0
     _version: int = 0
+    # Whether it is a view, has detached twins or was changed in place: the door
+    # looks closer then.
+    _entangled: bool = False
     _rebased: int = 0
 
     # NumPy hands operators with a Tensor to the Tensor.
     __array_priority__ = 1000
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        TENSOR_TYPES.add(cls)
 
     def __init__(self, data: Any = (), **kwargs: Any) -> None:
         made = tensor(data, **kwargs)
@@ -126,7 +137,7 @@ class Tensor(TensorMethods):
                 f"Tensor.data: expected a Tensor, got {type(value).__name__}"
             )
         self._array = value._array[...]
-        self._version += 1
+        self._bump()
 
     @property
     def shape(self) -> Size:
@@ -335,8 +346,22 @@ class Tensor(TensorMethods):
         """Return a tensor on the same memory without history."""
         result = _new(Tensor)
         result._array = self._array[...]
-        result._owner = self._holder()
+        result._owner = self._shared_counter()
+        result._entangled = True
         return result
+
+    def _shared_counter(self) -> Tensor:
+        root = self if self._base is None else self._base
+        counter = root._owner
+        if counter is None:
+            root._owner = counter = _new(Tensor)
+            root._entangled = True
+            counter._version = root._version
+            # What the root's node saved of its output is in this memory.
+            node, memory = root._grad_fn, root._array
+            if node is not None and node._saved:
+                _share_counter(node, memory, counter)
+        return counter
 
     def detach_(self) -> Tensor:
         """Forget the history of this tensor."""
@@ -357,12 +382,14 @@ class Tensor(TensorMethods):
 
     def _holder(self) -> Tensor:
         """Return the tensor that counts the changes of this memory."""
-        if self._owner is not None:
-            return self._owner
-        return self if self._base is None else self._base
+        root = self if self._base is None else self._base
+        return root if root._owner is None else root._owner
 
-    def _bump(self) -> None:
-        self._holder()._version += 1
+    def _bump(self) -> Tensor:
+        holder = self._holder()
+        holder._version += 1
+        holder._entangled = True
+        return holder
 
     # -- conversions -----------------------------------------------------------
 
@@ -376,8 +403,7 @@ class Tensor(TensorMethods):
         """
         if self._array.size != 1:
             raise ShapeError(
-                f"item: expected a tensor of one element, got shape "
-                f"{self._array.shape}"
+                f"item: expected a tensor of one element, got shape {self._array.shape}"
             )
         value = self._array.item()
         return value if isinstance(value, bool | int | float) else float(value)
@@ -484,8 +510,8 @@ class Tensor(TensorMethods):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self._array.ndim == 0 else repr(self)
 
-    def __hash__(self) -> int:
-        return id(self)
+    # By identity, and in C: the engine's dictionaries hold tensors.
+    __hash__ = object.__hash__
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._grad_fn is not None:
@@ -523,6 +549,9 @@ class Tensor(TensorMethods):
         return f"tensor({', '.join([body, *notes])})"
 
 
+TENSOR_TYPES.add(Tensor)
+
+
 class Parameter(Tensor):
     """A tensor that a Module registers: a leaf that requires a gradient."""
 
@@ -557,6 +586,16 @@ class RemovableHandle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def _share_counter(node: Function, memory: Any, counter: Tensor) -> None:
+    """Let `counter` guard what `node` saved of its output in `memory`."""
+    owners = list(node._owners)
+    for position, (value, owner) in enumerate(zip(node._saved, owners, strict=True)):
+        if value is memory and type(owner) is tuple and owner[1] is None:
+            owners[position] = (owner[0], counter)
+            node._changes += counter._version
+    node._owners = owners
 
 
 def _rebuild(cls: type[Tensor], array: Any, device: str, requires_grad: bool) -> Any:

@@ -1,0 +1,383 @@
+"""Cross-entropy of class indices on logits, fused, forward and backward.
+
+With p = softmax(x), class weights w, label smoothing e and C classes, row i with target
+t costs (Szegedy et al. 2016, section 7; PyTorch's definition)::
+
+    loss_i = (1 - e) * w_t * -log p_t  +  e / C * sum_j w_j * -log p_j
+
+and its gradient, times the row's factor g::
+
+    g * (p_j * ((1 - e) * w_t + e / C * sum_k w_k)
+         - (1 - e) * w_t * [j = t] - e / C * w_j)
+
+The CUDA loops are in `softmax_cross_entropy_cuda`.
+
+A row whose target is `ignore_index` costs nothing and has gradient 0. The forward pass
+stores log sum exp of each row and nothing else; the backward pass recomputes p from it.
+
+In the kernels an empty `weight` array stands for weights of 1, without smoothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.kernels import special
+from nnlib.kernels.elementwise import scalar_type
+from nnlib.kernels.machinery import (
+    array_module,
+    body,
+    cpu_kernel,
+    faults,
+    on_cuda,
+    prange,
+)
+from nnlib.kernels.reduction import THREADS, lanes_for
+from nnlib.kernels.softmax_cross_entropy_cuda import (
+    add_up_cuda,
+    backward_cuda,
+    forward_cuda,
+)
+
+__all__ = ["backward", "forward"]
+
+# Logits of one task; up to as many are done by the calling thread alone.
+CHUNK = 4096
+
+
+# In a loop over a run of elements an index counts from 0 or is unsigned: a signed one
+# of unknown sign could count from the end, and the loop would not vectorise. Helpers
+# are few, because each costs 30 ms of compilation.
+
+
+@body(reassociate=True)
+def run_total(x: Any, first: Any, last: Any) -> Any:
+    result = x.dtype.type(0)
+    for j in range(np.uint64(first), np.uint64(last)):
+        result += x[j]
+    return result
+
+
+@body
+def forward_rows(
+    x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, first: Any,
+    last: Any,
+) -> None:  # fmt: skip
+    """Do the rows from `first` to `last` - 1, a few thousand logits in all."""
+    kind = x.dtype.type
+    classes = x.shape[1]
+    ignore_index, smoothing = settings
+    weights = kind(0)
+    if smoothing != kind(0):
+        for j in range(weight.size):
+            weights += weight[j]
+    # One run of exponentials over all the rows: rows of ten would not vectorise.
+    scratch = np.empty((last - first) * classes, x.dtype)
+    for i in range(first, last):
+        top = x[i, 0]
+        for j in range(classes):
+            top = special.maximum(top, x[i, j])
+        lse[i] = top
+        start = np.uint64((i - first) * classes)
+        for j in range(classes):
+            scratch[start + np.uint64(j)] = x[i, j] - top
+    for j in range(scratch.size):
+        scratch[j] = special.exp(scratch[j])
+    for i in range(first, last):
+        start = (i - first) * classes
+        norm = lse[i] + special.log(run_total(scratch, start, start + classes))
+        lse[i] = norm
+        t = target[i]
+        cost = kind(0)
+        if t != ignore_index:
+            cost = norm - x[i, t]
+            if weight.size > 0:
+                cost *= weight[t]
+            if smoothing != kind(0):
+                rest = weights * norm
+                for j in range(weight.size):
+                    rest -= weight[j] * x[i, j]
+                cost = (kind(1) - smoothing) * cost + smoothing * rest / kind(classes)
+        loss[i] = cost
+
+
+@body
+def first_wrong(target: Any, classes: Any, ignore_index: Any) -> Any:
+    for i in range(target.size):
+        t = target[i]
+        if (t < 0 or t >= classes) and t != ignore_index:
+            return i
+    return -1
+
+
+@body
+def add_up(target: Any, weight: Any, ignore_index: Any, loss: Any, sums: Any) -> None:
+    cost = np.float64(0)
+    count = np.float64(0)
+    for i in range(target.size):
+        if target[i] != ignore_index:
+            cost += np.float64(loss[i])
+            count += np.float64(weight[target[i]]) if weight.size > 0 else 1.0
+    sums[0] = cost
+    sums[1] = count
+
+
+@cpu_kernel(parallel=False)
+def forward_cpu(
+    x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, sums: Any
+) -> Any:
+    wrong = first_wrong(target, x.shape[1], settings[0])
+    if wrong < 0:
+        forward_rows(x, target, weight, settings, loss, lse, 0, x.shape[0])
+        add_up(target, weight, settings[0], loss, sums)
+    return wrong
+
+
+@cpu_kernel
+def forward_pool(
+    x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, sums: Any
+) -> Any:
+    wrong = first_wrong(target, x.shape[1], settings[0])
+    if wrong < 0:
+        rows = x.shape[0]
+        step = max(1, CHUNK // x.shape[1])
+        for k in prange((rows + step - 1) // step):
+            last = min(rows, (k + 1) * step)
+            forward_rows(x, target, weight, settings, loss, lse, k * step, last)
+        add_up(target, weight, settings[0], loss, sums)
+    return wrong
+
+
+@body
+def backward_rows(
+    x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any,
+    first: Any, last: Any,
+) -> None:  # fmt: skip
+    """Do the rows from `first` to `last` - 1, a few thousand logits in all."""
+    kind = x.dtype.type
+    classes = x.shape[1]
+    ignore_index, smoothing = settings
+    share = smoothing / kind(classes)
+    weights = kind(0)
+    if smoothing != kind(0):
+        for j in range(weight.size):
+            weights += weight[j]
+    for i in range(first, last):
+        for j in range(classes):
+            grad[i, j] = x[i, j] - lse[i]
+    flat = grad.reshape(grad.size)
+    for j in range(np.uint64(first * classes), np.uint64(last * classes)):
+        flat[j] = special.exp(flat[j])
+    for i in range(first, last):
+        t = target[i]
+        if t == ignore_index:
+            for j in range(classes):
+                grad[i, j] = 0
+            continue
+        g = factor[i] if factor.size > 1 else factor[0]
+        own = (kind(1) - smoothing) * g
+        if weight.size > 0:
+            own *= weight[t]
+        scale = own + share * weights * g
+        for j in range(classes):
+            grad[i, j] *= scale
+        if smoothing != kind(0):
+            for j in range(classes):
+                grad[i, j] -= share * g * weight[j]
+        grad[i, t] -= own
+
+
+@cpu_kernel(parallel=False)
+def backward_cpu(
+    x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any
+) -> None:
+    backward_rows(x, target, weight, settings, lse, factor, grad, 0, x.shape[0])
+
+
+@cpu_kernel
+def backward_pool(
+    x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any
+) -> None:
+    rows = x.shape[0]
+    step = max(1, CHUNK // x.shape[1])
+    for k in prange((rows + step - 1) // step):
+        last = min(rows, (k + 1) * step)
+        backward_rows(x, target, weight, settings, lse, factor, grad, k * step, last)
+
+
+def _prepare(
+    name: str, x: Any, target: Any, weight: Any, smoothing: float
+) -> tuple[Any, Any, Any, Any]:
+    """Check the arguments; return them as the kernels take them, with the module."""
+    kind = scalar_type(name, x)
+    module = array_module(x)
+    if x.ndim != 2 or target.shape != x.shape[:1]:
+        raise ShapeError(
+            f"{name}: expected logits (N, C) and targets (N,), got {x.shape} and "
+            f"{target.shape}"
+        )
+    if target.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: targets must be integers, got {target.dtype}")
+    if weight is None:
+        make = module.ones if smoothing else module.empty
+        weight = make(x.shape[1] if smoothing else 0, kind)
+    elif weight.shape != x.shape[1:] or weight.dtype != x.dtype:
+        raise ShapeError(
+            f"{name}: weight is {weight.dtype} of shape {weight.shape}, expected "
+            f"{x.dtype} of shape {x.shape[1:]}"
+        )
+    if not x.flags.c_contiguous:
+        x = module.ascontiguousarray(x)
+    if target.dtype != np.int64 or not target.flags.c_contiguous:
+        target = module.ascontiguousarray(target, dtype=np.int64)
+    return x, target, module.ascontiguousarray(weight), module
+
+
+def forward(
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    smoothing: float = 0.0,
+) -> tuple[Any, Any, Any]:
+    """Return the loss of every row, what `backward` needs, and the sums for a mean.
+
+    Parameters
+    ----------
+    x : array, shape (N, C), float32 or float64
+        The logits.
+    target : integer array, shape (N,)
+        The class of each row, or `ignore_index`.
+    weight : array, shape (C,), dtype of `x`, optional
+        A factor for each class.
+    ignore_index : int
+        Rows with this target do not count.
+    smoothing : float
+        Label smoothing, from 0 to 1.
+
+    Returns
+    -------
+    loss : array, shape (N,), dtype of `x`
+    lse : array, shape (N,), dtype of `x`
+        log sum exp of each row.
+    sums : array, shape (2,), dtype of `x`
+        The sum of the losses, and that of the weights of the rows that count: their
+        quotient is PyTorch's mean.
+
+    Raises
+    ------
+    BoundsError
+        If a target is no class: at once on the CPU, on CUDA at the next
+        synchronisation.
+
+    Examples
+    --------
+    >>> loss, lse, sums = forward(np.zeros((1, 2)), np.array([1]))
+    >>> loss.round(6)
+    array([0.693147])
+    """
+    x, target, weight, module = _prepare("cross_entropy", x, target, weight, smoothing)
+    rows, classes = x.shape
+    kind = x.dtype.type
+    loss = module.empty(rows, x.dtype)
+    lse = module.empty(rows, x.dtype)
+    ignore_index = int(ignore_index)
+
+    def describe(position: int, value: int) -> BoundsError:
+        return BoundsError(
+            f"cross_entropy: target {value} at position {position} is no class: "
+            f"expected 0 to {classes - 1}, or ignore_index ({ignore_index})"
+        )
+
+    if not rows or not classes:
+        if rows and not bool((target == ignore_index).all()):
+            raise describe(0, int(target[0]))
+        lse[...] = -special.INFINITY
+        loss[...] = 0
+        return loss, lse, module.zeros(2, x.dtype)
+    sums = module.empty(2, x.dtype)
+    if on_cuda(x):
+        sums[...] = 0
+        slots, slot = faults.open_slot(target, describe)
+        lanes = lanes_for(classes)
+        blocks = min(65535, (rows * lanes + THREADS - 1) // THREADS)
+        forward_cuda(
+            x, target, weight, ignore_index, kind(smoothing), loss, lse, lanes, slots,
+            slot, blocks=blocks,
+        )  # fmt: skip
+        add_up_cuda(target, weight, ignore_index, classes, loss, sums, blocks=1)
+        return loss, lse, sums
+    kernel = forward_cpu if x.size <= CHUNK else forward_pool
+    settings = (ignore_index, kind(smoothing))
+    wrong = kernel(x, target, weight, settings, loss, lse, sums)
+    if wrong >= 0:
+        raise describe(wrong, int(target[wrong]))
+    return loss, lse, sums
+
+
+def backward(
+    x: Any,
+    target: Any,
+    lse: Any,
+    factor: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    smoothing: float = 0.0,
+    out: Any = None,
+) -> Any:
+    """Return the gradient of the logits.
+
+    Parameters
+    ----------
+    x, target, weight, ignore_index, smoothing
+        As for `forward`, which has checked the targets.
+    lse : array, shape (N,)
+        From `forward`.
+    factor : array, shape (N,), (1,) or (), float
+        The gradient of each row's loss, or one for all.
+    out : array, shape (N, C), dtype of `x`, C-contiguous, optional
+        Where to write; it may be `x` itself.
+
+    Returns
+    -------
+    array, shape (N, C), dtype of `x`
+
+    Examples
+    --------
+    >>> x, target = np.zeros((1, 2)), np.array([1])
+    >>> backward(x, target, forward(x, target)[1], np.ones(1))
+    array([[ 0.5, -0.5]])
+    """
+    name = "cross_entropy backward"
+    x, target, weight, module = _prepare(name, x, target, weight, smoothing)
+    rows, classes = x.shape
+    kind = x.dtype.type
+    factor = factor.reshape(-1)
+    if factor.size not in (1, rows):
+        raise ShapeError(f"{name}: factor has {factor.size} elements, expected {rows}")
+    if factor.dtype != x.dtype or not factor.flags.c_contiguous:
+        factor = module.ascontiguousarray(factor, dtype=x.dtype)
+    if out is None:
+        out = module.empty(x.shape, x.dtype)
+    elif out.shape != x.shape or out.dtype != x.dtype or not out.flags.c_contiguous:
+        raise ShapeError(
+            f"{name}: out is {out.dtype} of shape {out.shape}, expected contiguous "
+            f"{x.dtype} of shape {x.shape}"
+        )
+    if not x.size:
+        return out
+    if on_cuda(x):
+        lanes = lanes_for(classes)
+        blocks = min(65535, (rows * lanes + THREADS - 1) // THREADS)
+        backward_cuda(
+            x, target, weight, int(ignore_index), kind(smoothing), lse, factor, out,
+            lanes, blocks=blocks,
+        )  # fmt: skip
+        return out
+    kernel = backward_cpu if x.size <= CHUNK else backward_pool
+    settings = (int(ignore_index), kind(smoothing))
+    kernel(x, target, weight, settings, lse, factor, out)
+    return out

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numba
-import numpy as np
 from numba import types
 from numba.extending import overload
+
+from nnlib.backend import threads
 
 __all__ = ["BlasInfo", "blas_info", "gemm", "gemv", "load"]
 
@@ -84,15 +85,13 @@ def _candidates() -> Iterator[tuple[str, str, str]]:
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for path in glob.glob(str(Path(folder) / "lib" / suffix)):
             yield "scipy-openblas64", path, ""
-    package = Path(np.__file__).parent
-    for place in (package.parent / "numpy.libs", package / ".dylibs"):
-        for path in glob.glob(str(place / f"libscipy_openblas64_{suffix}")):
-            yield (
-                "NumPy's OpenBLAS",
-                path,
-                "scipy-openblas64 is not installed: NumPy's own products now use one "
-                "thread; pip install scipy-openblas64",
-            )
+    for path in threads.numpy_openblas():
+        yield (
+            "NumPy's OpenBLAS",
+            path,
+            "scipy-openblas64 is not installed: NumPy's own products now use one "
+            "thread; pip install scipy-openblas64",
+        )
 
 
 def _open(path: str) -> dict[str, int]:

@@ -48,6 +48,7 @@ def run_python(code, *, path=None, **environment):
         code = WITHOUT_EDITABLE + code
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
+        cwd=path,
         env=env,
         capture_output=True,
         text=True,
@@ -142,6 +143,7 @@ def copy(tmp_path):
     skip = shutil.ignore_patterns("__pycache__", "data", "files")
     shutil.copytree(ROOT / "nnlib", tree / "nnlib", ignore=skip)
     shutil.copytree(ROOT / "kernels", tree / "nnlib" / "kernels", ignore=skip)
+    # The public face is not needed, and not copied whole.
     (tree / "nnlib" / "__init__.py").write_text("")
     (tree / "nnlib" / "kernels" / "trial.py").write_text(TRIAL_LOOP)
     return tree
@@ -307,14 +309,20 @@ def test_forked_child_is_told_before_its_first_kernel():
 
 
 def test_spinning_is_bounded_unless_the_user_decides(monkeypatch):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     threads.bound_spinning()
+    assert int(os.environ["OPENBLAS_THREAD_TIMEOUT"]) < 20
     assert 1000 <= int(os.environ["GOMP_SPINCOUNT"]) <= 3000
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", "26")
     threads.bound_spinning()
     assert "GOMP_SPINCOUNT" not in os.environ
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "26"
+    # NumPy's threads, stopped above, come back when they are needed.
+    a = np.ones((300, 300))
+    assert (a @ a == 300).all()
 
 
 def test_cores_respect_the_container(monkeypatch):

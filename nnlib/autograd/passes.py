@@ -158,7 +158,9 @@ class _Pass:
         elif slot[1]:
             slot[0] += value
         else:
-            slot[0] = slot[0] + value
+            total = slot[0] + value
+            # NumPy adds arrays without dimensions up to a scalar.
+            slot[0] = np.asarray(total) if isinstance(total, np.generic) else total
             slot[1] = not self.derived
 
     def _schedule(self, node: Function) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from nnlib.autograd.tensor import Tensor
 
-__all__ = ["OPS", "Op", "public", "ufunc_op"]
+__all__ = ["OPS", "Op", "numpy_op", "public", "ufunc_op"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,6 +122,30 @@ def _inplace(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     method.__name__ = name
     method.__doc__ = f"Do `{function.__name__}` in place; return this tensor."
     return method
+
+
+# NumPy's functions for which an operation stands, and the keywords both know.
+_FUNCTIONS = {
+    "sum": "sum",
+    "mean": "mean",
+    "prod": "prod",
+    "max": "amax",
+    "amax": "amax",
+    "min": "amin",
+    "amin": "amin",
+    "concatenate": "cat",
+    "stack": "stack",
+    "einsum": "einsum",
+    "outer": "outer",
+    "where": "where",
+}
+_KEYWORDS = frozenset({"axis", "keepdims"})
+
+
+def numpy_op(name: str, kwargs: dict[str, Any]) -> Callable[..., Any] | None:
+    """Return the operation that stands for a NumPy function so called, or None."""
+    op = OPS.get(_FUNCTIONS.get(name, ""))
+    return None if op is None or not _KEYWORDS.issuperset(kwargs) else op.function
 
 
 def ufunc_op(ufunc: Any) -> Callable[..., Any] | None:

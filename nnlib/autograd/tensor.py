@@ -6,29 +6,20 @@ what stands here is what a tensor *is*: its array, its history, its conversions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from nnlib.autograd.attributes import Size
+from nnlib.autograd.conversions import Conversions
 from nnlib.autograd.methods import TensorMethods
-from nnlib.backend.device import (
-    Device,
-    array_module,
-    cupy,
-    device_context,
-    device_of,
-    module_of,
-    resolve_device,
-    to_device,
-)
-from nnlib.backend.dtypes import FLOATING, get_default_dtype, int64, resolve_dtype
+from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 if TYPE_CHECKING:
     from nnlib.autograd.function import Function
 
-__all__ = ["Parameter", "Size", "Tensor", "as_tensor", "from_numpy", "tensor"]
+__all__ = ["TENSOR_TYPES", "Parameter", "RemovableHandle", "Size", "Tensor"]
 
 _new = object.__new__
 
@@ -36,23 +27,7 @@ _new = object.__new__
 TENSOR_TYPES: set[type] = set()
 
 
-class Size(tuple[int, ...]):
-    """A shape: a tuple that can also count its elements."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """Return the number of elements."""
-        count = 1
-        for length in self:
-            count *= length
-        return count
-
-    def __repr__(self) -> str:
-        return f"Size({list(self)})"
-
-
-class Tensor(TensorMethods):
+class Tensor(Conversions, TensorMethods):
     """An n-dimensional array that remembers how it was computed.
 
     Made by `tensor`, `zeros`, `from_numpy`, ... and by every operation; not by
@@ -107,6 +82,8 @@ class Tensor(TensorMethods):
         TENSOR_TYPES.add(cls)
 
     def __init__(self, data: Any = (), **kwargs: Any) -> None:
+        from nnlib.autograd.construct import tensor
+
         made = tensor(data, **kwargs)
         self._array = made._array
         self._requires_grad = made._requires_grad
@@ -138,72 +115,6 @@ class Tensor(TensorMethods):
             )
         self._array = value._array[...]
         self._bump()
-
-    @property
-    def shape(self) -> Size:
-        """The lengths of the dimensions."""
-        return Size(self._array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the elements."""
-        return self._array.dtype  # type: ignore[no-any-return]
-
-    @property
-    def device(self) -> Device:
-        """The device that holds the memory."""
-        return device_of(self._array)
-
-    @property
-    def ndim(self) -> int:
-        """The number of dimensions."""
-        return self._array.ndim  # type: ignore[no-any-return]
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether the memory is on a CUDA device."""
-        return not isinstance(self._array, np.ndarray)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes per element."""
-        return self._array.itemsize  # type: ignore[no-any-return]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all elements."""
-        return self._array.nbytes  # type: ignore[no-any-return]
-
-    def size(self, dim: int | None = None) -> Any:
-        """Return the shape, or the length of one dimension."""
-        return self.shape if dim is None else self._array.shape[dim]
-
-    def dim(self) -> int:
-        """Return the number of dimensions."""
-        return self._array.ndim  # type: ignore[no-any-return]
-
-    def numel(self) -> int:
-        """Return the number of elements."""
-        return self._array.size  # type: ignore[no-any-return]
-
-    nelement = numel
-
-    def element_size(self) -> int:
-        """Return the bytes per element."""
-        return self._array.itemsize  # type: ignore[no-any-return]
-
-    def stride(self, dim: int | None = None) -> Any:
-        """Return the strides in elements (of one dimension if `dim` is given)."""
-        steps = tuple(step // self._array.itemsize for step in self._array.strides)
-        return steps if dim is None else steps[dim]
-
-    def is_contiguous(self) -> bool:
-        """Tell whether the elements lie in C order without gaps."""
-        return bool(self._array.flags.c_contiguous)
-
-    def is_floating_point(self) -> bool:
-        """Tell whether the dtype is floating."""
-        return self._array.dtype in FLOATING
 
     # -- history ---------------------------------------------------------------
 
@@ -259,6 +170,11 @@ class Tensor(TensorMethods):
                     f"Tensor.grad: expected shape {self._array.shape}, got "
                     f"{value._array.shape}"
                 )
+            if value._array.dtype != self._array.dtype:
+                raise DTypeError(
+                    f"Tensor.grad: expected dtype {self._array.dtype}, got "
+                    f"{value._array.dtype}"
+                )
         self._grad = value
 
     def retain_grad(self) -> None:
@@ -266,11 +182,15 @@ class Tensor(TensorMethods):
         if self._grad_fn is None or self._retains:
             return
         self._retains = True
+        # The node must not keep its own output alive.
+        reference = weakref.ref(self)
 
         def keep(grad: Tensor) -> None:
-            # A copy: the engine may add to its buffer or hand it on.
-            kept = Tensor._from_array(grad._array.copy())
-            self._grad = grad if grad._requires_grad else kept
+            tensor = reference()
+            if tensor is not None:
+                # A copy: the engine may hand its buffer on.
+                kept = Tensor._from_array(grad._array.copy())
+                tensor._grad = grad if grad._requires_grad else kept
 
         self.register_hook(keep)
 
@@ -391,163 +311,6 @@ class Tensor(TensorMethods):
         holder._entangled = True
         return holder
 
-    # -- conversions -----------------------------------------------------------
-
-    def item(self) -> Any:
-        """Return the only element as a Python number.
-
-        Raises
-        ------
-        ShapeError
-            If there is not exactly one element.
-        """
-        if self._array.size != 1:
-            raise ShapeError(
-                f"item: expected a tensor of one element, got shape {self._array.shape}"
-            )
-        value = self._array.item()
-        return value if isinstance(value, bool | int | float) else float(value)
-
-    def tolist(self) -> Any:
-        """Return nested lists of Python numbers."""
-        return to_device(self._array, resolve_device("cpu")).tolist()
-
-    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
-        """Return the NumPy array on the same memory.
-
-        Raises
-        ------
-        Error
-            If the tensor requires a gradient (use ``detach()`` first or `force`).
-        DeviceError
-            If it is on CUDA (use ``cpu()`` first or `force`).
-        """
-        if self._requires_grad and not force:
-            raise Error(
-                "numpy: this tensor requires a gradient; call detach().numpy(), or "
-                "numpy(force=True)"
-            )
-        if not isinstance(self._array, np.ndarray):
-            if not force:
-                from nnlib.backend.errors import DeviceError
-
-                raise DeviceError(
-                    f"numpy: this tensor is on {self.device}; call cpu().numpy(), or "
-                    "numpy(force=True)"
-                )
-            return to_device(self._array, resolve_device("cpu"))  # type: ignore[no-any-return]
-        return self._array
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            if copy is False:
-                raise Error("__array__: a change of dtype needs a copy")
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
-    ) -> Any:
-        from nnlib.autograd.registry import ufunc_op
-
-        op = ufunc_op(ufunc) if method == "__call__" and not kwargs else None
-        if op is None:
-            plain = [x.numpy() if isinstance(x, Tensor) else x for x in inputs]
-            return getattr(ufunc, method)(*plain, **kwargs)
-        return op(*inputs)
-
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        if self._requires_grad:
-            raise Error("__dlpack__: this tensor requires a gradient; detach() it")
-        return self._array.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self) -> Any:
-        return self._array.__dlpack_device__()
-
-    @property
-    def __cuda_array_interface__(self) -> Any:
-        """CUDA arrays in other libraries can use this memory."""
-        if isinstance(self._array, np.ndarray):
-            raise AttributeError("__cuda_array_interface__: this tensor is on the CPU")
-        return self._array.__cuda_array_interface__
-
-    def __len__(self) -> int:
-        if not self._array.ndim:
-            raise DTypeError("len: a tensor without dimensions has no length")
-        return len(self._array)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self._array.ndim:
-            raise DTypeError("iter: a tensor without dimensions cannot be iterated")
-        return (self[index] for index in range(len(self._array)))
-
-    def __bool__(self) -> bool:
-        if self._array.size != 1:
-            raise ShapeError(
-                "bool: the truth of a tensor with "
-                f"{self._array.size} elements is ambiguous; use any() or all()"
-            )
-        return bool(self._array.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self._array.dtype.kind not in "iu":
-            raise DTypeError(
-                f"index: expected an integer tensor, got {self._array.dtype}"
-            )
-        return int(self.item())
-
-    def __contains__(self, value: Any) -> bool:
-        other = value._array if isinstance(value, Tensor) else value
-        return bool((self._array == other).any())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self._array.ndim == 0 else repr(self)
-
-    # By identity, and in C: the engine's dictionaries hold tensors.
-    __hash__ = object.__hash__
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._grad_fn is not None:
-            raise Error("deepcopy: only leaf tensors can be copied; detach() it first")
-        result = _new(type(self))
-        memo[id(self)] = result
-        result._array = self._array.copy()
-        result._requires_grad = self._requires_grad
-        if self._grad is not None:
-            result._grad = self._grad.__deepcopy__(memo)
-        return result
-
-    def __reduce__(self) -> Any:
-        array = to_device(self._array, resolve_device("cpu"))
-        return _rebuild, (type(self), array, str(self.device), self._requires_grad)
-
-    def __repr__(self) -> str:
-        array = to_device(self._array, resolve_device("cpu"))
-        if array.dtype.kind == "V":
-            array = array.astype(np.float32)
-        body = np.array2string(
-            array, precision=4, separator=", ", prefix="tensor(", threshold=1000
-        )
-        notes = []
-        if self.is_cuda:
-            notes.append(f"device='{self.device}'")
-        if self.dtype not in (get_default_dtype(), int64, np.dtype(bool)):
-            notes.append(f"dtype={self.dtype}")
-        if self._array.size == 0 and self._array.ndim != 1:
-            notes.append(f"size={tuple(self.shape)}")
-        if self._grad_fn is not None:
-            notes.append(f"grad_fn={self._grad_fn!r}")
-        elif self._requires_grad:
-            notes.append("requires_grad=True")
-        return f"tensor({', '.join([body, *notes])})"
-
 
 TENSOR_TYPES.add(Tensor)
 
@@ -558,7 +321,7 @@ class Parameter(Tensor):
     _requires_grad = True
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
-        source = data if isinstance(data, Tensor) else tensor(data)
+        source = data if isinstance(data, Tensor) else Tensor(data)
         self._array = source._array[...]
         self._requires_grad = bool(requires_grad)
 
@@ -598,128 +361,10 @@ def _share_counter(node: Function, memory: Any, counter: Tensor) -> None:
     node._owners = owners
 
 
-def _rebuild(cls: type[Tensor], array: Any, device: str, requires_grad: bool) -> Any:
-    result = _new(cls)
-    result._array = to_device(array, resolve_device(device))
-    result._requires_grad = requires_grad
-    return result
+def __getattr__(name: str) -> Any:
+    """Find the constructors where they moved to."""
+    if name in ("as_tensor", "from_dlpack", "from_numpy", "tensor"):
+        from nnlib.autograd import construct
 
-
-def tensor(
-    data: Any,
-    *,
-    dtype: Any = None,
-    device: str | Device | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Copy `data` into a new tensor.
-
-    Parameters
-    ----------
-    data : number, nested sequence, numpy.ndarray, cupy.ndarray or Tensor
-        Python floats become the default dtype, Python integers int64; arrays keep
-        their dtype.
-    dtype : numpy.dtype or str, optional
-        The dtype of the result.
-    device : str or Device, optional
-        Where to put it; default: where `data` is, else the CPU.
-    requires_grad : bool, default False
-        Record operations on it.
-
-    Raises
-    ------
-    DTypeError
-        If `data` holds no numbers.
-    ShapeError
-        If nested sequences have unequal lengths.
-
-    Examples
-    --------
-    >>> tensor([[1, 2], [3, 4]]).shape
-    Size([2, 2])
-    """
-    if isinstance(data, Tensor):
-        data = data._array
-    known = hasattr(data, "dtype")
-    if not known:
-        data = _from_python(data)
-    wanted = None if dtype is None else resolve_dtype(dtype)
-    if wanted is None and not known and data.dtype == np.float64:
-        wanted = get_default_dtype()
-    place = device_of(data) if device is None else resolve_device(device)
-    if data.dtype not in FLOATING and data.dtype.kind not in "biu":
-        raise DTypeError(f"tensor: expected numbers, got dtype {data.dtype}")
-    module = array_module(data)
-    copy = module.array(data, dtype=wanted)
-    result = Tensor._from_array(to_device(copy, place))
-    return result.requires_grad_() if requires_grad else result
-
-
-def _from_python(data: Any) -> Any:
-    """Read nested Python data, which may hold arrays and Tensors."""
-    if isinstance(data, list | tuple) and data:
-        first = data[0]
-        if isinstance(first, Tensor) or hasattr(first, "__cuda_array_interface__"):
-            parts = [x._array if isinstance(x, Tensor) else x for x in data]
-            module = array_module(parts[0])
-            if any(np.shape(part) != np.shape(parts[0]) for part in parts):
-                raise ShapeError("tensor: the tensors in the list differ in shape")
-            return module.stack([module.asarray(part) for part in parts])
-        if hasattr(first, "dtype"):
-            return np.stack([np.asarray(part) for part in data])
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ShapeError(f"tensor: data is not rectangular: {error}") from None
-    except OverflowError as error:
-        raise DTypeError(f"tensor: {error}") from None
-    if array.dtype.kind not in "biuf":
-        raise DTypeError(f"tensor: expected numbers, got {type(data).__name__}")
-    return array
-
-
-def as_tensor(
-    data: Any, *, dtype: Any = None, device: str | Device | None = None
-) -> Tensor:
-    """Return `data` as a tensor, sharing memory where dtype and device allow."""
-    if isinstance(data, Tensor):
-        array = data._array
-        wanted = array.dtype if dtype is None else resolve_dtype(dtype)
-        place = device_of(array) if device is None else resolve_device(device)
-        if array.dtype == wanted and device_of(array) == place:
-            return data
-        return data.to(place, wanted)
-    if not hasattr(data, "dtype") or not hasattr(data, "ndim"):
-        return tensor(data, dtype=dtype, device=device)
-    if isinstance(data, np.generic):
-        data = np.asarray(data)
-    result = from_numpy(data) if isinstance(data, np.ndarray) else _share(data)
-    return as_tensor(result, dtype=dtype, device=device)
-
-
-def _share(data: Any) -> Tensor:
-    return Tensor._from_array(cupy().asarray(data)[...])
-
-
-def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """Return a tensor on the memory of a NumPy array.
-
-    Raises
-    ------
-    DTypeError
-        If `array` is no NumPy array of numbers.
-    """
-    if not isinstance(array, np.ndarray):
-        raise DTypeError(
-            f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}"
-        )
-    resolve_dtype(array.dtype)
-    return Tensor._from_array(np.asarray(array)[...])
-
-
-def from_dlpack(source: Any) -> Tensor:
-    """Return a tensor on the memory of any object that speaks DLPack."""
-    kind = source.__dlpack_device__()[0]
-    place = resolve_device("cpu" if int(kind) == 1 else "cuda")
-    with device_context(place):
-        return Tensor._from_array(module_of(place).from_dlpack(source))
+        return getattr(construct, name)
+    raise AttributeError(name)

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnlib.autograd.tensor import Tensor, as_tensor
+from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device
 from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 from nnlib.backend.random import Generator

@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnlib.autograd.tensor import Tensor, as_tensor
+from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.data.dataset import BatchDataset, TensorDataset

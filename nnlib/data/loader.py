@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from nnlib.autograd.tensor import Tensor, as_tensor
+from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import get_default_dtype
 from nnlib.backend.errors import DTypeError, ShapeError

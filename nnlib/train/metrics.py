@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nnlib.autograd.tensor import Tensor, as_tensor
+from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 
 __all__ = ["Metric", "RunningMeans", "accuracy", "binary_accuracy"]

@@ -81,7 +81,7 @@ def _checked_norm(
     if not norm_type > 0:
         raise Error(f"{name}: norm_type: expected a positive number, got {norm_type}")
     if not arrays:
-        from nnlib.autograd.tensor import tensor
+        from nnlib.autograd.construct import tensor
 
         return tensor(0.0)
     total = _total_norm(arrays, float(norm_type))

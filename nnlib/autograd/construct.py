@@ -1,0 +1,143 @@
+"""From Python, NumPy and other libraries to tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import (
+    Device,
+    array_module,
+    cupy,
+    device_context,
+    device_of,
+    module_of,
+    resolve_device,
+    to_device,
+)
+from nnlib.backend.dtypes import FLOATING, get_default_dtype, resolve_dtype
+from nnlib.backend.errors import DTypeError, ShapeError
+
+__all__ = ["as_tensor", "from_dlpack", "from_numpy", "tensor"]
+
+
+def tensor(
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: str | Device | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Copy `data` into a new tensor.
+
+    Parameters
+    ----------
+    data : number, nested sequence, numpy.ndarray, cupy.ndarray or Tensor
+        Python floats become the default dtype, Python integers int64; arrays keep
+        their dtype.
+    dtype : numpy.dtype or str, optional
+        The dtype of the result.
+    device : str or Device, optional
+        Where to put it; default: where `data` is, else the CPU.
+    requires_grad : bool, default False
+        Record operations on it.
+
+    Raises
+    ------
+    DTypeError
+        If `data` holds no numbers.
+    ShapeError
+        If nested sequences have unequal lengths.
+
+    Examples
+    --------
+    >>> tensor([[1, 2], [3, 4]]).shape
+    Size([2, 2])
+    """
+    if isinstance(data, Tensor):
+        data = data._array
+    known = hasattr(data, "dtype")
+    if not known:
+        data = _from_python(data)
+    wanted = None if dtype is None else resolve_dtype(dtype)
+    if wanted is None and not known and data.dtype == np.float64:
+        wanted = get_default_dtype()
+    place = device_of(data) if device is None else resolve_device(device)
+    if data.dtype not in FLOATING and data.dtype.kind not in "biu":
+        raise DTypeError(f"tensor: expected numbers, got dtype {data.dtype}")
+    module = array_module(data)
+    copy = module.array(data, dtype=wanted)
+    result = Tensor._from_array(to_device(copy, place))
+    return result.requires_grad_() if requires_grad else result
+
+
+def _from_python(data: Any) -> Any:
+    """Read nested Python data, which may hold arrays and Tensors."""
+    if isinstance(data, list | tuple) and data:
+        first = data[0]
+        if isinstance(first, Tensor) or hasattr(first, "__cuda_array_interface__"):
+            parts = [x._array if isinstance(x, Tensor) else x for x in data]
+            module = array_module(parts[0])
+            if any(np.shape(part) != np.shape(parts[0]) for part in parts):
+                raise ShapeError("tensor: the tensors in the list differ in shape")
+            return module.stack([module.asarray(part) for part in parts])
+        if hasattr(first, "dtype"):
+            return np.stack([np.asarray(part) for part in data])
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(f"tensor: data is not rectangular: {error}") from None
+    except OverflowError as error:
+        raise DTypeError(f"tensor: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"tensor: expected numbers, got {type(data).__name__}")
+    return array
+
+
+def as_tensor(
+    data: Any, *, dtype: Any = None, device: str | Device | None = None
+) -> Tensor:
+    """Return `data` as a tensor, sharing memory where dtype and device allow."""
+    if isinstance(data, Tensor):
+        array = data._array
+        wanted = array.dtype if dtype is None else resolve_dtype(dtype)
+        place = device_of(array) if device is None else resolve_device(device)
+        if array.dtype == wanted and device_of(array) == place:
+            return data
+        return data.to(place, wanted)
+    if not hasattr(data, "dtype") or not hasattr(data, "ndim"):
+        return tensor(data, dtype=dtype, device=device)
+    if isinstance(data, np.generic):
+        data = np.asarray(data)
+    result = from_numpy(data) if isinstance(data, np.ndarray) else _share(data)
+    return as_tensor(result, dtype=dtype, device=device)
+
+
+def _share(data: Any) -> Tensor:
+    return Tensor._from_array(cupy().asarray(data)[...])
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """Return a tensor on the memory of a NumPy array.
+
+    Raises
+    ------
+    DTypeError
+        If `array` is no NumPy array of numbers.
+    """
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(
+            f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}"
+        )
+    resolve_dtype(array.dtype)
+    return Tensor._from_array(np.asarray(array)[...])
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """Return a tensor on the memory of any object that speaks DLPack."""
+    kind = source.__dlpack_device__()[0]
+    place = resolve_device("cpu" if int(kind) == 1 else "cuda")
+    with device_context(place):
+        return Tensor._from_array(module_of(place).from_dlpack(source))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -78,7 +79,8 @@ def _type_of(arg: Any) -> Any:
         and not isinstance(arg, np.generic)
     ):
         layout = "C" if arg.flags.c_contiguous else "A"
-        return types.Array(_scalar(arg.dtype), arg.ndim, layout)
+        array_type: Any = types.Array
+        return array_type(_scalar(arg.dtype), arg.ndim, layout)
     if isinstance(arg, bool):
         return types.boolean
     if isinstance(arg, int):
@@ -118,8 +120,7 @@ def use_cuda_module(function: Any) -> Any:
 @contextlib.contextmanager
 def _compute_capability(cc: tuple[int, int]) -> Iterator[None]:
     """Answer Numba's question for the current device: it needs no driver then."""
-    import numba.cuda.dispatcher as dispatcher
-
+    dispatcher: Any = importlib.import_module("numba.cuda.dispatcher")
     before = dispatcher.get_current_device
     dispatcher.get_current_device = lambda: python_types.SimpleNamespace(
         compute_capability=cc
@@ -173,7 +174,7 @@ def _to_ptx(function: Any, signature: tuple[Any, ...], cc: tuple[int, int]) -> s
 
 def _link(ptx: str, cc: tuple[int, int]) -> Compiled:
     try:
-        from cuda.bindings import nvjitlink
+        nvjitlink: Any = importlib.import_module("cuda.bindings.nvjitlink")
     except ImportError as error:
         raise DeviceError(
             f"linking a CUDA kernel needs nvJitLink ({error}); "

@@ -78,7 +78,7 @@ def body(
         return functools.partial(body, reassociate=reassociate)
     if SIMULATED:
         # The simulator calls bodies as Python; CPU loops still find them compiled.
-        return register_jitable(**_options(reassociate))(function)  # type: ignore[no-any-return]
+        return register_jitable(**_options(reassociate))(function)
     return numba.njit(**_options(reassociate))(function)  # type: ignore[no-any-return]
 
 

@@ -196,7 +196,7 @@ def test_same_bits_again_and_for_each_thread_count():
 
 def test_cut_covers_many_threads():
     # More threads than this machine has: the blocks must tile the output.
-    from nnlib.kernels.gemm import cut
+    from nnlib.kernels.gemm_cpu import cut
 
     for m, n, k in [(128, 512, 784), (10, 512, 128), (1, 4000, 50), (4096, 4, 30)]:
         for parts in (1, 2, 3, 7, 16, 60, 64):

@@ -172,7 +172,8 @@ def _changed(target: Tensor) -> None:
 
 
 def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
-    if state.interpreter is not None or state.watcher is not None:
+    modes = state.modes
+    if modes.interpreter is not None or modes.watcher is not None:
         return True
     if not state.grad:
         return False

@@ -10,18 +10,37 @@ from nnlib.ops.activation_elu import selu_ as selu_
 from nnlib.ops.activation_hard import hardshrink as hardshrink
 from nnlib.ops.activation_hard import threshold as threshold
 from nnlib.ops.arithmetic import *  # noqa: F403
+from nnlib.ops.arranging import *  # noqa: F403
 from nnlib.ops.casting import *  # noqa: F403
 from nnlib.ops.comparison import *  # noqa: F403
+from nnlib.ops.counting import *  # noqa: F403
 from nnlib.ops.creation import *  # noqa: F403
 from nnlib.ops.division import *  # noqa: F403
+from nnlib.ops.einsum import *  # noqa: F403
+from nnlib.ops.expanding import *  # noqa: F403
 from nnlib.ops.exponential import *  # noqa: F403
+from nnlib.ops.extremes import *  # noqa: F403
+from nnlib.ops.filling import *  # noqa: F403
+from nnlib.ops.gathering import *  # noqa: F403
 from nnlib.ops.hyperbolic import *  # noqa: F403
+from nnlib.ops.indexing import *  # noqa: F403
 from nnlib.ops.interpolation import *  # noqa: F403
+from nnlib.ops.joining import *  # noqa: F403
 from nnlib.ops.logic import *  # noqa: F403
+from nnlib.ops.masking import *  # noqa: F403
+from nnlib.ops.matmul import *  # noqa: F403
+from nnlib.ops.moments import *  # noqa: F403
 from nnlib.ops.power import *  # noqa: F403
+from nnlib.ops.products import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
+from nnlib.ops.reduction import *  # noqa: F403
 from nnlib.ops.rounding import *  # noqa: F403
+from nnlib.ops.scan import *  # noqa: F403
+from nnlib.ops.writing import *  # noqa: F403
 from nnlib.ops.selection import *  # noqa: F403
+from nnlib.ops.sets import *  # noqa: F403
+from nnlib.ops.shape import *  # noqa: F403
 from nnlib.ops.softmax import log_softmax as log_softmax
 from nnlib.ops.softmax import softmax as softmax
+from nnlib.ops.sorting import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403

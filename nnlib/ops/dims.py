@@ -1,0 +1,146 @@
+"""Readers of arguments that name dimensions, shapes and indices."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+
+__all__: list[str] = []
+
+
+def raw(x: Any) -> Any:
+    """Return the array of a Tensor; anything else as it is."""
+    return x._array if isinstance(x, Tensor) else x
+
+
+def constant(array: Any, like: Any) -> Any:
+    """Return `array` as a Tensor where `like` is one: a factor without history."""
+    return Tensor._from_array(array) if isinstance(like, Tensor) else array
+
+
+def one_dim(op: str, dim: Any, ndim: int) -> int:
+    """Return `dim` counted from the front.
+
+    Raises
+    ------
+    BoundsError
+        If a tensor of `ndim` dimensions has no such dimension.
+    DTypeError
+        If `dim` is no integer.
+    """
+    if type(dim) is not int:
+        try:
+            dim = operator.index(dim)
+        except TypeError:
+            raise DTypeError(
+                f"{op}: dim: expected an integer, got {type(dim).__name__}"
+            ) from None
+    length = ndim or 1
+    if not -length <= dim < length:
+        raise BoundsError(
+            f"{op}: dim {dim} is out of range for a tensor of {ndim} dimensions "
+            f"(expected {-length} to {length - 1})"
+        )
+    return dim + length if dim < 0 else dim
+
+
+def many_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
+    """Return one, several or (None, or an empty list) all dimensions, from the front.
+
+    Raises
+    ------
+    BoundsError
+        If one is out of range.
+    ShapeError
+        If one is named twice.
+    """
+    if dim is None:
+        return tuple(range(ndim))
+    if not isinstance(dim, tuple | list):
+        return (one_dim(op, dim, ndim),) if ndim else (one_dim(op, dim, ndim),)[:0]
+    if not dim:
+        return tuple(range(ndim))
+    dims = tuple(one_dim(op, each, ndim) for each in dim)
+    if len(set(dims)) != len(dims):
+        raise ShapeError(f"{op}: dim: {tuple(dim)} names a dimension twice")
+    return dims if ndim else ()
+
+
+def sizes(op: str, given: Sequence[Any]) -> tuple[int, ...]:
+    """Read a shape given as ``(2, 3)``, ``[2, 3]`` or ``2, 3``."""
+    if len(given) == 1 and isinstance(given[0], tuple | list):
+        given = given[0]
+    try:
+        return tuple(map(operator.index, given))
+    except TypeError:
+        raise DTypeError(f"{op}: expected integers, got {tuple(given)}") from None
+
+
+def kept_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Return `shape` with 1 in each of `dims`: what ``keepdim=True`` gives."""
+    kept = list(shape)
+    for dim in dims:
+        kept[dim] = 1
+    return tuple(kept)
+
+
+def as_index(op: str, index: Any, like: Any, argument: str = "index") -> Any:
+    """Return an index tensor as it is, lists and other arrays beside `like`.
+
+    Raises
+    ------
+    DTypeError
+        If it holds no integers.
+    """
+    array = raw(index)
+    if not hasattr(array, "dtype"):
+        module = _module(raw(like))
+        array = module.asarray(array)
+        if array.size == 0:
+            array = array.astype(np.int64)
+        index = constant(array, like)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: {argument}: expected integers, got {array.dtype}")
+    return index
+
+
+def _module(array: Any) -> Any:
+    from nnlib.backend.device import array_module
+
+    return array_module(array)
+
+
+def check_bounds(
+    op: str, index: Any, size: int, *, negative: bool = False, argument: str = "index"
+) -> None:
+    """Check that an index array lies in ``[0, size)`` (or ``[-size, size)``).
+
+    On CUDA nothing is checked, because reading the answer would stop the stream;
+    CuPy wraps indices that are out of range.
+
+    Raises
+    ------
+    BoundsError
+        With the first bad value and its position.
+    """
+    if not isinstance(index, np.ndarray) or not index.size:
+        return
+    low = -size if negative else 0
+    if index.ndim == 0 or index.size < 3:
+        if all(low <= value < size for value in index.ravel().tolist()):
+            return
+    elif index.min() >= low and index.max() < size:
+        return
+    bad = (index < low) | (index >= size)
+    position = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(bad)))
+    value = np.atleast_1d(index)[position]
+    raise BoundsError(
+        f"{op}: {argument}: value {value} at position {position[: index.ndim]} is out "
+        f"of range for a dimension of size {size}"
+    )

@@ -1,0 +1,245 @@
+"""The largest and the smallest: amax, amin, max, min, argmax, argmin, aminmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import int64
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.dims import constant, kept_shape, many_dims, one_dim, raw
+from nnlib.ops.gathering import TakeAlong, place_along
+from nnlib.ops.reduction import spread
+from nnlib.ops.return_types import MinMax, ValuesIndices
+
+__all__ = ["amax", "amin", "aminmax", "argmax", "argmin", "max", "min"]
+
+
+def check_not_empty(op: str, shape: tuple[int, ...], dims: Any) -> None:
+    """Raise for a reduction over no element, which has no answer."""
+    lengths = shape if dims is None else [shape[dim] for dim in dims]
+    if 0 in lengths:
+        raise ShapeError(
+            f"{op}: no largest or smallest of no elements (input has shape "
+            f"{tuple(shape)})"
+        )
+
+
+class Extreme(Function):
+    """The largest or smallest value over some dimensions."""
+
+    def forward(self, x: Any, *, dims: Any, keepdim: bool, largest: bool) -> Any:
+        """Return the values; a NaN wins."""
+        self.dims = dims
+        out = (x.max if largest else x.min)(axis=dims, keepdims=keepdim)
+        out = array_module(x).asarray(out)
+        self.save_for_backward(x, out)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Share the gradient evenly among equal extremes."""
+        x, out = self.saved
+        shape = tuple(x.shape)
+        values, best = raw(x), spread(raw(out), shape, self.dims)
+        won = values == best
+        if self.dims is None:
+            kept = (1,) * len(shape)
+        else:
+            kept = kept_shape(shape, self.dims)
+        count = won.sum(axis=self.dims, keepdims=True).reshape(kept)
+        share = (won / count).astype(raw(grad).dtype)
+        return spread(grad, shape, self.dims) * constant(share, grad)
+
+
+class ExtremeAt(Function):
+    """The largest or smallest value along one dimension, and where it is."""
+
+    def forward(self, x: Any, *, dim: int, keepdim: bool, largest: bool) -> Any:
+        """Return values and indices: the first of equals, or the first NaN."""
+        module = array_module(x)
+        self.shape, self.dim, self.keepdim = x.shape, dim, keepdim
+        if not x.ndim:
+            return x.copy(), module.zeros((), int64)
+        where = (x.argmax if largest else x.argmin)(axis=dim)
+        kept = module.asarray(where).reshape(kept_shape(x.shape, (dim,)))
+        values = TakeAlong.apply(x, kept, dim=dim)
+        if not keepdim:
+            shape = x.shape[:dim] + x.shape[dim + 1 :]
+            values, kept = values.reshape(shape), kept.reshape(shape)
+        self.save_for_backward(kept)
+        return values, kept
+
+    def backward(self, grad: Any, _: Any) -> Any:
+        """Give the gradient to the chosen elements."""
+        if not self.shape:
+            return grad
+        (where,) = self.saved
+        kept = kept_shape(self.shape, (self.dim,))
+        return place_along(
+            grad.reshape(kept), where.reshape(kept), self.shape, self.dim
+        )
+
+
+def _best(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
+    dim = one_dim(op, dim, input.ndim)
+    if input.ndim:
+        check_not_empty(op, input.shape, (dim,))
+    return ValuesIndices(
+        *ExtremeAt.apply(input, dim=dim, keepdim=keepdim, largest=largest)
+    )
+
+
+def _extreme(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
+    dims = None
+    if dim is not None and not (isinstance(dim, tuple | list) and not dim):
+        dims = many_dims(op, dim, input.ndim)
+    if not input.ndim:
+        dims = None
+    check_not_empty(op, input.shape, dims)
+    return Extreme.apply(input, dims=dims, keepdim=keepdim, largest=largest)
+
+
+@public()
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Return the largest value over `dim`; equal ones share the gradient evenly.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements.
+    """
+    return _extreme("amax", input, dim, keepdim, True)  # type: ignore[no-any-return]
+
+
+@public()
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Return the smallest value over `dim`; equal ones share the gradient evenly.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements.
+    """
+    return _extreme("amin", input, dim, keepdim, False)  # type: ignore[no-any-return]
+
+
+@public()
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """Return ``(min, max)`` over all elements or one dimension."""
+    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+def _is_other(dim: Any) -> bool:
+    return isinstance(dim, Tensor) or hasattr(dim, "dtype")
+
+
+@public()
+def max(
+    input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
+) -> Any:
+    """Return the largest value; or per dimension, with its index; or of two tensors.
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int or Tensor, optional
+        Without it the largest of all elements (equal ones share the gradient).
+        An integer: the largest along that dimension, with its index, which alone
+        gets the gradient. A Tensor: the larger of two, elementwise (`maximum`).
+    keepdim : bool, default False
+
+    Returns
+    -------
+    Tensor or (values, indices)
+        A NaN counts as the largest.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.max(nnlib.tensor([[1, 5], [7, 2]]), dim=1).indices
+    tensor([1, 0])
+    """
+    if dim is None and other is None:
+        return _extreme("max", input, None, False, True)
+    if other is not None or _is_other(dim):
+        from nnlib.ops.selection import maximum
+
+        return maximum(input, dim if other is None else other)
+    return _best("max", input, dim, keepdim, True)
+
+
+@public()
+def min(
+    input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
+) -> Any:
+    """Return the smallest value; or per dimension, with its index; or of two tensors.
+
+    As `max`; a NaN counts as the smallest.
+    """
+    if dim is None and other is None:
+        return _extreme("min", input, None, False, False)
+    if other is not None or _is_other(dim):
+        from nnlib.ops.selection import minimum
+
+        return minimum(input, dim if other is None else other)
+    return _best("min", input, dim, keepdim, False)
+
+
+class ArgExtreme(Function):
+    """Where the largest or smallest element is."""
+
+    def forward(self, x: Any, *, dim: int | None, keepdim: bool, largest: bool) -> Any:
+        """Return int64 positions: the first of equals, or the first NaN."""
+        out = (x.argmax if largest else x.argmin)(axis=dim if x.ndim else None)
+        out = array_module(x).asarray(out)
+        if keepdim:
+            kept = (1,) * x.ndim if dim is None else kept_shape(x.shape, (dim,))
+            return out.reshape(kept if x.ndim else ())
+        return out
+
+
+def _arg(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
+    if input.dtype.kind == "b":
+        raise DTypeError(f"{op}: not defined on bool; cast input to an integer dtype")
+    if dim is not None:
+        dim = one_dim(op, dim, input.ndim)
+    check_not_empty(op, input.shape, (dim,) if dim is not None and input.ndim else None)
+    return ArgExtreme.apply(input, dim=dim, keepdim=keepdim, largest=largest)
+
+
+@public()
+def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return where the largest element is: along `dim`, or in the flattened tensor.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.argmax(nnlib.tensor([[1, 5], [7, 2]]), dim=1)
+    tensor([1, 0])
+    """
+    return _arg("argmax", input, dim, keepdim, True)  # type: ignore[no-any-return]
+
+
+@public()
+def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return where the smallest element is: along `dim`, or in the flattened tensor.
+
+    Raises
+    ------
+    ShapeError
+        If there are no elements.
+    """
+    return _arg("argmin", input, dim, keepdim, False)  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""In-place methods that do not read the old values: zero_, fill_, copy_."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.inplace import run_direct
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import device_of
+from nnlib.backend.errors import ShapeError
+from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.casting import Transfer, cast
+
+__all__ = ["fill_", "zero_"]
+
+
+class Overwrite(Function):
+    """Write a value over every element."""
+
+    upcasts = False
+
+    def forward(self, x: Any, value: Any) -> Any:
+        """Write `value`, which broadcasts, into `x` and return it."""
+        self.shape = getattr(value, "shape", ())
+        self.mine = x.shape, x.dtype
+        try:
+            if len(self.shape) > x.ndim:
+                raise ValueError
+            x[...] = value
+        except ValueError:
+            raise ShapeError(
+                f"copy_: shape {self.shape} does not broadcast to {x.shape}"
+            ) from None
+        return x[...]
+
+    def backward(self, grad: Any) -> Any:
+        """Give the gradient to the value: nothing is left of what was there."""
+        lost = grad * 0 if self.needs(0) else None
+        if self.needs(0) and isinstance(grad, np.ndarray):
+            lost = np.zeros_like(grad)
+        return lost, sum_to(grad, self.shape) if self.needs(1) else None
+
+
+@public()
+def zero_(input: Any) -> Tensor:
+    """Set every element to 0, in place."""
+    return run_direct("zero_", Overwrite, input, 0)
+
+
+@public()
+def fill_(input: Any, value: Any) -> Tensor:
+    """Set every element to `value` (a number or a tensor of no dimensions), in place.
+
+    Raises
+    ------
+    ShapeError
+        If `value` has dimensions.
+    """
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ShapeError(
+                f"fill_: value: expected no dimensions, got shape {tuple(value.shape)}"
+            )
+        value = cast(value, input.dtype)
+    return run_direct("fill_", Overwrite, input, value)
+
+
+@public()
+def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
+    """Copy `src` into this tensor, in place, across dtypes and devices.
+
+    Parameters
+    ----------
+    src : Tensor of a shape that broadcasts to this one's
+    non_blocking : bool, default False
+        Do not wait for a copy between host and CUDA.
+
+    Raises
+    ------
+    ShapeError
+        If `src` does not broadcast.
+    """
+    if not isinstance(src, Tensor):
+        src = Tensor._from_array(np.asarray(src))
+    if src._array.dtype != input._array.dtype:
+        src = cast(src, input._array.dtype)
+    place = device_of(input._array)
+    if device_of(src._array) != place:
+        src = Transfer.apply(src, device=place, non_blocking=non_blocking)
+    return run_direct("copy_", Overwrite, input, src)

@@ -1,0 +1,462 @@
+"""``x[index]`` and ``x[index] = value``, with PyTorch's reading of the index.
+
+Integers, slices, None and Ellipsis are applied first and give a view. Integer arrays
+and boolean masks are applied to that view: they broadcast together, and their common
+dimensions stand where the first of them stood if they are neighbours, else in front.
+(NumPy counts a plain integer among the arrays and so may order dimensions otherwise.)
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.inplace import run_direct
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.casting import cast
+from nnlib.ops.dims import check_bounds, constant, raw
+from nnlib.ops.scattering import add_at
+
+__all__ = ["index_put"]
+
+FULL = slice(None)
+
+
+class Slot(int):
+    """Stands in a key for the index array of that number."""
+
+
+def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Put the index arrays into a key."""
+    if not arrays:
+        return key
+    return tuple(arrays[part] if type(part) is Slot else part for part in key)
+
+
+class Slice(Function):
+    """``x[key]`` for integers, slices, None and Ellipsis: a view."""
+
+    is_view = True
+    upcasts = False
+
+    def forward(self, x: Any, *, key: tuple[Any, ...]) -> Any:
+        """Return the view."""
+        self.shape, self.key = x.shape, key
+        try:
+            return x[key]
+        except IndexError as error:
+            raise BoundsError(f"index: {error}; the shape is {x.shape}") from None
+
+    def backward(self, grad: Any) -> Any:
+        """Put the gradient back among zeros."""
+        return PutIndex.apply(grad, shape=self.shape, key=self.key)
+
+
+class Index(Function):
+    """``x[key]`` for a key with index arrays or masks: a copy."""
+
+    upcasts = False
+
+    def forward(self, x: Any, *arrays: Any, key: tuple[Any, ...]) -> Any:
+        """Return the picked elements."""
+        self.shape, self.key = x.shape, key
+        self.save_for_backward(*arrays)
+        try:
+            return x[fill(key, arrays)]
+        except IndexError as error:
+            raise _explained(error, x.shape, key, arrays) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Add the gradients up where they were picked."""
+        arrays = self.saved
+        put = PutIndex.apply(grad, *arrays, shape=self.shape, key=self.key)
+        return (put, *[None] * len(arrays))
+
+
+class PutIndex(Function):
+    """Add values into zeros at a key: the adjoint of `Slice` and `Index`."""
+
+    upcasts = False
+
+    def forward(
+        self, x: Any, *arrays: Any, shape: tuple[int, ...], key: tuple[Any, ...]
+    ) -> Any:
+        """Return zeros of `shape` with `x` added at the key."""
+        self.key, self.count = key, len(arrays)
+        self.save_for_backward(*arrays)
+        if _may_repeat(arrays):
+            return add_at(shape, integer_key(fill(key, arrays), len(shape)), x)
+        out = array_module(x).zeros(shape, x.dtype)
+        out[fill(key, arrays)] = x
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Pick the elements again."""
+        arrays = self.saved
+        if not self.count:
+            return Slice.apply(grad, key=self.key)
+        return (Index.apply(grad, *arrays, key=self.key), *[None] * self.count)
+
+
+class ZeroIndex(Function):
+    """A copy with zeros at a key."""
+
+    upcasts = False
+
+    def forward(self, x: Any, *arrays: Any, key: tuple[Any, ...]) -> Any:
+        """Return the copy."""
+        self.key = key
+        self.save_for_backward(*arrays)
+        out = x.copy()
+        out[fill(key, arrays)] = 0
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Do the same to the gradient (a projection is its own adjoint)."""
+        arrays = self.saved
+        return (
+            ZeroIndex.apply(grad, *arrays, key=self.key),
+            *[None] * len(arrays),
+        )
+
+
+class SetIndex(Function):
+    """``x[key] = value`` or ``x[key] += value``, in place or on a copy."""
+
+    upcasts = False
+
+    def forward(
+        self,
+        x: Any,
+        value: Any,
+        *arrays: Any,
+        key: tuple[Any, ...],
+        accumulate: bool,
+        inplace: bool,
+    ) -> Any:
+        """Return the changed array."""
+        self.key, self.accumulate = key, accumulate
+        self.value_shape = getattr(value, "shape", ())
+        self.save_for_backward(*arrays)
+        out = x[...] if inplace else x.copy()
+        full = fill(key, arrays)
+        try:
+            if accumulate and _may_repeat(arrays):
+                region = out[full]
+                full_value = array_module(x).broadcast_to(value, region.shape)
+                out += add_at(
+                    x.shape, integer_key(full, x.ndim), full_value.astype(x.dtype)
+                )
+            elif accumulate:
+                out[full] += value
+            else:
+                out[full] = value
+        except IndexError as error:
+            raise _explained(error, x.shape, key, arrays) from None
+        except ValueError:
+            raise ShapeError(
+                f"index assignment: a value of shape {self.value_shape} does not fit "
+                f"the region of shape {out[full].shape}"
+            ) from None
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Split the gradient between what was kept and what was written."""
+        arrays = self.saved
+        kept = written = None
+        if self.needs(0):
+            kept = grad
+            if not self.accumulate:
+                kept = ZeroIndex.apply(grad, *arrays, key=self.key)
+        if self.needs(1):
+            if arrays:
+                written = Index.apply(grad, *arrays, key=self.key)
+            else:
+                written = Slice.apply(grad, key=self.key)
+            shape = self.value_shape
+            surplus = max(len(shape) - written.ndim, 0)
+            written = sum_to(written, shape[surplus:])
+            if surplus:
+                written = written.reshape(shape)
+        return (kept, written, *[None] * len(arrays))
+
+
+def _may_repeat(arrays: tuple[Any, ...]) -> bool:
+    """Tell whether an element may be named twice: not by slices, nor by one mask."""
+    if not arrays:
+        return False
+    return len(arrays) > 1 or arrays[0].dtype.kind != "b"
+
+
+def integer_key(key: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+    """Return a key in which masks are integer arrays, one entry per dimension."""
+    parts: list[Any] = []
+    for part in key:
+        if part is Ellipsis:
+            continue
+        if isinstance(part, slice) or part.dtype.kind != "b":
+            parts.append(part)
+        else:
+            parts.extend(part.nonzero())
+    return (*parts, *[FULL] * (ndim - len(parts)))
+
+
+def _explained(error: Exception, shape: Any, key: Any, arrays: Any) -> Exception:
+    """Return the error that names the bad value, its position and the size."""
+    place = 0
+    for part in key:
+        array = arrays[part] if type(part) is Slot else None
+        if array is None:
+            place += 1
+        elif array.dtype.kind == "b":
+            place += array.ndim
+        else:
+            if place < len(shape):
+                try:
+                    check_bounds("index", array, shape[place], negative=True)
+                except BoundsError as found:
+                    return found
+            place += 1
+    return BoundsError(f"index: {error}; the shape is {tuple(shape)}")
+
+
+def _as_part(part: Any, like: Any) -> Any:
+    """Return an index of an unusual type as a Tensor or array of integers or bool."""
+    array = raw(part)
+    if not hasattr(array, "dtype"):
+        array = np.asarray(list(array) if isinstance(array, range) else array)
+        if not array.size:
+            array = array.astype(np.int64)
+        array = part = array_module(raw(like)).asarray(array)
+    if array.dtype.kind not in "iub":
+        raise DTypeError(
+            "index: expected integers, slices, None, Ellipsis, integer or boolean "
+            f"tensors, got a tensor of {array.dtype}"
+        )
+    if array.dtype.kind == "u":
+        array = part = array.astype(np.int64)
+    return part if isinstance(part, Tensor) else constant(array, like)
+
+
+def _width(part: Any) -> int:
+    """Return how many dimensions of the input a part of an index stands for."""
+    if part is None or part is True or part is False:
+        return 0
+    if isinstance(part, int | slice):
+        return 1
+    array = raw(part)
+    return int(array.ndim) if array.dtype.kind == "b" else 1
+
+
+def parse(input: Any, index: Any) -> tuple[Any, Any, list[Any]]:
+    """Read an index.
+
+    Returns
+    -------
+    basic : tuple or None
+        The key of the view to take first; None if it would be the whole.
+    key : tuple
+        The key to apply to that view, with a `Slot` for each array.
+    arrays : list
+        The index arrays and masks; empty if the view is all.
+    """
+    parts = list(index) if type(index) is tuple else [index]
+    plain = True
+    for place, part in enumerate(parts):
+        if part is None or part is Ellipsis or isinstance(part, slice | int):
+            plain = plain and not isinstance(part, bool)
+            continue
+        if isinstance(part, Tensor | list | tuple | range) or hasattr(part, "dtype"):
+            part = _as_part(part, input)
+            array = raw(part)
+            if not array.ndim:
+                part = bool(array) if array.dtype.kind == "b" else int(array)
+        else:
+            try:
+                part = operator.index(part)
+            except TypeError:
+                raise DTypeError(
+                    "index: expected integers, slices, None, Ellipsis, integer or "
+                    f"boolean tensors, got {type(part).__name__}"
+                ) from None
+        parts[place] = part
+        plain = plain and isinstance(part, int) and not isinstance(part, bool)
+    if plain:
+        if any(part is Ellipsis for part in parts):
+            return tuple(parts), (), []
+        return (*parts, Ellipsis), (), []
+    return _split(input, parts)
+
+
+def _split(input: Any, parts: list[Any]) -> tuple[Any, Any, list[Any]]:
+    """Separate the parts that make a view from the arrays."""
+    used = sum(0 if part is Ellipsis else _width(part) for part in parts)
+    if used > input.ndim:
+        raise BoundsError(
+            f"index: {used} dimensions are indexed, the tensor has {input.ndim}"
+        )
+    if not any(part is Ellipsis for part in parts):
+        parts = [*parts, Ellipsis]
+    basic: list[Any] = []
+    key: list[Any] = []
+    arrays: list[Any] = []
+    for part in parts:
+        if part is Ellipsis:
+            basic += [FULL] * (input.ndim - used)
+            key += [FULL] * (input.ndim - used)
+        elif part is None or isinstance(part, slice):
+            basic.append(part)
+            key.append(FULL)
+        elif isinstance(part, bool):
+            basic.append(None)
+            key.append(Slot(len(arrays)))
+            module = array_module(raw(input))
+            arrays.append(constant(module.asarray([part]), input))
+        elif isinstance(part, int):
+            basic.append(part)
+        else:
+            basic += [FULL] * _width(part)
+            key.append(Slot(len(arrays)))
+            arrays.append(part)
+    trivial = all(isinstance(part, slice) and part == FULL for part in basic)
+    return (None if trivial else tuple(basic)), tuple(key), arrays
+
+
+@public(method=False, operators="__getitem__")
+def getitem(input: Any, index: Any) -> Any:
+    """Return ``input[index]``.
+
+    Parameters
+    ----------
+    index : int, slice, None, Ellipsis, integer or boolean Tensor (or list), or a tuple
+        Without a tensor the result is a view. Gradients of elements that are picked
+        several times add up. A slice may have a negative step.
+
+    Raises
+    ------
+    BoundsError
+        If an index is out of range (an IndexError); CuPy wraps those of tensors.
+    DTypeError
+        If an index is no integer.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([[1, 2], [3, 4]])
+    >>> x[:, 0], x[x > 2]
+    (tensor([1, 3]), tensor([3, 4]))
+    """
+    kind = type(index)
+    if kind is int or kind is slice:
+        return Slice.apply(input, key=(index, ...))
+    basic, key, arrays = parse(input, index)
+    if basic is not None:
+        input = Slice.apply(input, key=basic)
+    return Index.apply(input, *arrays, key=key) if arrays else input
+
+
+@public(method=False, operators="__setitem__")
+def setitem(input: Any, index: Any, value: Any) -> None:
+    """Do ``input[index] = value`` in place; gradients reach `input` and `value`.
+
+    Parameters
+    ----------
+    index
+        As for reading.
+    value : number or Tensor of a shape that broadcasts to the region
+        Cast to the dtype of `input`.
+
+    Raises
+    ------
+    BoundsError
+        If an index is out of range.
+    ShapeError
+        If the value does not fit the region.
+    Error
+        If `input` is a leaf that requires a gradient.
+    """
+    array = input._array
+    if isinstance(value, Tensor):
+        if value._array.dtype != array.dtype:
+            value = cast(value, array.dtype)
+    elif not isinstance(value, int | float):
+        value = array_module(array).asarray(value, dtype=array.dtype)
+    kind = type(index)
+    if kind is int or kind is slice:
+        basic: Any = (index, ...)
+        key: Any = ()
+        arrays: list[Any] = []
+    else:
+        basic, key, arrays = parse(input, index)
+    if arrays and basic is not None:
+        input, basic = Slice.apply(input, key=basic), None
+    run_direct(
+        "index assignment",
+        SetIndex,
+        input,
+        value,
+        *arrays,
+        key=key if basic is None else basic,
+        accumulate=False,
+        inplace=True,
+    )
+
+
+def _put_arguments(op: str, input: Any, indices: Any, values: Any) -> Any:
+    if not isinstance(indices, tuple | list):
+        raise DTypeError(
+            f"{op}: indices: expected a tuple of tensors, got {type(indices).__name__}"
+        )
+    dtype = raw(input).dtype
+    if raw(values).dtype != dtype:
+        raise DTypeError(f"{op}: values are {raw(values).dtype}, the input is {dtype}")
+    parts = [FULL if part is None else _as_part(part, input) for part in indices]
+    return _split(input, parts)[1:]
+
+
+def _index_put_(
+    input: Tensor, indices: Any, values: Any, accumulate: bool = False
+) -> Tensor:
+    """Do `index_put` in place; return this tensor."""
+    key, arrays = _put_arguments("index_put_", input, indices, values)
+    return run_direct(
+        "index_put_",
+        SetIndex,
+        input,
+        values,
+        *arrays,
+        key=key,
+        accumulate=accumulate,
+        inplace=True,
+    )
+
+
+@public(inplace=_index_put_)
+def index_put(
+    input: Any, indices: Any, values: Any, accumulate: bool = False
+) -> Tensor:
+    """Return a copy with ``copy[indices] = values``, or ``+=`` with `accumulate`.
+
+    Parameters
+    ----------
+    indices : tuple of integer or boolean Tensors
+    values : Tensor of a shape that broadcasts to the region, dtype of `input`
+    accumulate : bool, default False
+        Add; values at an index named several times add up.
+
+    Raises
+    ------
+    BoundsError
+        If an index is out of range (on the CPU; CuPy wraps it).
+    """
+    key, arrays = _put_arguments("index_put", input, indices, values)
+    return SetIndex.apply(  # type: ignore[no-any-return]
+        input, values, *arrays, key=key, accumulate=accumulate, inplace=False
+    )

@@ -1,0 +1,375 @@
+"""Joining and cutting: cat, stack, split, chunk, unbind and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.ops.dims import one_dim, raw
+from nnlib.ops.expanding import atleast_1d, atleast_2d, atleast_3d
+from nnlib.ops.shape import Narrow
+
+__all__ = [
+    "cat",
+    "chunk",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "dstack",
+    "hstack",
+    "hsplit",
+    "split",
+    "stack",
+    "tensor_split",
+    "unbind",
+    "vsplit",
+    "vstack",
+]
+
+
+class Cat(Function):
+    """Join along a dimension."""
+
+    promotes = "arithmetic"
+    upcasts = False
+
+    def forward(self, *arrays: Any, dim: int) -> Any:
+        """Return the joined array."""
+        self.dim = dim
+        self.lengths = [x.shape[dim] for x in arrays]
+        return array_module(arrays[0]).concatenate(arrays, axis=dim)
+
+    def backward(self, grad: Any) -> Any:
+        """Cut the gradient where the inputs met."""
+        grads, start = [], 0
+        for place, length in enumerate(self.lengths):
+            grads.append(
+                Narrow.apply(grad, dim=self.dim, start=start, length=length)
+                if self.needs(place)
+                else None
+            )
+            start += length
+        return tuple(grads)
+
+
+class Stack(Function):
+    """Join along a new dimension."""
+
+    promotes = "arithmetic"
+    upcasts = False
+
+    def forward(self, *arrays: Any, dim: int) -> Any:
+        """Return the stacked array."""
+        self.dim, self.count = dim, len(arrays)
+        return array_module(arrays[0]).stack(arrays, axis=dim)
+
+    def backward(self, grad: Any) -> Any:
+        """Take the gradient apart along the dimension."""
+        return Unbind.apply(grad, dim=self.dim)
+
+
+class Unbind(Function):
+    """Take a dimension apart."""
+
+    is_view = True
+    upcasts = False
+
+    def forward(self, x: Any, *, dim: int) -> Any:
+        """Return the entries of `dim` as views."""
+        self.dim = dim
+        lead = (slice(None),) * dim
+        return tuple(x[(*lead, place, ...)] for place in range(x.shape[dim]))
+
+    def backward(self, *grads: Any) -> Any:
+        """Stack the gradients."""
+        return Stack.apply(*grads, dim=self.dim)
+
+
+class Split(Function):
+    """Cut a dimension into stretches."""
+
+    is_view = True
+    upcasts = False
+
+    def forward(self, x: Any, *, lengths: tuple[int, ...], dim: int) -> Any:
+        """Return the stretches as views."""
+        self.dim = dim
+        lead = (slice(None),) * dim
+        parts, start = [], 0
+        for length in lengths:
+            parts.append(x[(*lead, slice(start, start + length))])
+            start += length
+        return tuple(parts)
+
+    def backward(self, *grads: Any) -> Any:
+        """Join the gradients."""
+        return Cat.apply(*grads, dim=self.dim)
+
+
+def _checked(op: str, tensors: Any) -> list[Any]:
+    if isinstance(tensors, Tensor):
+        raise DTypeError(f"{op}: tensors: expected a sequence of tensors, got a Tensor")
+    found = list(tensors)
+    if not found:
+        raise ShapeError(f"{op}: tensors: expected at least one tensor, got none")
+    for place, x in enumerate(found):
+        if not hasattr(x, "dtype"):
+            raise DTypeError(
+                f"{op}: tensors: element {place} is no tensor but {type(x).__name__}"
+            )
+    return found
+
+
+@public(method=False)
+def cat(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors along an existing dimension.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Equal in shape but for `dim`; of several dtypes they are promoted. An empty
+        tensor of shape (0,) is left out.
+    dim : int, default 0
+
+    Raises
+    ------
+    ShapeError
+        If there is none, or shapes differ elsewhere.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.cat([nnlib.tensor([1, 2]), nnlib.tensor([3])])
+    tensor([1, 2, 3])
+    """
+    found = _checked("cat", tensors)
+    if any_empty_vector(found):
+        kept = [x for x in found if tuple(x.shape) != (0,)]
+        found = kept or found[:1]
+    first = tuple(found[0].shape)
+    if not first:
+        raise ShapeError("cat: tensors without dimensions cannot be joined; stack them")
+    dim = one_dim("cat", dim, len(first))
+    for place, x in enumerate(found):
+        shape = tuple(x.shape)
+        if shape != first and (
+            len(shape) != len(first)
+            or shape[:dim] != first[:dim]
+            or shape[dim + 1 :] != first[dim + 1 :]
+        ):
+            raise ShapeError(
+                f"cat: tensor {place} has shape {shape}, tensor 0 has {first}: they "
+                f"may differ in dimension {dim} only"
+            )
+    return Cat.apply(*found, dim=dim)  # type: ignore[no-any-return]
+
+
+def any_empty_vector(tensors: Sequence[Any]) -> bool:
+    """Tell whether a tensor of shape (0,) is among `tensors`."""
+    return (0,) in [tuple(x.shape) for x in tensors]
+
+
+@public(method=False)
+def concat(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors along an existing dimension: `cat`."""
+    return cat(tensors, dim)
+
+
+@public(method=False)
+def concatenate(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors along an existing dimension: `cat`."""
+    return cat(tensors, dim)
+
+
+@public(method=False)
+def stack(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors of equal shape along a new dimension.
+
+    Raises
+    ------
+    ShapeError
+        If there is none, or shapes differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.stack([nnlib.tensor([1, 2]), nnlib.tensor([3, 4])], dim=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
+    found = _checked("stack", tensors)
+    first = tuple(found[0].shape)
+    for place, x in enumerate(found):
+        if tuple(x.shape) != first:
+            raise ShapeError(
+                f"stack: tensor {place} has shape {tuple(x.shape)}, tensor 0 has "
+                f"{first}"
+            )
+    dim = one_dim("stack", dim, len(first) + 1)
+    return Stack.apply(*found, dim=dim)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def hstack(tensors: Any) -> Tensor:
+    """Join along the second dimension (vectors: the first)."""
+    found = [atleast_1d(x) for x in _checked("hstack", tensors)]
+    return cat(found, 0 if found[0].ndim == 1 else 1)
+
+
+@public(method=False)
+def vstack(tensors: Any) -> Tensor:
+    """Join along the first dimension, vectors as rows."""
+    return cat([atleast_2d(x) for x in _checked("vstack", tensors)], 0)
+
+
+@public(method=False)
+def dstack(tensors: Any) -> Tensor:
+    """Join along the third dimension."""
+    return cat([atleast_3d(x) for x in _checked("dstack", tensors)], 2)
+
+
+@public(method=False)
+def column_stack(tensors: Any) -> Tensor:
+    """Join along the second dimension, vectors as columns."""
+    found = _checked("column_stack", tensors)
+    return cat([x if x.ndim > 1 else x.reshape(-1, 1) for x in found], 1)
+
+
+@public()
+def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Return the entries of a dimension as a tuple of views.
+
+    Raises
+    ------
+    ShapeError
+        If `input` has no dimensions.
+    """
+    if not input.ndim:
+        raise ShapeError("unbind: a tensor without dimensions has no entries")
+    return Unbind.apply(  # type: ignore[no-any-return]
+        input, dim=one_dim("unbind", dim, input.ndim)
+    )
+
+
+def _pieces(length: int, size: int) -> tuple[int, ...]:
+    if not length:
+        return (0,)
+    whole, rest = divmod(length, size)
+    return (size,) * whole + ((rest,) if rest else ())
+
+
+@public()
+def split(input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Cut a dimension into stretches, returned as views.
+
+    Parameters
+    ----------
+    split_size_or_sections : int or sequence of int
+        The length of each stretch (the last may be shorter), or all lengths.
+
+    Raises
+    ------
+    ShapeError
+        If the lengths do not add up to that of the dimension.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.split(nnlib.tensor([1, 2, 3]), 2)
+    (tensor([1, 2]), tensor([3]))
+    """
+    if not input.ndim:
+        raise ShapeError("split: a tensor without dimensions cannot be cut")
+    dim = one_dim("split", dim, input.ndim)
+    length = input.shape[dim]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size < 0 or (size == 0 and length):
+            raise ShapeError(f"split: expected a positive size, got {size}")
+        lengths = _pieces(length, size)
+    else:
+        lengths = tuple(int(part) for part in split_size_or_sections)
+        if sum(lengths) != length or min(lengths, default=0) < 0:
+            raise ShapeError(
+                f"split: lengths {lengths} do not add up to {length}, the length of "
+                f"dimension {dim}"
+            )
+    return Split.apply(  # type: ignore[no-any-return]
+        input, lengths=lengths, dim=dim
+    )
+
+
+@public()
+def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Cut a dimension into at most `chunks` stretches of equal length.
+
+    The last may be shorter, and there may be fewer than asked for.
+
+    Raises
+    ------
+    Error
+        If `chunks` is less than 1.
+    """
+    if chunks < 1:
+        raise Error(f"chunk: chunks: expected 1 or more, got {chunks}")
+    if not input.ndim:
+        raise ShapeError("chunk: a tensor without dimensions cannot be cut")
+    dim = one_dim("chunk", dim, input.ndim)
+    length = input.shape[dim]
+    size = -(-length // chunks)
+    lengths = _pieces(length, size) if length else (0,) * chunks
+    return Split.apply(input, lengths=lengths, dim=dim)  # type: ignore[no-any-return]
+
+
+@public()
+def tensor_split(
+    input: Any, indices_or_sections: Any, dim: int = 0
+) -> tuple[Tensor, ...]:
+    """Cut a dimension into so many stretches, or before each of these indices.
+
+    The first stretches are one longer where the length does not divide.
+
+    Raises
+    ------
+    Error
+        If the number of sections is less than 1.
+    """
+    if not input.ndim:
+        raise ShapeError("tensor_split: a tensor without dimensions cannot be cut")
+    dim = one_dim("tensor_split", dim, input.ndim)
+    length = input.shape[dim]
+    given = raw(indices_or_sections)
+    if hasattr(given, "dtype"):
+        given = given.tolist()
+    if isinstance(given, int):
+        if given < 1:
+            raise Error(f"tensor_split: expected 1 or more sections, got {given}")
+        size, longer = divmod(length, given)
+        lengths = (size + 1,) * longer + (size,) * (given - longer)
+        return Split.apply(  # type: ignore[no-any-return]
+            input, lengths=lengths, dim=dim
+        )
+    parts = []
+    for start, stop in zip([0, *given], [*given, length], strict=True):
+        first, last, _ = slice(start, stop).indices(length)
+        parts.append(
+            Narrow.apply(input, dim=dim, start=first, length=max(last - first, 0))
+        )
+    return tuple(parts)
+
+
+@public()
+def hsplit(input: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Cut along the second dimension (of a vector: the first), as `tensor_split`."""
+    return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
+
+
+@public()
+def vsplit(input: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Cut along the first dimension, as `tensor_split`."""
+    return tensor_split(input, indices_or_sections, 0)

@@ -1,0 +1,270 @@
+"""Variance, standard deviation and norms."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import FLOATING, resolve_dtype
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.casting import cast
+from nnlib.ops.dims import constant, many_dims, raw
+from nnlib.ops.reduction import Mean, add_up, spread
+
+__all__ = ["norm", "std", "std_mean", "var", "var_mean"]
+
+
+class Var(Function):
+    """The mean squared distance from the mean, or its root."""
+
+    def forward(
+        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
+    ) -> Any:
+        """Return ``sum((x - mean)^2) / (n - correction)`` (or its root)."""
+        self.dims, self.root = dims, root
+        count = math.prod(x.shape[dim] for dim in dims)
+        self.free = max(count - correction, 0)
+        middle = add_up(x, dims, True) / (count or math.nan)
+        distance = x - middle
+        total = add_up(distance * distance, dims, keepdim)
+        if self.free:
+            out = total / self.free
+        else:
+            # Nothing is left to estimate from: 0 / 0 is NaN, and anything else inf.
+            out = total / array_module(x).zeros((), x.dtype)
+        if not root:
+            self.save_for_backward(x)
+            return out
+        out = array_module(x).sqrt(out)
+        self.save_for_backward(x, out)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * 2 (x - mean) / (n - correction)`` (or that of the root)."""
+        x, *roots = self.saved
+        if self.root:
+            out = roots[0]
+            flat = raw(out) == 0
+            # Where all elements are equal the slope is taken as 0, not as NaN.
+            padded = out + constant(flat.astype(raw(out).dtype), out)
+            grad = grad * constant((~flat).astype(raw(out).dtype), grad) / (2 * padded)
+        shape = tuple(x.shape)
+        middle = Mean.apply(x, dims=self.dims, keepdim=True)
+        factor = 2 / self.free if self.free else math.nan
+        return spread(grad * factor, shape, self.dims) * (x - middle)
+
+
+def _moment(
+    op: str,
+    input: Any,
+    dim: Any,
+    unbiased: bool | None,
+    correction: Any,
+    keepdim: bool,
+) -> Any:
+    if isinstance(dim, bool):
+        # PyTorch's var(input, unbiased).
+        dim, unbiased = None, dim
+    if input.dtype not in FLOATING:
+        raise DTypeError(f"{op}: input: expected a floating dtype, got {input.dtype}")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    return Var.apply(
+        input,
+        dims=many_dims(op, dim, input.ndim),
+        keepdim=keepdim,
+        correction=correction,
+        root=op.startswith("std"),
+    )
+
+
+@public()
+def var(
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Return the variance over `dim`: ``sum((x - mean)^2) / (n - correction)``.
+
+    Parameters
+    ----------
+    input : Tensor, floating
+    dim : int or tuple of int, optional
+        Default: all dimensions.
+    unbiased : bool, optional
+        False means ``correction=0``.
+    keepdim : bool, default False
+    correction : number, default 1
+        Bessel's correction: 1 for a sample, 0 for a whole population.
+
+    Raises
+    ------
+    DTypeError
+        If `input` is not floating.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.var(nnlib.tensor([1.0, 2.0, 3.0]))
+    tensor(1.)
+    """
+    return _moment("var", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
+
+
+@public()
+def std(
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """Return the standard deviation over `dim`: the root of `var`."""
+    return _moment("std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
+
+
+def _mean(input: Any, dim: Any, keepdim: bool) -> Any:
+    dims = many_dims("mean", None if isinstance(dim, bool) else dim, input.ndim)
+    return Mean.apply(input, dims=dims, keepdim=keepdim)
+
+
+@public(method=False)
+def var_mean(
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return ``(var, mean)`` over `dim`."""
+    spread_out = _moment("var_mean", input, dim, unbiased, correction, keepdim)
+    return spread_out, _mean(input, dim, keepdim)
+
+
+@public(method=False)
+def std_mean(
+    input: Any,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return ``(std, mean)`` over `dim`."""
+    spread_out = _moment("std_mean", input, dim, unbiased, correction, keepdim)
+    return spread_out, _mean(input, dim, keepdim)
+
+
+class VectorNorm(Function):
+    """The p-norm of the elements over some dimensions."""
+
+    def forward(self, x: Any, *, p: float, dims: Any, keepdim: bool) -> Any:
+        """Return ``sum(|x|^p)^(1/p)``, and its limits for p = 0 and infinity."""
+        module = array_module(x)
+        self.p, self.dims, self.shape = p, dims, x.shape
+        size = module.abs(x)
+        if p == math.inf:
+            out = module.asarray(size.max(axis=dims, keepdims=keepdim))
+        elif p == -math.inf:
+            out = module.asarray(size.min(axis=dims, keepdims=keepdim))
+        elif p == 0:
+            return add_up((x != 0).astype(x.dtype), dims, keepdim)
+        elif p == 1:
+            out = add_up(size, dims, keepdim)
+        elif p == 2:
+            out = module.sqrt(add_up(x * x, dims, keepdim))
+        else:
+            out = add_up(size**p, dims, keepdim) ** (1 / p)
+        out = module.asarray(out)
+        self.save_for_backward(x, out)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * sign(x) (|x| / out)^(p - 1)``, and 0 where that is 0 / 0."""
+        from nnlib.ops.power import pow
+        from nnlib.ops.rounding import abs
+
+        if self.p == 0:
+            return spread(grad * 0, self.shape, self.dims)
+        x, out = self.saved
+        shape, p = tuple(x.shape), self.p
+        values, norm_values = raw(x), raw(out)
+        module = array_module(values)
+        sign = module.sign(values)
+        if math.isinf(p):
+            won = module.abs(values) == spread(norm_values, shape, self.dims)
+            count = won.sum(axis=self.dims, keepdims=True)
+            share = (sign * won / count).astype(values.dtype)
+            return spread(grad, shape, self.dims) * constant(share, grad)
+        if p == 1:
+            return spread(grad, shape, self.dims) * constant(sign, grad)
+        # A norm of 0 has slope 0 here; 1 stands for it in the quotients.
+        zero = (norm_values == 0).astype(norm_values.dtype)
+        safe = out + constant(zero, out)
+        if p == 2:
+            return x * spread(grad / safe, shape, self.dims)
+        still = (values == 0).astype(values.dtype)
+        size = abs(x) + constant(still, x)
+        steep = constant(sign * (1 - still), x) * pow(size, p - 1)
+        return steep * spread(grad * pow(safe, 1 - p), shape, self.dims)
+
+
+@public()
+def norm(
+    input: Any,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Tensor:
+    """Return the p-norm of the elements over `dim`: ``sum(|x|^p)^(1/p)``.
+
+    Parameters
+    ----------
+    input : Tensor, floating
+    p : number, "fro" or "nuc", default "fro"
+        "fro" is 2; "nuc" is the sum of singular values of the matrices in `dim`.
+        Infinity gives the largest absolute value, 0 the number of nonzeros.
+    dim : int or tuple of int, optional
+        Default: all dimensions, as one vector.
+
+    Raises
+    ------
+    DTypeError
+        If `input` is not floating.
+    ShapeError
+        If the limit for an infinite `p` of no elements is asked for.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.norm(nnlib.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    if input.dtype not in FLOATING:
+        raise DTypeError(f"norm: input: expected a floating dtype, got {input.dtype}")
+    if p == "nuc":
+        from nnlib.ops import linalg
+
+        return linalg.matrix_norm(  # type: ignore[no-any-return, attr-defined]
+            input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim
+        )
+    power = 2.0 if p is None or p == "fro" else float(p)
+    dims = many_dims("norm", dim, input.ndim)
+    if math.isinf(power) and 0 in [input.shape[each] for each in dims]:
+        raise ShapeError(f"norm: p={p} of no elements (shape {tuple(input.shape)})")
+    return VectorNorm.apply(  # type: ignore[no-any-return]
+        input, p=power, dims=dims, keepdim=keepdim
+    )

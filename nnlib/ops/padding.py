@@ -1,0 +1,133 @@
+"""Padding: constant, reflected, replicated and circular."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import Error, ShapeError
+from nnlib.ops.dims import constant, raw
+from nnlib.ops.gathering import IndexSelect
+
+__all__: list[str] = []
+
+_MODES = ("constant", "reflect", "replicate", "circular")
+
+
+class PadConstant(Function):
+    """Put a border of one value round the elements, or cut a border off."""
+
+    upcasts = False
+
+    def forward(self, x: Any, *, widths: Any, value: float) -> Any:
+        """Return the padded copy."""
+        self.widths = widths
+        shape, inner, outer = [], [], []
+        for length, (before, after) in zip(x.shape, widths, strict=True):
+            shape.append(length + before + after)
+            inner.append(slice(max(-before, 0), length - max(-after, 0)))
+            outer.append(slice(max(before, 0), length + before + min(after, 0)))
+        module = array_module(x)
+        if value:
+            out = module.full(shape, value, x.dtype)
+        else:
+            out = module.zeros(shape, x.dtype)
+        out[tuple(outer)] = x[tuple(inner)]
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Cut the border off the gradient (and put zeros where one was cut off)."""
+        back = tuple((-before, -after) for before, after in self.widths)
+        return PadConstant.apply(grad, widths=back, value=0.0)
+
+
+def _source(mode: str, module: Any, length: int, before: int, after: int) -> Any:
+    """Return which entry of a dimension each entry of the padded one copies."""
+    places = module.arange(-before, length + after)
+    if mode == "replicate":
+        return places.clip(0, max(length - 1, 0))
+    if mode == "circular":
+        return places % length
+    # Mirrored at the first and the last entry, which are not doubled.
+    places = abs(places)
+    return module.where(places >= length, 2 * (length - 1) - places, places)
+
+
+def _read_widths(pad: Any, ndim: int) -> list[tuple[int, int]]:
+    given = [int(width) for width in pad]
+    if len(given) % 2 or len(given) > 2 * ndim:
+        raise ShapeError(
+            f"pad: expected a pair of widths for at most {ndim} dimensions, last "
+            f"dimension first, got {tuple(given)}"
+        )
+    pairs = list(zip(given[::2], given[1::2], strict=True))
+    return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
+
+
+@public(method=False)
+def pad(
+    input: Any, pad: Any, mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Put a border round the elements.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., D2, D1)
+    pad : sequence of int
+        Widths before and after the last dimension, then the last but one, ...;
+        negative ones cut off (mode "constant" and "replicate" only).
+    mode : {"constant", "reflect", "replicate", "circular"}
+        A constant; the elements mirrored at the edge; the edge itself; the elements
+        of the other end.
+    value : float, default 0
+        The constant.
+
+    Raises
+    ------
+    ShapeError
+        If there are too many widths, or one is too large for the mode.
+    Error
+        If the mode is unknown.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.nn.functional.pad(nnlib.tensor([1, 2, 3]), (1, 0))
+    tensor([0, 1, 2, 3])
+    """
+    if mode not in _MODES:
+        raise Error(f"pad: mode: expected one of {_MODES}, got {mode!r}")
+    widths = _read_widths(pad, input.ndim)
+    for dim, (before, after) in enumerate(widths):
+        length = input.shape[dim]
+        if length + before + after < 0:
+            raise ShapeError(
+                f"pad: widths {before} and {after} cut more than the length {length} "
+                f"of dimension {dim}"
+            )
+        limit = {"reflect": length - 1, "circular": length}.get(mode)
+        if limit is not None and max(before, after, 0) > max(limit, 0):
+            raise ShapeError(
+                f"pad: mode {mode} copies at most {max(limit, 0)} entries of dimension "
+                f"{dim} of length {length}, got widths {before} and {after}"
+            )
+        if mode == "replicate" and not length and max(before, after) > 0:
+            raise ShapeError(f"pad: dimension {dim} is empty: nothing to replicate")
+    if mode == "constant":
+        return PadConstant.apply(  # type: ignore[no-any-return]
+            input, widths=tuple(widths), value=value or 0.0
+        )
+    out = input
+    module = array_module(raw(input))
+    for dim, (before, after) in enumerate(widths):
+        if before or after:
+            places = _source(mode, module, input.shape[dim], before, after)
+            out = IndexSelect.apply(out, constant(places, input), dim=dim)
+    if out is input:
+        from nnlib.ops.casting import clone
+
+        return clone(input)
+    return out  # type: ignore[no-any-return]

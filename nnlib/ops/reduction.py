@@ -1,0 +1,321 @@
+"""Sums and what is made of them: sum, mean, prod, logsumexp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import FLOATING, HALF, float32, int64, resolve_dtype
+from nnlib.backend.errors import DTypeError
+from nnlib.ops.casting import cast
+from nnlib.ops.dims import constant, kept_shape, many_dims, raw
+
+__all__ = ["logsumexp", "mean", "prod", "sum"]
+
+_ndarray = np.ndarray
+# Below so many elements NumPy's own reduction is faster than entering a kernel.
+_KERNEL_SIZE = 1 << 15
+
+
+def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
+    """Return the sum of an array over `dims` (None: all), an array in any case.
+
+    16-bit floats are accumulated in float32, integers in int64.
+    """
+    if type(x) is not _ndarray:
+        out = x.sum(axis=dims, keepdims=keepdim, dtype=_wide(x.dtype))
+        return out.astype(x.dtype) if x.dtype in HALF else out
+    dtype = x.dtype
+    if dtype is float32 and x.size >= _KERNEL_SIZE:
+        out = _by_kernel(x, dims, keepdim)
+        if out is not None:
+            return out
+    if dtype in HALF:
+        total = np.add.reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
+        return np.asarray(total).astype(dtype)
+    if dtype.kind == "f":
+        out = np.add.reduce(x, axis=dims, keepdims=keepdim)
+    else:
+        out = np.add.reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
+    return out if type(out) is _ndarray else np.asarray(out)
+
+
+def _wide(dtype: Any) -> Any:
+    if dtype in HALF:
+        return float32
+    return dtype if dtype.kind == "f" else int64
+
+
+def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
+    """Sum a large float32 array by a kernel: all, leading or trailing dimensions."""
+    from nnlib import kernels
+
+    ndim = x.ndim
+    count = ndim if dims is None else len(dims)
+    ordered = tuple(range(ndim)) if dims is None else tuple(sorted(dims))
+    if not x.flags.c_contiguous:
+        return None
+    if count == ndim:
+        out = kernels.reduction.reduce_all(x)
+    elif ordered == tuple(range(count)):
+        rest = x.shape[count:]
+        out = kernels.reduction.sum_columns(x.reshape(-1, int(np.prod(rest))))
+        out = out.reshape(rest)
+    elif ordered == tuple(range(ndim - count, ndim)):
+        rest = x.shape[: ndim - count]
+        out = kernels.reduction.reduce_rows(x.reshape(int(np.prod(rest)), -1))
+        out = out.reshape(rest)
+    else:
+        return None
+    return np.asarray(out).reshape(kept_shape(x.shape, ordered)) if keepdim else out
+
+
+def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
+    """Broadcast a reduced array back over `dims` of `shape`, without a copy."""
+    kept = (1,) * len(shape) if dims is None else kept_shape(shape, dims)
+    if type(x) is _ndarray and x.flags.c_contiguous and 0 not in shape:
+        # The same as broadcast_to, which costs 2 us more.
+        steps, step = [], x.itemsize
+        for place in range(len(shape) - 1, -1, -1):
+            if dims is None or place in dims:
+                steps.append(0)
+            else:
+                steps.append(step)
+                step *= shape[place]
+        return _ndarray(shape, x.dtype, x, 0, steps[::-1])
+    return array_module(x).broadcast_to(x.reshape(kept), shape)
+
+
+class Spread(Function):
+    """Broadcast a reduced tensor back over the reduced dimensions."""
+
+    upcasts = False
+    is_view = True
+
+    def forward(self, x: Any, *, shape: tuple[int, ...], dims: Any) -> Any:
+        """Return `x` with `shape`, constant along `dims`."""
+        self.shape, self.dims = x.shape, dims
+        return spread_array(x, shape, dims)
+
+    def backward(self, grad: Any) -> Any:
+        """Sum over the dimensions."""
+        total = Sum.apply(grad, dims=self.dims, keepdim=False)
+        return total if total.shape == self.shape else total.reshape(self.shape)
+
+
+def spread(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
+    """Broadcast a reduced Tensor or array back over `dims` (None: all)."""
+    if isinstance(x, Tensor):
+        return Spread.apply(x, shape=shape, dims=dims)
+    return spread_array(x, shape, dims)
+
+
+class Sum(Function):
+    """The sum over some dimensions."""
+
+    def forward(self, x: Any, *, dims: Any, keepdim: bool) -> Any:
+        """Return the sum."""
+        self.shape, self.dims = x.shape, dims
+        return add_up(x, dims, keepdim)
+
+    def backward(self, grad: Any) -> Any:
+        """Spread the gradient."""
+        return spread(grad, self.shape, self.dims)
+
+
+class Mean(Function):
+    """The mean over some dimensions."""
+
+    def forward(self, x: Any, *, dims: Any, keepdim: bool) -> Any:
+        """Return the mean."""
+        self.shape, self.dims = x.shape, dims
+        count = x.size
+        if dims is not None:
+            count = 1
+            for dim in dims:
+                count *= x.shape[dim]
+        self.count = count
+        total = add_up(x, dims, keepdim)
+        if not count:
+            return total * np.nan
+        total /= count
+        return total
+
+    def backward(self, grad: Any) -> Any:
+        """Spread the gradient, divided by the number of elements."""
+        return spread(grad / (self.count or 1), self.shape, self.dims)
+
+
+class Prod(Function):
+    """The product over one dimension."""
+
+    def forward(self, x: Any, *, dim: int, keepdim: bool) -> Any:
+        """Return the product."""
+        self.dim = dim
+        out = array_module(x).asarray(x.prod(axis=dim, keepdims=keepdim))
+        self.save_for_backward(x)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad`` times the product of all other elements.
+
+        They are multiplied from both sides, which is right with zeros too.
+        """
+        from nnlib.ops.scan import exclusive_product
+
+        (x,) = self.saved
+        before = exclusive_product(x, self.dim)
+        after = exclusive_product(x, self.dim, reverse=True)
+        return spread(grad, tuple(x.shape), (self.dim,)) * before * after
+
+
+class LogSumExp(Function):
+    """The logarithm of a sum of exponentials."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, dims: Any, keepdim: bool) -> Any:
+        """Return ``m + log(sum(exp(x - m)))`` with the maximum ``m``."""
+        self.dims = dims
+        self.kept = kept_shape(x.shape, dims)
+        module = array_module(x)
+        if any_zero(x.shape, dims):
+            top = module.zeros(self.kept, x.dtype)
+        else:
+            top = x.max(axis=dims, keepdims=True)
+            top = module.where(module.isfinite(top), top, 0)
+        out = module.log(add_up(module.exp(x - top), dims, True)) + top
+        if not keepdim:
+            out = out.reshape([n for i, n in enumerate(x.shape) if i not in dims])
+        self.save_for_backward(x, out)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad * exp(x - out)``: the softmax, times the gradient."""
+        from nnlib.ops.exponential import exp
+
+        x, out = self.saved
+        shape = tuple(x.shape)
+        share = exp(x - spread(out, shape, self.dims))
+        lost = raw(share) != raw(share)
+        if lost.any():
+            # exp(-inf - -inf): an empty sum has no elements to share among.
+            nothing = lost & (raw(x) == -np.inf)
+            share = (
+                share.masked_fill(constant(nothing, x), 0)
+                if isinstance(share, Tensor)
+                else array_module(share).where(nothing, 0, share)
+            )
+        return spread(grad, shape, self.dims) * share
+
+
+def any_zero(shape: tuple[int, ...], dims: Any) -> bool:
+    """Tell whether a reduction over `dims` meets no element."""
+    return 0 in (shape[dim] for dim in dims)
+
+
+@public()
+def sum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    """Return the sum over all dimensions, or over `dim`.
+
+    Parameters
+    ----------
+    input : Tensor, any shape
+        Integers and bool are summed in int64.
+    dim : int or tuple of int, optional
+    keepdim : bool, default False
+        Keep the summed dimensions, with length 1.
+    dtype : numpy.dtype, optional
+        Cast `input` to it first.
+
+    Returns
+    -------
+    Tensor
+        The sum of nothing is 0.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.sum(nnlib.tensor([[1, 2], [3, 4]]), dim=1)
+    tensor([3, 7])
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    out = Sum.apply(
+        input,
+        dims=None if dim is None else many_dims("sum", dim, input.ndim),
+        keepdim=keepdim,
+    )
+    if dtype is not None and out.dtype != resolve_dtype(dtype):
+        return cast(out, resolve_dtype(dtype))
+    return out
+
+
+@public()
+def mean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """Return the mean over all dimensions, or over `dim`; of nothing, NaN.
+
+    Raises
+    ------
+    DTypeError
+        If `input` is not floating and no floating `dtype` is given.
+    """
+    if dtype is not None:
+        input = cast(input, resolve_dtype(dtype))
+    if input.dtype not in FLOATING:
+        raise DTypeError(
+            f"mean: input: expected a floating dtype, got {input.dtype}; pass dtype="
+        )
+    return Mean.apply(  # type: ignore[no-any-return]
+        input,
+        dims=None if dim is None else many_dims("mean", dim, input.ndim),
+        keepdim=keepdim,
+    )
+
+
+@public()
+def prod(
+    input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """Return the product of all elements, or over one dimension; of nothing, 1.
+
+    Its gradient is right with zeros among the elements.
+    """
+    wanted = None if dtype is None else resolve_dtype(dtype)
+    if wanted is None and input.dtype not in FLOATING:
+        wanted = int64
+    if wanted is not None:
+        input = cast(input, wanted)
+    if dim is None:
+        from nnlib.ops.shape import reshape
+
+        flat = reshape(input, (-1,))
+        return Prod.apply(flat, dim=0, keepdim=False)  # type: ignore[no-any-return]
+    (dim,) = many_dims("prod", dim, input.ndim) or (None,)
+    if dim is None:
+        return prod(input)
+    return Prod.apply(input, dim=dim, keepdim=keepdim)  # type: ignore[no-any-return]
+
+
+@public()
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
+    """Return ``log(sum(exp(input)))`` over `dim` without overflow.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.logsumexp(nnlib.tensor([1000.0, 1000.0]), 0)
+    tensor(1000.6931)
+    """
+    return LogSumExp.apply(  # type: ignore[no-any-return]
+        input, dims=many_dims("logsumexp", dim, input.ndim), keepdim=keepdim
+    )

@@ -1,0 +1,117 @@
+"""Adding at indices that may repeat, on plain arrays, with the same bits every run.
+
+Sums over repeated indices are made after a stable sort, or by a histogram: never by
+atomics, whose order changes from run to run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import HALF, float32
+
+__all__ = ["add_at", "add_rows", "grid", "line"]
+
+
+def add_rows(out: Any, rows: Any, values: Any) -> None:
+    """Do ``out[rows[i]] += values[i]`` for every i, in order.
+
+    Parameters
+    ----------
+    out : array, shape (R, C)
+    rows : array of int64, shape (N,)
+        Within ``[-R, R)``.
+    values : array, shape (N, C), dtype of `out`
+    """
+    count = len(rows)
+    if not count or not out.shape[1]:
+        return
+    if out.dtype in HALF:
+        wide = out.astype(float32)
+        add_rows(wide, rows, values.astype(float32))
+        out[...] = wide.astype(out.dtype)
+        return
+    module = array_module(out)
+    if isinstance(rows, np.ndarray) and rows.min() < 0:
+        rows = np.where(rows < 0, rows + len(out), rows)
+    elif module is not np:
+        rows = module.where(rows < 0, rows + len(out), rows)
+    histogram = out.shape[1] == 1 and 8 * count >= len(out) and out.dtype.kind == "f"
+    if histogram and module is np:
+        out[:, 0] += np.bincount(rows, values[:, 0], len(out)).astype(out.dtype)
+        return
+    order = module.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = module.ones(count, bool)
+    module.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    starts = module.flatnonzero(first)
+    if len(starts) == count:
+        out[rows] += values
+    else:
+        out[ordered[starts]] += module.add.reduceat(values[order], starts, axis=0)
+
+
+def line(arrays: Any, lengths: Any) -> Any:
+    """Return the position in C order that index arrays name, in one dimension."""
+    total: Any = 0
+    for array, length in zip(arrays, lengths, strict=True):
+        total = total * length + array
+    return total.reshape(-1)
+
+
+def add_at(shape: tuple[int, ...], key: tuple[Any, ...], values: Any) -> Any:
+    """Return zeros of `shape` with `values` added at ``[key]``.
+
+    Parameters
+    ----------
+    key : tuple of integer arrays (that broadcast together) and full slices
+        One entry per dimension.
+    values : array, of the shape that ``zeros(shape)[key]`` has
+    """
+    module = array_module(values)
+    places = [i for i, entry in enumerate(key) if not isinstance(entry, slice)]
+    rest = [i for i in range(len(shape)) if i not in places]
+    arrays = [key[i] for i in places]
+    lengths = [shape[i] for i in places]
+    arrays = [
+        module.where(array < 0, array + length, array)
+        for array, length in zip(arrays, lengths, strict=True)
+    ]
+    wide = np.broadcast_shapes(*(array.shape for array in arrays))
+    arrays = [module.broadcast_to(array, wide) for array in arrays]
+    # The indexed dimensions stand where the first of them was if they are
+    # neighbours, else in front.
+    start = places[0] if places == list(range(places[0], places[-1] + 1)) else 0
+    ndim = len(wide)
+    front = [*range(start, start + ndim)]
+    front += [i for i in range(values.ndim) if i not in front]
+    inner = math.prod(shape[i] for i in rest)
+    out = module.zeros((math.prod(lengths), inner), values.dtype)
+    rows = line(arrays, lengths)
+    add_rows(out, rows, values.transpose(front).reshape(len(rows), inner))
+    order = places + rest
+    inverse = sorted(range(len(shape)), key=order.__getitem__)
+    return out.reshape([shape[i] for i in order]).transpose(inverse)
+
+
+def grid(index: Any, dim: int) -> tuple[Any, ...]:
+    """Return the key with which ``x[key]`` takes entries of `dim` by `index`.
+
+    ``x[key][i, j, k] = x[index[i, j, k], j, k]`` for ``dim == 0``.
+    """
+    if index.ndim <= 1:
+        return (index,)
+    module = array_module(index)
+    key = []
+    for place, length in enumerate(index.shape):
+        if place == dim:
+            key.append(index)
+        else:
+            steps = [1] * index.ndim
+            steps[place] = length
+            key.append(module.arange(length).reshape(steps))
+    return tuple(key)

@@ -1,7 +1,16 @@
 """nnlib: neural networks on NumPy and CuPy with hand-written kernels."""
 
+from typing import TYPE_CHECKING
+
 from nnlib import autograd as autograd
+from nnlib import cuda as cuda
+from nnlib import nn as nn
 from nnlib import ops as ops
+from nnlib import optim as optim
+from nnlib.autograd.construct import as_tensor as as_tensor
+from nnlib.autograd.construct import from_dlpack as from_dlpack
+from nnlib.autograd.construct import from_numpy as from_numpy
+from nnlib.autograd.construct import tensor as tensor
 from nnlib.autograd.mode import (
     enable_grad as enable_grad,
 )
@@ -10,6 +19,9 @@ from nnlib.autograd.mode import (
 )
 from nnlib.autograd.mode import (
     is_grad_enabled as is_grad_enabled,
+)
+from nnlib.autograd.mode import (
+    is_inference_mode_enabled as is_inference_mode_enabled,
 )
 from nnlib.autograd.mode import (
     no_grad as no_grad,
@@ -23,16 +35,115 @@ from nnlib.autograd.tensor import (
 from nnlib.autograd.tensor import (
     Tensor as Tensor,
 )
-from nnlib.autograd.tensor import (
-    as_tensor as as_tensor,
+from nnlib.backend.device import Device
+from nnlib.backend.dtypes import (
+    bfloat16 as bfloat16,
 )
-from nnlib.autograd.tensor import (
-    from_dlpack as from_dlpack,
+from nnlib.backend.dtypes import (
+    bool_,
 )
-from nnlib.autograd.tensor import (
-    from_numpy as from_numpy,
+from nnlib.backend.dtypes import (
+    float16 as float16,
 )
-from nnlib.autograd.tensor import (
-    tensor as tensor,
+from nnlib.backend.dtypes import (
+    float32 as float32,
 )
+from nnlib.backend.dtypes import (
+    float64 as float64,
+)
+from nnlib.backend.dtypes import (
+    get_default_dtype as get_default_dtype,
+)
+from nnlib.backend.dtypes import (
+    int8 as int8,
+)
+from nnlib.backend.dtypes import (
+    int16 as int16,
+)
+from nnlib.backend.dtypes import (
+    int32 as int32,
+)
+from nnlib.backend.dtypes import (
+    int64 as int64,
+)
+from nnlib.backend.dtypes import (
+    set_default_dtype as set_default_dtype,
+)
+from nnlib.backend.dtypes import (
+    uint8 as uint8,
+)
+from nnlib.backend.errors import (
+    BoundsError as BoundsError,
+)
+from nnlib.backend.errors import (
+    DeviceError as DeviceError,
+)
+from nnlib.backend.errors import (
+    DTypeError as DTypeError,
+)
+from nnlib.backend.errors import (
+    Error as Error,
+)
+from nnlib.backend.errors import (
+    ShapeError as ShapeError,
+)
+from nnlib.backend.random import (
+    Generator as Generator,
+)
+from nnlib.backend.random import (
+    default_generator as default_generator,
+)
+from nnlib.backend.random import (
+    initial_seed as initial_seed,
+)
+from nnlib.backend.random import (
+    manual_seed as manual_seed,
+)
+from nnlib.backend.random import (
+    seed as seed,
+)
+from nnlib.backend.threads import (
+    get_num_threads as get_num_threads,
+)
+from nnlib.backend.threads import (
+    set_num_threads as set_num_threads,
+)
+from nnlib.io import load as load
+from nnlib.io import save as save
 from nnlib.ops import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from nnlib import data as data
+    from nnlib import debug as debug
+    from nnlib import kernels as kernels
+    from nnlib import models as models
+    from nnlib import train as train
+    from nnlib import viz as viz
+
+device = Device
+
+# PyTorch's short names of dtypes. They hide Python's in this file, so nothing that
+# needs those may follow.
+bool = bool_
+half = float16
+float = float32
+double = float64
+short = int16
+int = int32
+long = int64
+
+# Loaded when first named: they import what a model alone does not need.
+_LAZY = ("data", "debug", "kernels", "models", "train", "viz")
+
+
+def __getattr__(name: str) -> object:
+    """Import a room at its first use; return the installed version."""
+    import importlib
+
+    if name in _LAZY:
+        return importlib.import_module(f"nnlib.{name}")
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version("nnlib-dl")
+    raise AttributeError(f"module 'nnlib' has no attribute {name!r}")

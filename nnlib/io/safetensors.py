@@ -1,0 +1,176 @@
+"""The safetensors format: a JSON header, then the tensors' bytes.
+
+Written without a second copy of the tensors in memory, and read with every number in
+the header checked: a damaged file gives a `CheckpointError`, never a wrong tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nnlib.backend.dtypes import (
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from nnlib.backend.errors import DTypeError, Error
+
+__all__ = ["CheckpointError", "read", "write"]
+
+Array = np.ndarray[Any, Any]
+
+_DTYPES = {
+    "BOOL": bool_,
+    "U8": uint8,
+    "I8": int8,
+    "I16": int16,
+    "I32": int32,
+    "I64": int64,
+    "F16": float16,
+    "BF16": bfloat16,
+    "F32": float32,
+    "F64": float64,
+    "U16": np.dtype(np.uint16),
+    "U32": np.dtype(np.uint32),
+    "U64": np.dtype(np.uint64),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+# The format's own bound on its header.
+_MOST_HEADER = 100_000_000
+
+
+class CheckpointError(Error, ValueError):
+    """A file is no checkpoint, or is damaged."""
+
+
+def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Write a file, whole or not at all.
+
+    The bytes go to a temporary file beside `path`, are forced to the disk, and the file
+    is renamed: whenever the process is killed, `path` is the old file or the new one.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    # Wide elements first keep every tensor aligned to its own size.
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    start = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype not in _NAMES:
+            raise DTypeError(f"save: {name}: a file cannot hold dtype {array.dtype}")
+        end = start + array.nbytes
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(len(text).to_bytes(8, "little"))
+            file.write(text)
+            for name in order:
+                file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view("u1"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the new name to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the arrays and the metadata of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is truncated, damaged or of another format.
+    """
+    with open(path, "rb") as file:
+        header, begin, size = _read_header(path, file)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise CheckpointError(f"load: {path}: its metadata is no JSON object")
+        arrays = {
+            name: _read_array(path, file, name, entry, begin, size)
+            for name, entry in header.items()
+        }
+    return arrays, metadata
+
+
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
+    """Return the header, where the tensors begin, and how many bytes follow."""
+    total = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if total < 8 or length > min(total - 8, _MOST_HEADER):
+        raise CheckpointError(
+            f"load: {path} is no safetensors file, or is truncated ({total} bytes)"
+        )
+    try:
+        header = json.loads(file.read(length).decode())
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"load: {path} is no safetensors file, or its header is damaged: {error}"
+        ) from None
+    if not isinstance(header, dict):
+        raise CheckpointError(f"load: {path}: its header is no JSON object")
+    return header, 8 + length, total - 8 - length
+
+
+def _read_array(
+    path: Path, file: BinaryIO, name: str, entry: Any, begin: int, size: int
+) -> Array:
+    try:
+        dtype = _DTYPES[entry["dtype"]]
+        shape = [int(n) for n in entry["shape"]]
+        start, end = (int(n) for n in entry["data_offsets"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"load: {path}: the entry of tensor {name!r} is damaged ({error!r})"
+        ) from None
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or start < 0 or end - start != count * dtype.itemsize:
+        raise CheckpointError(
+            f"load: {path}: tensor {name!r} of shape {shape} and dtype {dtype} cannot "
+            f"lie in bytes {start} to {end}"
+        )
+    if end > size:
+        raise CheckpointError(
+            f"load: {path} is truncated: tensor {name!r} ends at byte {end} of {size}"
+        )
+    array = np.empty(count, dtype)
+    file.seek(begin + start)
+    if file.readinto(array.view("u1").data) != end - start:  # type: ignore[attr-defined]
+        raise CheckpointError(f"load: {path} is truncated at tensor {name!r}")
+    return array.reshape(shape)

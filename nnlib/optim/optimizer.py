@@ -1,0 +1,254 @@
+"""`Optimizer`: parameter groups, state, and which parameters are updated together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from nnlib.autograd.mode import enable_grad
+from nnlib.autograd.tensor import RemovableHandle, Tensor
+from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import DTypeError, Error
+from nnlib.optim import checkpoint
+from nnlib.optim.batch import Batch, gather
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """Base of every optimiser.
+
+    The parameters of a group that have a gradient are updated by one kernel call. The
+    entries of ``param_groups`` may be changed at any time.
+
+    An optimiser of one's own overrides `step`; those of nnlib define `slots` and
+    `update`.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, of (name, Tensor), or of dict
+        A dict is a group: ``{"params": [...], "lr": ...}``.
+    defaults : dict
+        The options of groups that do not set them.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        ``params`` and the options of each group.
+    state : dict of Tensor to dict
+        What is kept for each parameter, by PyTorch's names.
+    """
+
+    # Whether the state of a parameter counts its steps.
+    counts: bool = True
+    _pre_hooks: dict[int, Callable[..., Any]] | None = None
+    _post_hooks: dict[int, Callable[..., Any]] | None = None
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        self._batches: dict[int, list[Batch]] = {}
+        if isinstance(params, Tensor):
+            raise DTypeError(
+                f"{self._name()}: params: expected an iterable of tensors or groups, "
+                "got a single Tensor; put it into a list"
+            )
+        groups = list(params)
+        if not groups:
+            raise Error(f"{self._name()}: params: expected at least one parameter")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(group)
+
+    def _name(self) -> str:
+        return type(self).__name__
+
+    # -- groups ------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; options that it does not set are the defaults.
+
+        Raises
+        ------
+        DTypeError
+            If the group or a parameter is of the wrong kind.
+        Error
+            If a parameter is no leaf or in a group already, or an option is bad.
+        """
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise DTypeError(
+                f"{self._name()}: param_group: expected a dict with 'params', got "
+                f"{param_group!r}"
+            )
+        params, names = self._read_params(param_group["params"])
+        group = {"params": params, **self._options(param_group)}
+        if names:
+            group["param_names"] = names
+        self.check(group)
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        for index, p in enumerate(params):
+            if id(p) in known:
+                raise Error(
+                    f"{self._name()}: params: parameter {index} (shape "
+                    f"{tuple(p.shape)}) is in the optimizer already"
+                )
+            known.add(id(p))
+        self.param_groups.append(group)
+
+    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        given = {key: value for key, value in group.items() if key != "params"}
+        return {**self.defaults, **given}
+
+    def _read_params(self, given: Any) -> tuple[list[Tensor], list[str]]:
+        where = f"{self._name()}: params"
+        if isinstance(given, set | frozenset):
+            raise DTypeError(f"{where}: a set has no order; pass a list")
+        items = [given] if isinstance(given, Tensor) else list(given)
+        names = [x[0] for x in items if isinstance(x, tuple)]
+        params = [x[1] if isinstance(x, tuple) else x for x in items]
+        if names and len(names) != len(items):
+            raise DTypeError(f"{where}: either all parameters have names or none")
+        for index, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise DTypeError(
+                    f"{where}: parameter {index}: expected a Tensor, got "
+                    f"{type(p).__name__}"
+                )
+            if p.dtype not in FLOATING:
+                raise DTypeError(
+                    f"{where}: parameter {index}: expected a floating dtype, got "
+                    f"{p.dtype}"
+                )
+            if not p.is_leaf:
+                raise Error(
+                    f"{where}: parameter {index} was computed by {p.grad_fn!r}: only "
+                    "leaves can be optimised"
+                )
+        return params, names
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Check the options of a group; raise an Error that names the bad one."""
+
+    def _check_least(self, group: Mapping[str, Any], *names: str) -> None:
+        for name in names:
+            value = group[name]
+            if not value >= 0:
+                raise Error(
+                    f"{self._name()}: {name}: expected at least 0, got {value!r}"
+                )
+
+    def _check_betas(self, group: Mapping[str, Any]) -> None:
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise Error(
+                f"{self._name()}: betas: expected two numbers from 0 to below 1, got "
+                f"{betas!r}"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or fill them with zeros."""
+        if set_to_none:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p._grad = None
+            return
+        for p in all_params(self.param_groups):
+            if p._grad is not None:
+                p._grad = p._grad.detach()
+                p._grad._array.fill(0)
+
+    # -- the step ----------------------------------------------------------------
+
+    def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the arrays that are kept for each parameter."""
+        raise Error(f"{self._name()}: slots is not defined")
+
+    def first(self, slot: str, group: Mapping[str, Any]) -> float:
+        """Return the initial value of a slot's elements."""
+        return 0.0
+
+    def update(self, batch: Batch, group: dict[str, Any]) -> None:
+        """Update the parameters of a batch: one kernel call."""
+        raise Error(f"{self._name()}: update is not defined")
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the loss and its gradients anew; its value is returned.
+        """
+        if self._pre_hooks:
+            for hook in list(self._pre_hooks.values()):
+                hook(self, (closure,), {})
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for index, group in enumerate(self.param_groups):
+            batches = self._batches.get(index)
+            if not batches or not all(x.collect(self, group) for x in batches):
+                batches = gather(self, index, group)
+                self._batches[index] = batches
+            for batch in batches:
+                batch.advance()
+                self.update(batch, group)
+                batch.finish()
+        if self._post_hooks:
+            for hook in list(self._post_hooks.values()):
+                hook(self, (closure,), {})
+        return loss
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step."""
+        if self._pre_hooks is None:
+            self._pre_hooks = {}
+        return RemovableHandle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        if self._post_hooks is None:
+            self._post_hooks = {}
+        return RemovableHandle(self._post_hooks, hook)
+
+    # -- state -------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return state and options, in PyTorch's layout.
+
+        ``{"state": {number: {name: value}}, "param_groups": [...]}``, with numbers in
+        place of the parameters. Tensors share memory with the optimiser.
+        """
+        return checkpoint.state_dict(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take state and options from `state_dict`; tensors are copied.
+
+        Raises
+        ------
+        Error
+            If groups or shapes do not fit; nothing has been loaded then.
+        """
+        checkpoint.load_state_dict(self, state_dict)
+        self._batches.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_batches": {}}
+
+    def __repr__(self) -> str:
+        lines = [f"{self._name()} ("]
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
+            lines += [
+                f"    {key}: {group[key]}" for key in sorted(group) if key != "params"
+            ]
+        return "\n".join([*lines, ")"])
+
+
+def all_params(groups: Iterable[Mapping[str, Any]]) -> list[Tensor]:
+    """Return the parameters of all groups, in order."""
+    return list(itertools.chain.from_iterable(group["params"] for group in groups))

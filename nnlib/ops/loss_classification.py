@@ -14,10 +14,11 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
 from nnlib.ops.loss import check_float, check_reduction, check_values, reduce
-from nnlib.ops.softmax import log_softmax, softmax, sum_over
+from nnlib.ops.softmax import SoftmaxBackward, log_softmax, softmax, sum_over
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -208,71 +209,84 @@ class CrossEntropy(Function):
         weight = None if weight is None else weight.astype(x.dtype, copy=False)
         self.params = weight, ignore, smoothing
         self.reduction = reduction
-        rows = to_rows(x)
-        kernel = kernels.softmax_cross_entropy
-        loss, lse, totals = kernel.forward(
-            rows, labels.reshape(-1), weight, ignore_index=ignore, smoothing=smoothing
-        )
+        run = kernels.softmax_cross_entropy.forward
+        try:
+            loss, lse, sums = run(
+                to_rows(x), labels.reshape(-1), weight, ignore, smoothing
+            )
+        except BoundsError:
+            # The kernel has found a bad label: name its place in the target's shape.
+            check_labels("cross_entropy", labels, x.shape[x.ndim > 1], ignore)
+            raise
         self.save_for_backward(x, labels, lse)
         if reduction == "none":
             return loss.reshape(labels.shape)
-        total = totals[0].astype(x.dtype)
         if reduction == "sum":
-            return total
-        self.count = count = totals[1]
-        if type(count) is np.ndarray:
+            return sums[0]
+        self.count = count = sums[1]
+        if not isinstance(count, np.floating):
             self.count = array_module(x).where(count == 0, 1, count)
         elif count == 0:
             warn_ignored("cross_entropy")
             self.count = 1
-        return (totals[0] / self.count).astype(x.dtype)
+        return sums[0] / self.count
 
     def backward(self, grad: Any) -> Any:
         """Return ``softmax(x) - one_hot``, weighted, times the gradient."""
         x, labels, lse = self.saved
         if self.reduction == "mean":
             grad = grad / self.count
-        weight, ignore, smoothing = self.params
-        if isinstance(grad, Tensor):
-            return self.composed(grad, x, raw(labels)), None
-        kernel = kernels.softmax_cross_entropy
-        rows = kernel.backward(
-            to_rows(x),
-            labels.reshape(-1),
-            lse,
-            grad.reshape(-1),
-            weight,
-            ignore_index=ignore,
-            smoothing=smoothing,
+        grad = CrossEntropyBackward.apply(
+            grad, x, raw(labels), raw(lse), params=self.params
         )
-        return from_rows(rows, x.shape), None
+        return grad, None
 
-    def composed(self, grad: Tensor, x: Tensor, labels: Any) -> Tensor:
-        """Return the same from public operations, to be differentiated again.
 
-        Along dimension 1 it is ``grad * (softmax(x) * a - b)`` with constants a and b.
-        """
+class CrossEntropyBackward(Function):
+    """The derivative of the cross-entropy: ``grad * (softmax(x) * a - b)``.
+
+    The constants are ``b = (1 - e) w_t one_hot + e w / C`` (e the label smoothing), 0
+    in ignored rows, and its sums over the classes ``a``.
+    """
+
+    def forward(self, grad: Any, x: Any, labels: Any, lse: Any, *, params: Any) -> Any:
+        """Return the gradient by the logits; `grad` is that of each row, or of all."""
+        self.labels, self.params = labels, params
+        self.save_for_backward(grad, x)
+        run = kernels.softmax_cross_entropy.backward
+        rows = run(to_rows(x), labels.reshape(-1), lse, grad, *params)
+        return from_rows(rows, x.shape)
+
+    def backward(self, grad: Any) -> Any:
+        """Differentiate by the gradient and by the logits."""
+        outer, x = self.saved
+        dim = 1 if len(x.shape) > 1 else 0
+        a, b = self.constants(raw(x), dim)
+        p = softmax(x, dim)
+        first = second = None
+        if self.needs(0):
+            first = sum_over(grad * (p * a - b), dim).reshape(self.labels.shape)
+            first = sum_to(first, outer.shape)
+        if self.needs(1):
+            if len(outer.shape):
+                outer = outer.reshape(a.shape)
+            second = SoftmaxBackward.apply(grad * (outer * a), p, dim=dim)
+        return first, second, None, None
+
+    def constants(self, x: Any, dim: int) -> tuple[Any, Any]:
+        """Return a and b of the formula, as arrays."""
         weight, ignore, smoothing = self.params
-        array = raw(x)
-        module, dtype = array_module(array), array.dtype
-        dim = 1 if array.ndim > 1 else 0
-        classes = array.shape[dim]
-        counted = module.expand_dims(labels != ignore, dim)
-        column = (classes, *(1,) * (array.ndim - dim - 1))
-        each = module.arange(classes).reshape(column)
-        own = (module.expand_dims(labels, dim) == each).astype(dtype)
-        shares = module.full(column, smoothing / classes, dtype)
+        module, classes = array_module(x), x.shape[dim]
+        labels = module.expand_dims(self.labels, dim)
+        column = (classes, *(1,) * (x.ndim - dim - 1))
+        own = (labels == module.arange(classes).reshape(column)).astype(x.dtype)
+        shares = module.full(column, smoothing / classes, x.dtype)
+        own *= 1 - smoothing
         if weight is not None:
             own *= weight.reshape(column)
             shares *= weight.reshape(column)
-        own *= 1 - smoothing
-        b = module.where(counted, own + shares, 0)
-        a = b.sum(axis=dim, keepdims=True)
-        if labels.ndim and self.reduction == "none":
-            grad = grad.reshape(a.shape)
-        elif self.reduction == "none":
-            grad = grad.reshape((1,))
-        return grad * (softmax(x, dim) * a - b)
+        b = module.where(labels != ignore, own + shares, 0)
+        return b.sum(axis=dim, keepdims=True), b
 
 
 def to_rows(x: Any) -> Any:
@@ -418,7 +432,6 @@ def cross_entropy(
         return _soft(input, target, weight, reduction, label_smoothing)
     classes = check_classes(name, input, target)
     check_reduction(name, reduction, target.shape)
-    check_labels(name, raw(target), classes, ignore_index)
     return CrossEntropy.apply(  # type: ignore[no-any-return]
         input,
         target,

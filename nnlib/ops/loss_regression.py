@@ -209,7 +209,8 @@ def huber_loss(
     delta : float, default 1
         Where the parabola meets the lines.
     weight : Tensor, shape of `input`, optional
-        Weights of the elements; the mean divides by their sum.
+        Weights of the elements; the mean divides by the number of elements (as in
+        PyTorch, unlike `mse_loss`).
 
     Raises
     ------
@@ -228,9 +229,10 @@ def huber_loss(
     check_reduction("huber_loss", reduction, input.shape)
     own = reduction if weight is None else "none"
     values = HuberLoss.apply(input, target, reduction=own, delta=delta, factor=1)
-    if weight is not None:
-        return weighted("huber_loss", values, weight, reduction)
-    return values  # type: ignore[no-any-return]
+    if weight is None:
+        return values  # type: ignore[no-any-return]
+    check_same_shape("huber_loss", input=input, weight=weight)
+    return reduce(values * weight, reduction)  # type: ignore[no-any-return]
 
 
 @public(method=False)

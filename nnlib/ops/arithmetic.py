@@ -132,7 +132,17 @@ class Mul(Function):
 
     def forward(self, x: Any, y: Any) -> Any:
         """Return the product."""
-        self.save_for_backward(x, y)
+        edges = self.edges
+        if edges is not None:
+            # A factor is kept only for the other one's gradient.
+            if edges[1] is None:
+                self.shape = x.shape
+                self.save_for_backward(None, y)
+            elif edges[0] is None:
+                self.shape = y.shape
+                self.save_for_backward(x, None)
+            else:
+                self.save_for_backward(x, y)
         try:
             return x * y
         except (ValueError, TypeError, OverflowError) as error:
@@ -141,10 +151,12 @@ class Mul(Function):
     def backward(self, grad: Any) -> Any:
         """Return ``grad * y`` and ``grad * x``."""
         x, y = self.saved
-        return (
-            sum_to(grad * y, shapes(x)) if self.needs(0) else None,
-            sum_to(grad * x, shapes(y)) if self.needs(1) else None,
-        )
+        dx = dy = None
+        if self.needs(0):
+            dx = sum_to(grad * y, self.shape if x is None else x.shape)
+        if self.needs(1):
+            dy = sum_to(grad * x, self.shape if y is None else y.shape)
+        return dx, dy
 
 
 class Div(Function):
@@ -154,7 +166,9 @@ class Div(Function):
 
     def forward(self, x: Any, y: Any) -> Any:
         """Return the quotient."""
-        self.save_for_backward(x, y)
+        self.shape = shapes(x)
+        # Only the divisor's gradient needs the dividend.
+        self.save_for_backward(x if self.needs(1) else None, y)
         try:
             return x / y
         except (ValueError, TypeError, OverflowError) as error:
@@ -165,8 +179,8 @@ class Div(Function):
         x, y = self.saved
         by_y = grad / y
         return (
-            sum_to(by_y, shapes(x)) if self.needs(0) else None,
-            sum_to(-by_y * x / y, shapes(y)) if self.needs(1) else None,
+            sum_to(by_y, self.shape) if self.needs(0) else None,
+            sum_to(-by_y * x / y, y.shape) if self.needs(1) else None,
         )
 
 

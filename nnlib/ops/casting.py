@@ -6,7 +6,7 @@ from typing import Any
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
-from nnlib.autograd.tensor import Tensor, tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import (
     Device,
     array_module,
@@ -27,8 +27,7 @@ from nnlib.backend.dtypes import (
     resolve_dtype,
     uint8,
 )
-from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arithmetic import sum_to
+from nnlib.backend.errors import DTypeError
 
 __all__ = ["clone"]
 
@@ -91,33 +90,6 @@ class Contiguous(Function):
         return grad
 
 
-class CopyInto(Function):
-    """The values of a source in the shape, dtype and place of a target."""
-
-    upcasts = False
-
-    def forward(self, target: Any, source: Any) -> Any:
-        """Return `source` broadcast and converted to be like `target`."""
-        self.source = source.shape, source.dtype, device_of(source)
-        out = array_module(target).empty_like(target)
-        try:
-            out[...] = to_device(source, device_of(target))
-        except ValueError:
-            raise ShapeError(
-                f"copy_: src of shape {source.shape} does not broadcast to "
-                f"{target.shape}"
-            ) from None
-        return out
-
-    def backward(self, grad: Any) -> Any:
-        """Return nothing for the target, the summed gradient for the source."""
-        if not self.needs(1):
-            return None, None
-        shape, dtype, device = self.source
-        grad = cast(sum_to(grad, shape), dtype)
-        return None, Transfer.apply(grad, device=device, non_blocking=False)
-
-
 def cast(x: Any, dtype: Any) -> Any:
     """Return a Tensor or array as `dtype`; as it is, if it has it."""
     return x if x.dtype == dtype else Cast.apply(x, dtype=dtype)
@@ -147,7 +119,7 @@ def to(
     non_blocking: bool = False,
     copy: bool = False,
 ) -> Tensor:
-    """Move and cast: ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(other)``.
+    """Move and cast: ``to(device)``, ``to(dtype)``, both, or ``to(other)``.
 
     Parameters
     ----------
@@ -242,9 +214,7 @@ def to_cpu(input: Tensor) -> Tensor:
 
 
 @public(method="cuda")
-def to_cuda(
-    input: Tensor, device: Any = None, non_blocking: bool = False
-) -> Tensor:
+def to_cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """Return this tensor on a CUDA device, by default the current one.
 
     Raises
@@ -265,30 +235,3 @@ def contiguous(input: Tensor) -> Tensor:
     if input._array.flags.c_contiguous:
         return input
     return Contiguous.apply(input)  # type: ignore[no-any-return]
-
-
-@public(method=False, inplace=True)
-def copy(input: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
-    """Return `src` in the shape, dtype and place of `input` (in place: ``copy_``).
-
-    Parameters
-    ----------
-    input : Tensor
-    src : Tensor or number, shape that broadcasts to that of `input`
-    non_blocking : bool, default False
-        Kept for PyTorch's signature.
-
-    Raises
-    ------
-    ShapeError
-        If `src` does not broadcast to the shape of `input`.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> nnlib.zeros(2).copy_(nnlib.tensor([3]))
-    tensor([3., 3.])
-    """
-    if not hasattr(src, "dtype"):
-        src = tensor(src)
-    return CopyInto.apply(input, src)  # type: ignore[no-any-return]

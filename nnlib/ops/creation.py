@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.function import Function
+from nnlib.autograd.construct import tensor
 from nnlib.autograd.registry import public
-from nnlib.autograd.tensor import Tensor, tensor
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import (
-    array_module,
     device_context,
     device_of,
     module_of,
@@ -248,40 +247,6 @@ def full_like(
     tensor([7., 7.])
     """
     return like("full", input, dtype, device, requires_grad, fill_value)  # type: ignore[no-any-return]
-
-
-class Fill(Function):
-    """One value everywhere."""
-
-    upcasts = False
-
-    def forward(self, x: Any, value: Any) -> Any:
-        """Return a tensor like `x` full of `value`."""
-        self.shape = x.shape
-        return array_module(x).full(x.shape, value, dtype=x.dtype)
-
-    def backward(self, grad: Any) -> Any:
-        """Return nothing for `x`, the sum for the value."""
-        from nnlib.ops.arithmetic import sum_to
-        from nnlib.ops.division import zeros_like
-
-        return zeros_like(grad), sum_to(grad, ()) if self.needs(1) else None
-
-
-@public(method=False, inplace=True)
-def fill(input: Tensor, value: Any) -> Tensor:
-    """Return a tensor like `input` full of `value` (a number or 0-d tensor)."""
-    if getattr(value, "ndim", 0):
-        raise ShapeError(
-            f"fill_: value: expected no dimensions, got shape {tuple(value.shape)}"
-        )
-    return Fill.apply(input, value)  # type: ignore[no-any-return]
-
-
-@public(method=False, inplace=True)
-def zero(input: Tensor) -> Tensor:
-    """Return zeros like `input`; its in-place form ``zero_`` is what is used."""
-    return Fill.apply(input, 0)  # type: ignore[no-any-return]
 
 
 def _new(name: str) -> Any:

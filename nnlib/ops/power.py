@@ -73,7 +73,7 @@ class Pow(Function):
         return out
 
     def backward(self, grad: Any) -> Any:
-        """Return ``grad y x^(y - 1)`` and ``grad x^y log(x)``, 0 where those are 0/0."""
+        """Return ``grad y x^(y - 1)`` and ``grad x^y log(x)``; 0 for 0/0."""
         from nnlib.ops.exponential import log
         from nnlib.ops.selection import where
 

@@ -128,7 +128,11 @@ CASES = [
     Case("positive", samples=[normal(3, 4)], reference=np.positive),
     Case(
         "floor_divide",
-        samples=[*FLOAT_PAIRS, (integers(2, 3, low=-5), integers(3, low=1)), (-7, integers(3, low=1))],
+        samples=[
+            *FLOAT_PAIRS,
+            (integers(2, 3, low=-5), integers(3, low=1)),
+            (-7, integers(3, low=1)),
+        ],
         reference=lambda x, y: x // y,
         half=False,
         grad=False,

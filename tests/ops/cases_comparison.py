@@ -88,7 +88,10 @@ def reduction(name):
     return plain(name, samples, reference, errors)
 
 
-close = (np.array([1.0, 2.0, np.inf, np.nan]), np.array([1.0 + 1e-9, 2.1, np.inf, np.nan]))
+close = (
+    np.array([1.0, 2.0, np.inf, np.nan]),
+    np.array([1.0 + 1e-9, 2.1, np.inf, np.nan]),
+)
 CLOSE = [
     close,
     Sample(close, {"rtol": 0.2, "equal_nan": True}),

@@ -1,0 +1,367 @@
+"""Matrix products: matmul in every broadcasting form, linear, and their short names.
+
+Floats are multiplied by `nnlib.kernels.gemm`, whose BLAS shares the kernels' threads;
+products so small that BLAS stays on one thread anyway go through NumPy, whose call is
+cheaper, and so do integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib import kernels
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_to
+
+__all__ = ["bmm", "dot", "matmul", "mm", "mv"]
+
+# Up to so many multiplications NumPy's BLAS computes on the calling thread alone.
+_SMALL = 1 << 13
+
+
+def product(a: Any, b: Any, bias: Any = None) -> Any:
+    """Multiply arrays of two or more dimensions; add a bias to each row.
+
+    Parameters
+    ----------
+    a : array, shape (..., M, K)
+    b : array, shape (..., K, N)
+    bias : array, shape (N,), optional
+    """
+    if a.size * b.shape[-1] <= _SMALL or a.dtype.kind in "biu":
+        out = np.matmul(a, b)
+        if bias is not None:
+            out += bias
+        return out
+    return kernels.gemm.matmul(a, b, bias=bias)
+
+
+def _mismatch(op: str, a: Any, b: Any) -> ShapeError:
+    return ShapeError(
+        f"{op}: input of shape {tuple(a.shape)} and other of shape {tuple(b.shape)} "
+        "do not fit: expected (..., M, K) and (..., K, N)"
+    )
+
+
+def check_dtypes(op: str, argument: str, first: Any, second: Any) -> None:
+    """Raise unless two operands of a product have one dtype."""
+    if first.dtype != second.dtype:
+        raise DTypeError(
+            f"{op}: {argument}: expected {first.dtype}, got {second.dtype}"
+        )
+
+
+class MatMul(Function):
+    """``a @ b`` for two or more dimensions each."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        """Return the product."""
+        edges = self.edges
+        if edges is not None:
+            self.shapes = a.shape, b.shape
+            self.save_for_backward(
+                None if edges[1] is None else a, None if edges[0] is None else b
+            )
+        if a.shape[-1] != b.shape[-2]:
+            raise _mismatch("matmul", a, b)
+        try:
+            return product(a, b)
+        except ValueError:
+            raise _mismatch("matmul", a, b) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad b^T`` and ``a^T grad``, summed over broadcast batches."""
+        a, b = self.saved
+        shape_a, shape_b = self.shapes
+        ga = gb = None
+        if self.needs(0):
+            ga = sum_to(matmul(grad, b.swapaxes(-1, -2)), shape_a)
+        if self.needs(1):
+            if len(shape_b) == 2 and len(shape_a) > 2:
+                # (..., M, K), (..., M, N) -> (...*M, K), (...*M, N): one product
+                # sums over the batch.
+                a = a.reshape(-1, shape_a[-1])
+                grad = grad.reshape(-1, shape_b[-1])
+            gb = sum_to(matmul(a.swapaxes(-1, -2), grad), shape_b)
+        return ga, gb
+
+
+class MatVec(Function):
+    """A matrix, or a batch of them, by one vector."""
+
+    def forward(self, a: Any, v: Any) -> Any:
+        """Return the product, shape (..., M)."""
+        self.save_for_backward(a, v)
+        if a.shape[-1] != v.shape[0]:
+            raise ShapeError(
+                f"matmul: a matrix of shape {tuple(a.shape)} and a vector of "
+                f"{v.shape[0]} elements do not fit"
+            )
+        column = v.reshape(-1, 1)  # (K,) -> (K, 1)
+        return product(a, column).reshape(a.shape[:-1])
+
+    def backward(self, grad: Any) -> Any:
+        """Return the outer product with `v`, and ``a^T grad`` over all matrices."""
+        a, v = self.saved
+        ga = gv = None
+        if self.needs(0):
+            ga = grad.reshape(*grad.shape, 1) * v
+        if self.needs(1):
+            rows = a.reshape(-1, a.shape[-1])  # (..., M, K) -> (...*M, K)
+            gv = matmul(rows.swapaxes(0, 1), grad.reshape(-1))
+        return ga, gv
+
+
+class Dot(Function):
+    """The sum of the products of two vectors."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        """Return the dot product."""
+        self.save_for_backward(a, b)
+        if a.shape != b.shape:
+            raise ShapeError(
+                f"dot: input has {a.shape[0]} elements, other {b.shape[0]}"
+            )
+        return product(a.reshape(1, -1), b.reshape(-1, 1)).reshape(())
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad b`` and ``grad a``."""
+        a, b = self.saved
+        return (
+            grad * b if self.needs(0) else None,
+            grad * a if self.needs(1) else None,
+        )
+
+
+class Linear(Function):
+    """``x w^T + b`` over the last dimension."""
+
+    def forward(self, x: Any, weight: Any, bias: Any) -> Any:
+        """Return the rows of `x` mapped; the bias is added in the same pass."""
+        edges = self.edges
+        if edges is not None:
+            self.shape = x.shape
+            self.save_for_backward(
+                None if edges[1] is None else x, None if edges[0] is None else weight
+            )
+        features = weight.shape[1]
+        if x.ndim == 2:
+            return product(x, weight.T, bias)
+        out = product(x.reshape(-1, features), weight.T, bias)  # (..., I) -> (N, O)
+        return out.reshape(*x.shape[:-1], weight.shape[0])
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad w``, ``grad^T x`` and the sum of the rows of ``grad``."""
+        x, weight = self.saved
+        gx = gw = gb = None
+        if self.needs(0):
+            gx = matmul(grad, weight)
+        if grad.ndim != 2:
+            # (..., O) -> (N, O)
+            grad = grad.reshape(-1, grad.shape[-1])
+        if self.needs(1):
+            rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+            gw = matmul(grad.swapaxes(0, 1), rows)
+        if self.needs(2):
+            gb = grad.sum(0)
+        return gx, gw, gb
+
+
+@public(operators=("__matmul__", "__rmatmul__", "__imatmul__"))
+def matmul(input: Any, other: Any) -> Tensor:
+    """Return the matrix product ``input @ other``.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., M, K) or (K,)
+    other : Tensor, shape (..., K, N) or (K,)
+        Leading dimensions broadcast. A vector stands for one row on the left, one
+        column on the right; that dimension is then left out of the result.
+
+    Returns
+    -------
+    Tensor, shape (..., M, N)
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit, or one operand has no dimensions.
+    DTypeError
+        If the dtypes differ, or an operand is no tensor.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> a = nnlib.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> a @ a
+    tensor([[ 7., 10.],
+            [15., 22.]])
+    >>> a @ nnlib.tensor([1.0, 1.0])
+    tensor([3., 7.])
+    """
+    try:
+        left, right = input.ndim, other.ndim
+        if input.dtype != other.dtype:
+            check_dtypes("matmul", "other", input, other)
+    except AttributeError:
+        raise DTypeError(
+            f"matmul: expected two tensors, got {type(input).__name__} and "
+            f"{type(other).__name__}"
+        ) from None
+    if left >= 2 and right >= 2:
+        return MatMul.apply(input, other)  # type: ignore[no-any-return]
+    if left == 0 or right == 0:
+        raise ShapeError(
+            "matmul: expected at least one dimension each, got shapes "
+            f"{tuple(input.shape)} and {tuple(other.shape)}"
+        )
+    if right == 1:
+        function = Dot if left == 1 else MatVec
+        return function.apply(input, other)  # type: ignore[no-any-return]
+    return MatVec.apply(other.swapaxes(-1, -2), input)  # type: ignore[no-any-return]
+
+
+def check_ndim(op: str, **operands: tuple[Any, int]) -> None:
+    """Raise unless each named operand has its number of dimensions."""
+    for argument, (x, ndim) in operands.items():
+        if x.ndim != ndim:
+            raise ShapeError(
+                f"{op}: {argument}: expected {ndim} dimension{'s' * (ndim > 1)}, got "
+                f"shape {tuple(x.shape)}"
+            )
+
+
+@public()
+def mm(input: Any, mat2: Any) -> Tensor:
+    """Return the product of two matrices, without broadcasting.
+
+    Parameters
+    ----------
+    input : Tensor, shape (M, K)
+    mat2 : Tensor, shape (K, N)
+
+    Raises
+    ------
+    ShapeError
+        If one is no matrix or the inner lengths differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.mm(nnlib.ones(1, 2), nnlib.ones(2, 1))
+    tensor([[2.]])
+    """
+    check_ndim("mm", input=(input, 2), mat2=(mat2, 2))
+    return matmul(input, mat2)
+
+
+@public()
+def mv(input: Any, vec: Any) -> Tensor:
+    """Return the product of a matrix (M, K) and a vector (K,).
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.mv(nnlib.ones(2, 2), nnlib.tensor([1.0, 2.0]))
+    tensor([3., 3.])
+    """
+    check_ndim("mv", input=(input, 2), vec=(vec, 1))
+    return matmul(input, vec)
+
+
+@public()
+def bmm(input: Any, mat2: Any) -> Tensor:
+    """Return the products of two batches of matrices, (B, M, K) and (B, K, N).
+
+    Raises
+    ------
+    ShapeError
+        If one has not three dimensions, or the batches or inner lengths differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.bmm(nnlib.ones(3, 1, 2), nnlib.ones(3, 2, 1)).shape
+    Size([3, 1, 1])
+    """
+    check_ndim("bmm", input=(input, 3), mat2=(mat2, 3))
+    if input.shape[0] != mat2.shape[0]:
+        raise ShapeError(
+            f"bmm: input is a batch of {input.shape[0]}, mat2 of {mat2.shape[0]}"
+        )
+    return matmul(input, mat2)
+
+
+@public()
+def dot(input: Any, tensor: Any) -> Tensor:
+    """Return the dot product of two vectors of equal length.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.dot(nnlib.tensor([1.0, 2.0]), nnlib.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    check_ndim("dot", input=(input, 1), tensor=(tensor, 1))
+    return matmul(input, tensor)
+
+
+@public(method=False)
+def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
+    """Return ``input @ weight.T + bias``.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., in_features)
+    weight : Tensor, shape (out_features, in_features)
+    bias : Tensor, shape (out_features,), optional
+
+    Returns
+    -------
+    Tensor, shape (..., out_features)
+
+    Raises
+    ------
+    ShapeError
+        If the features do not fit.
+    DTypeError
+        If the dtypes differ.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> from nnlib.ops.matmul import linear
+    >>> linear(nnlib.ones(2), nnlib.ones(3, 2), nnlib.tensor([0.0, 1.0, 2.0]))
+    tensor([2., 3., 4.])
+    """
+    _check_linear(input, weight, bias)
+    return Linear.apply(input, weight, bias)  # type: ignore[no-any-return]
+
+
+def _check_linear(x: Any, weight: Any, bias: Any) -> None:
+    # The arrays' own shapes: a Tensor's is built anew each time.
+    x_shape, weight_shape = (getattr(v, "_array", v).shape for v in (x, weight))
+    if len(weight_shape) != 2:
+        raise ShapeError(
+            f"linear: weight: expected (out_features, in_features), got {weight_shape}"
+        )
+    if not x_shape or x_shape[-1] != weight_shape[1]:
+        raise ShapeError(
+            f"linear: x has {x_shape[-1] if x_shape else 'no'} features in its last "
+            f"dimension, weight expects {weight_shape[1]}"
+        )
+    if x.dtype != weight.dtype:
+        check_dtypes("linear", "weight", x, weight)
+    if bias is not None:
+        if bias.shape != weight_shape[:1]:
+            raise ShapeError(
+                f"linear: bias has shape {tuple(bias.shape)}, expected "
+                f"{weight_shape[:1]}"
+            )
+        if bias.dtype != x.dtype:
+            check_dtypes("linear", "bias", x, bias)

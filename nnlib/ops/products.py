@@ -1,0 +1,247 @@
+"""Products built on matmul: outer, inner, tensordot, kron, addmm and its kin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.arithmetic import operand_error
+from nnlib.ops.matmul import check_ndim, matmul
+
+__all__ = ["addmm", "addmv", "addr", "baddbmm", "inner", "kron", "outer", "tensordot"]
+
+
+@public()
+def outer(input: Any, vec2: Any) -> Tensor:
+    """Return the product of each element of one vector with each of another.
+
+    Parameters
+    ----------
+    input : Tensor, shape (M,)
+    vec2 : Tensor, shape (N,)
+
+    Returns
+    -------
+    Tensor, shape (M, N)
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.outer(nnlib.tensor([1, 2]), nnlib.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
+    check_ndim("outer", input=(input, 1), vec2=(vec2, 1))
+    return input.reshape(-1, 1) * vec2  # type: ignore[no-any-return]
+
+
+@public()
+def inner(input: Any, other: Any) -> Tensor:
+    """Return the dot products along the last dimensions.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., K)
+    other : Tensor, shape (*, K)
+
+    Returns
+    -------
+    Tensor, shape (..., *)
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.inner(nnlib.ones(2, 3), nnlib.ones(3))
+    tensor([3., 3.])
+    """
+    if input.ndim == 0 or other.ndim == 0:
+        return input * other  # type: ignore[no-any-return]
+    if input.shape[-1] != other.shape[-1]:
+        raise ShapeError(
+            f"inner: input has {input.shape[-1]} elements in its last dimension, "
+            f"other {other.shape[-1]}"
+        )
+    return tensordot(input, other, ([-1], [-1]))
+
+
+@public()
+def tensordot(input: Any, other: Any, dims: Any = 2) -> Tensor:
+    """Return the sum of products over pairs of dimensions.
+
+    Parameters
+    ----------
+    input, other : Tensor
+    dims : int or pair of sequences of int, default 2
+        How many of the last dimensions of `input` go with the first of `other`; or
+        the dimensions of each.
+
+    Returns
+    -------
+    Tensor
+        The other dimensions of `input`, then those of `other`.
+
+    Raises
+    ------
+    ShapeError
+        If paired dimensions differ in length, or do not exist.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.tensordot(nnlib.ones(2, 3), nnlib.ones(3, 4), dims=1).shape
+    Size([2, 4])
+    """
+    left, right = _pairs(input.ndim, other.ndim, dims)
+    for i, j in zip(left, right, strict=True):
+        if input.shape[i] != other.shape[j]:
+            raise ShapeError(
+                f"tensordot: dimension {i} of input has length {input.shape[i]}, "
+                f"dimension {j} of other {other.shape[j]}"
+            )
+    free_left = [i for i in range(input.ndim) if i not in left]
+    free_right = [j for j in range(other.ndim) if j not in right]
+    rows = [input.shape[i] for i in free_left]
+    columns = [other.shape[j] for j in free_right]
+    summed = math.prod(input.shape[i] for i in left)
+    a = input.permute(*free_left, *left).reshape(math.prod(rows), summed)
+    b = other.permute(*right, *free_right).reshape(summed, math.prod(columns))
+    return matmul(a, b).reshape(*rows, *columns)  # type: ignore[attr-defined, no-any-return]
+
+
+def _pairs(left: int, right: int, dims: Any) -> tuple[list[int], list[int]]:
+    if isinstance(dims, int):
+        if not 0 <= dims <= min(left, right):
+            raise ShapeError(
+                f"tensordot: dims: expected 0 to {min(left, right)}, got {dims}"
+            )
+        return list(range(left - dims, left)), list(range(dims))
+    try:
+        first, second = ([int(dim) for dim in part] for part in dims)
+    except (TypeError, ValueError):
+        raise DTypeError(
+            f"tensordot: dims: expected a number or two lists of dimensions, got {dims}"
+        ) from None
+    if len(first) != len(second):
+        raise ShapeError(
+            f"tensordot: dims: {len(first)} dimensions of input, {len(second)} of other"
+        )
+    for part, ndim, name in ((first, left, "input"), (second, right, "other")):
+        for dim in part:
+            if not -ndim <= dim < ndim:
+                raise ShapeError(
+                    f"tensordot: dims: {name} has {ndim} dimensions, got {dim}"
+                )
+    return [dim % left for dim in first], [dim % right for dim in second]
+
+
+@public()
+def kron(input: Any, other: Any) -> Tensor:
+    """Return the Kronecker product: each element of `input` times all of `other`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.kron(nnlib.tensor([1, 10]), nnlib.tensor([1, 2]))
+    tensor([ 1,  2, 10, 20])
+    """
+    ndim = max(input.ndim, other.ndim)
+    a = (1,) * (ndim - input.ndim) + tuple(input.shape)
+    b = (1,) * (ndim - other.ndim) + tuple(other.shape)
+    spread_a = [length for n in a for length in (n, 1)]
+    spread_b = [length for n in b for length in (1, n)]
+    shape = [n * m for n, m in zip(a, b, strict=True)]
+    spread = input.reshape(spread_a) * other.reshape(spread_b)
+    return spread.reshape(shape)  # type: ignore[no-any-return]
+
+
+def _added(op: str, input: Any, product: Any, beta: float, alpha: float) -> Tensor:
+    """Return ``beta * input + alpha * product``; beta = 0 ignores even NaN."""
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return product  # type: ignore[no-any-return]
+    if beta != 1:
+        input = input * beta
+    try:
+        return input + product  # type: ignore[no-any-return]
+    except ShapeError as error:
+        raise operand_error(op, error, input, product) from None
+
+
+@public(inplace=True)
+def addmm(
+    input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return ``beta * input + alpha * (mat1 @ mat2)`` for matrices.
+
+    Parameters
+    ----------
+    input : Tensor, shape that broadcasts to (M, N)
+    mat1 : Tensor, shape (M, K)
+    mat2 : Tensor, shape (K, N)
+    beta, alpha : number, default 1
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.addmm(nnlib.ones(2), nnlib.ones(1, 3), nnlib.ones(3, 2), beta=2)
+    tensor([[5., 5.]])
+    """
+    check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
+    return _added("addmm", input, matmul(mat1, mat2), beta, alpha)
+
+
+@public(inplace=True)
+def addmv(
+    input: Any, mat: Any, vec: Any, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return ``beta * input + alpha * (mat @ vec)``.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.addmv(nnlib.ones(1), nnlib.ones(1, 3), nnlib.ones(3))
+    tensor([4.])
+    """
+    check_ndim("addmv", mat=(mat, 2), vec=(vec, 1))
+    return _added("addmv", input, matmul(mat, vec), beta, alpha)
+
+
+@public(inplace=True)
+def addr(
+    input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return ``beta * input + alpha * outer(vec1, vec2)``.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.addr(nnlib.ones(1), nnlib.ones(1), nnlib.ones(2))
+    tensor([[2., 2.]])
+    """
+    return _added("addr", input, outer(vec1, vec2), beta, alpha)
+
+
+@public(inplace=True)
+def baddbmm(
+    input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return ``beta * input + alpha * (batch1 @ batch2)`` for batches of matrices.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> one = nnlib.ones(1, 1, 1)
+    >>> nnlib.baddbmm(one, one, one, alpha=3)
+    tensor([[[4.]]])
+    """
+    check_ndim("baddbmm", batch1=(batch1, 3), batch2=(batch2, 3))
+    if batch1.shape[0] != batch2.shape[0]:
+        raise ShapeError(
+            f"baddbmm: batch1 is a batch of {batch1.shape[0]}, batch2 of "
+            f"{batch2.shape[0]}"
+        )
+    return _added("baddbmm", input, matmul(batch1, batch2), beta, alpha)

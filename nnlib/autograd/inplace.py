@@ -164,9 +164,8 @@ def _adopt(target: Tensor, result: Tensor) -> Tensor:
 
 def _changed(target: Tensor) -> None:
     """Count the change, and spoil what a node saved of its own output here."""
-    holder = target._bump()
-    spoil_output(target._grad_fn, target._array)
-    for tensor in (holder, target._base):
+    target._bump()
+    for tensor in (target, target._base):
         if tensor is not None:
             spoil_output(tensor._grad_fn, tensor._array)
 

@@ -48,25 +48,30 @@ def edge_of(x: Tensor) -> Any:
 
 def pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
     """Note to whom each saved array belongs, and how often it was changed so far."""
-    node._saved = saved = tuple(
-        value._array if isinstance(value, Tensor) else value for value in node._saved
-    )
-    node._owners = [_owner(value, args, arrays, out) for value in saved]
-    node._changes = count_changes(node._owners)
+    owners: list[Any] = []
+    for value in node._saved:
+        owner: Any = None
+        if value is out:
+            owner = (0, None)
+        elif value is not None:
+            position = 0
+            for array in arrays:
+                if array is value:
+                    owner = args[position]
+                    break
+                position += 1
+            else:
+                if type(out) is tuple:
+                    owner = _output_among(value, out)
+        owners.append(owner)
+    node._owners = owners
+    node._changes = count_changes(owners)
 
 
-def _owner(value: Any, args: Any, arrays: Sequence[Any], out: Any) -> Any:
-    position = 0
-    for array in arrays:
-        if array is value:
-            return args[position]
-        position += 1
-    if value is out:
-        return (0, None)
-    if type(out) is tuple:
-        for index, item in enumerate(out):
-            if item is value:
-                return (index, None)
+def _output_among(value: Any, out: tuple[Any, ...]) -> tuple[int, None] | None:
+    for index, item in enumerate(out):
+        if item is value:
+            return (index, None)
     return None
 
 

@@ -65,7 +65,7 @@ class Tensor(Conversions, TensorMethods):
     _base: Tensor | None = None
     # Once detached, a tensor and its detached twins count changes in common, in an
     # owner without history: a twin must not keep the graph alive.
-    _owner: Tensor | None = None
+    _owner: ChangeCounter | None = None
     _replay: tuple[Any, ...] = ()
     _birth: int = 0
     _version: int = 0
@@ -270,13 +270,12 @@ class Tensor(Conversions, TensorMethods):
         result._entangled = True
         return result
 
-    def _shared_counter(self) -> Tensor:
+    def _shared_counter(self) -> ChangeCounter:
         root = self if self._base is None else self._base
         counter = root._owner
         if counter is None:
-            root._owner = counter = _new(Tensor)
+            root._owner = counter = ChangeCounter(root._version)
             root._entangled = True
-            counter._version = root._version
             # What the root's node saved of its output is in this memory.
             node, memory = root._grad_fn, root._array
             if node is not None and node._saved:
@@ -300,19 +299,28 @@ class Tensor(Conversions, TensorMethods):
             and self._birth != self._base._rebased
         )
 
-    def _holder(self) -> Tensor:
-        """Return the tensor that counts the changes of this memory."""
+    def _holder(self) -> Tensor | ChangeCounter:
+        """Return what counts the changes of this memory."""
         root = self if self._base is None else self._base
         return root if root._owner is None else root._owner
 
-    def _bump(self) -> Tensor:
+    def _bump(self) -> None:
         holder = self._holder()
         holder._version += 1
         holder._entangled = True
-        return holder
 
 
 TENSOR_TYPES.add(Tensor)
+
+
+class ChangeCounter:
+    """Counts the changes of memory that several histories share."""
+
+    __slots__ = ("_entangled", "_version")
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._entangled = True
 
 
 class Parameter(Tensor):
@@ -351,7 +359,7 @@ class RemovableHandle:
         self.remove()
 
 
-def _share_counter(node: Function, memory: Any, counter: Tensor) -> None:
+def _share_counter(node: Function, memory: Any, counter: ChangeCounter) -> None:
     """Let `counter` guard what `node` saved of its output in `memory`."""
     owners = list(node._owners)
     for position, (value, owner) in enumerate(zip(node._saved, owners, strict=True)):

@@ -98,10 +98,12 @@ def share(
         n,
     )
     if bias.size > 0:
+        shift = bias[j0:j1]
         for i in range(i0, i1):
-            row = c[i]
-            for j in range(j0, j1):
-                value = row[j] + bias[j]
+            row = c[i, j0:j1]
+            # From 0: an index that might be negative would keep the loop scalar.
+            for j in range(row.size):
+                value = row[j] + shift[j]
                 # Written so that NaN stays NaN.
                 row[j] = floor if value < floor else value
 

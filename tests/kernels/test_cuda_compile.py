@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +44,25 @@ def test_every_kernel_has_a_case(launches):
         if name.startswith("nnlib.kernels.") and name not in names
     )
     assert not missing, f"no case in tests/kernels/cases_*.py launches {missing}"
+
+
+def _copy(x, y, n):
+    for i in range(x.shape[0]):
+        for j in range(n):
+            y[i] += x[i, j]
+
+
+def test_calling_convention_is_the_one_that_launches_spell_out():
+    """The fields of `gpu.pack`, found again in the PTX of a kernel."""
+    signature = (types.float32[:, ::1], types.float32[::1], types.int64)
+    ptx = compiler.compile_for(_copy, signature, (8, 0), keep=False).ptx
+    kinds = re.findall(r"\.param \.(\w+) \S+_param_(\d+)", ptx)
+    # (5 + 2 * ndim) fields of 64 bits for each array, then the scalar.
+    assert [int(number) for _, number in kinds] == list(range(9 + 7 + 1))
+    loaded = dict(re.findall(r"ld\.param\.u64\s+(%rd\d+), \[\S+_param_(\d+)\]", ptx))
+    addresses = re.findall(r"cvta\.to\.global\.u64\s+%rd\d+, (%rd\d+)", ptx)
+    # The fifth field of each array is its address.
+    assert sorted(int(loaded[register]) for register in addresses) == [4, 9 + 4]
 
 
 def _is_double(kind):

@@ -332,6 +332,39 @@ def test_cores_respect_the_container(monkeypatch):
     assert threads.available_cores() == 1
 
 
+def test_hardware_threads_of_one_core_count_once(monkeypatch):
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system has no affinity")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    monkeypatch.setattr(threads, "_siblings", lambda number: str(number // 2))
+    monkeypatch.setattr(threads, "_cgroup_cores", lambda: float("inf"))
+    assert threads.available_cores() == 2
+
+
+MANY = """
+import numpy as np
+from nnlib import kernels
+from nnlib.backend import threads
+threads.set_num_threads(13)
+rng = np.random.default_rng(0)
+for m, k, n in [(128, 784, 512), (10, 128, 512), (300, 20, 7), (1, 900, 4000)]:
+    a = rng.standard_normal((m, k)).astype(np.float32)
+    b = rng.standard_normal((n, k)).astype(np.float32)
+    bias = rng.standard_normal(n).astype(np.float32)
+    c = kernels.gemm.matmul(a, b.T, bias=bias, activation="relu")
+    wanted = np.maximum(a.astype(float) @ b.T.astype(float) + bias, 0)
+    assert abs(c - wanted).max() < 1e-3
+a = rng.standard_normal((5, 90, 80))
+b = rng.standard_normal((5, 80, 70))
+assert abs(kernels.gemm.matmul(a, b) - a @ b).max() < 1e-11
+print(threads.get_num_threads())
+"""
+
+
+def test_more_threads_than_this_machine_has():
+    assert run_python(MANY, NUMBA_NUM_THREADS=16).strip() == "13"
+
+
 # -- BLAS ---------------------------------------------------------------------------
 
 BLAS = """

@@ -246,14 +246,19 @@ def _call_backward(node: Function, grads: list[Any], derived: bool) -> Any:
             _zeros(meta, like, derived) if value is None and meta else value
             for value, meta in zip(grads, node.meta, strict=True)
         ]
-    if derived:
-        results = node.backward(*grads)
-    elif node._sees_tensors:
-        results = node.backward(*(x if x is None else _wrap(x) for x in grads))
-    elif node.half:
-        results = node.backward(*(_widen(value) for value in grads))
-    else:
-        results = node.backward(*grads)
+    try:
+        if derived:
+            results = node.backward(*grads)
+        elif node._sees_tensors:
+            results = node.backward(*(x if x is None else _wrap(x) for x in grads))
+        elif node.half:
+            results = node.backward(*(_widen(value) for value in grads))
+        else:
+            results = node.backward(*grads)
+    except Exception as error:
+        if node.origin is not None:
+            node.origin.explain(node, error)
+        raise
     if type(results) is not tuple:
         results = tuple(results) if isinstance(results, list) else (results,)
     if node.origin is not None:

@@ -18,7 +18,11 @@ import nnlib.nn.functional as F
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-ROUNDS = 40
+ROUNDS = 75
+# PyTorch has no second derivative of these.
+ONCE = {"hardsigmoid", "multi_margin_loss"}
+# Its derivative of these multiplies factors in single precision, whatever the dtype.
+SINGLE = {"elu", "selu", "celu"}
 Rng = np.random.Generator
 Call = tuple[list[np.ndarray], dict[str, Any]]
 
@@ -92,20 +96,22 @@ def sign(rng: Rng, *shape: int) -> np.ndarray:
 
 def binary(rng: Rng) -> Call:
     shape = shape_of(rng)
-    weight = rng.random(shape[rng.integers(len(shape) + 1) :])
+    weight = np.asarray(rng.random(shape[rng.integers(len(shape) + 1) :]))
     kwargs = optional(rng, weight=weight) | {"reduction": reduction(rng)}
-    return [probability(rng, *shape), probability(rng, *shape)], kwargs
+    p, t = probability(rng, *shape), probability(rng, *shape)
+    return [np.asarray(p), np.asarray(t)], kwargs
 
 
 def with_logits(rng: Rng) -> Call:
     shape = shape_of(rng)
-    weight = rng.random(shape[rng.integers(len(shape) + 1) :])
-    kwargs = optional(rng, weight=weight, pos_weight=rng.random(shape[-1:]) * 3)
+    weight = np.asarray(rng.random(shape[rng.integers(len(shape) + 1) :]))
+    pos_weight = np.asarray(rng.random(shape[-1:]) * 3)
+    kwargs = optional(rng, weight=weight, pos_weight=pos_weight)
     kwargs |= {"reduction": reduction(rng)}
     if rng.random() < 0.5:
-        target = rng.integers(0, 2, shape) * 1.0
+        target = np.asarray(rng.integers(0, 2, shape) * 1.0)
         return [spread(rng, *shape)], kwargs | {"target": target}
-    return [spread(rng, *shape), probability(rng, *shape)], kwargs
+    return [spread(rng, *shape), np.asarray(probability(rng, *shape))], kwargs
 
 
 def divergence(rng: Rng) -> Call:
@@ -125,10 +131,9 @@ def classes(rng: Rng) -> Call:
     shape = (count,) if single else (int(rng.integers(1, 6)), count, *rest)
     labels = np.asarray(rng.integers(0, count, () if single else (shape[0], *rest)))
     ignore = one_of(rng, -100, -1, 0)
-    hidden = rng.random(labels.shape) < 0.3
-    if hidden.size:
-        hidden.flat[0] = False
-        labels.flat[0] = max(labels.flat[0], 1)
+    hidden = np.asarray(rng.random(labels.shape) < 0.3)
+    hidden.flat[0] = False
+    labels.flat[0] = max(labels.flat[0], 1)
     labels = np.where(hidden, ignore, labels)
     kwargs = optional(rng, weight=rng.random(count) + 0.1)
     kwargs |= {"ignore_index": ignore, "reduction": reduction(rng)}
@@ -298,12 +303,14 @@ def compare(name: str, seed: int) -> None:
     assert got.dtype.name == str(want.dtype).removeprefix("torch.")
     np.testing.assert_allclose(got.detach().numpy(), want.detach(), rtol, atol)
     weights = rng.standard_normal(got.shape).astype(dtype)
-    second = double and rng.random() < 0.5
+    second = double and rng.random() < 0.5 and name not in ONCE
+    if second or name in SINGLE:
+        rtol = max(rtol, 1e-6)
     ours = derivatives(nnlib, got, mine, nnlib.tensor(weights), second)
     others = derivatives(torch, want, theirs, torch.tensor(weights), second)
     for x, a, b in zip(args, ours, others, strict=True):
         left = np.zeros_like(x) if a is None else a.detach().numpy()
-        right = np.zeros_like(x) if b is None else b.detach().numpy()
+        right = np.zeros_like(x) if b is None else b.numpy(force=True)
         scale = max(1.0, float(np.abs(right).max(initial=0)))
         np.testing.assert_allclose(left, right, rtol, atol * scale * 10)
 

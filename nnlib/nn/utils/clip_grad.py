@@ -141,7 +141,9 @@ def clip_grad_norm_(
     if arrays:
         module = array_module(total._array)
         # Stays on the device: reading the norm would wait for a GPU.
-        factor = module.minimum(float(max_norm) / (total._array + 1e-6), 1.0)
+        factor = module.asarray(
+            module.minimum(float(max_norm) / (total._array + 1e-6), 1.0)
+        )
         for array in arrays:
             if device_of(array) == device_of(factor):
                 array *= factor.astype(array.dtype)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nnlib import autograd as autograd
 from nnlib import cuda as cuda
 from nnlib import nn as nn
+from nnlib import linalg as linalg
 from nnlib import ops as ops
 from nnlib import optim as optim
 from nnlib.autograd.construct import as_tensor as as_tensor

@@ -256,9 +256,9 @@ def norm(
     if input.dtype not in FLOATING:
         raise DTypeError(f"norm: input: expected a floating dtype, got {input.dtype}")
     if p == "nuc":
-        from nnlib.ops import linalg
+        from nnlib.ops.matrix_norms import linalg_matrix_norm
 
-        return linalg.matrix_norm(  # type: ignore[no-any-return, attr-defined]
+        return linalg_matrix_norm(
             input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim
         )
     power = 2.0 if p is None or p == "fro" else float(p)

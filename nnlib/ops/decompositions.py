@@ -1,0 +1,363 @@
+"""Cholesky, QR, SVD, eigenvalues of symmetric matrices (`nnlib.linalg`).
+
+The gradients are those of Giles, "An extended collection of matrix derivative results"
+(2008), Walter, Lehmann and Lamour (QR, 2012) and Townsend (SVD, 2016). They need
+distinct singular values or eigenvalues where the gradient of a vector is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import DTypeError, Error
+from nnlib.ops.linear_systems import check_matrix, identity_like, lapack
+from nnlib.ops.matmul import matmul
+
+__all__: list[str] = []
+
+
+def _mask(x: Any, function: Any, offset: int = 0) -> Any:
+    """Return ones where a triangle of the matrices of `x` is, as `x` is."""
+    array = x._array if isinstance(x, Tensor) else x
+    mask = function(np.ones(array.shape[-2:], array.dtype, like=array), offset)
+    return Tensor._from_array(mask) if array is not x else mask
+
+
+def _inverse_gaps(values: Any) -> Any:
+    """Return ``1 / (v_j - v_i)``, 0 on the diagonal: (..., N) -> (..., N, N)."""
+    gaps = values.reshape(*values.shape[:-1], 1, -1) - values.reshape(*values.shape, 1)
+    eye = identity_like(values, values.shape[-1])
+    return (1 - eye) / (gaps + eye)
+
+
+def _scaled(x: Any, values: Any) -> Any:
+    """Multiply the columns of `x` by `values`: ``x diag(v)``."""
+    return x * values.reshape(*values.shape[:-1], 1, -1)
+
+
+class Cholesky(Function):
+    """The lower triangular L with ``L L^T = A``."""
+
+    def forward(self, a: Any) -> Any:
+        """Return L."""
+        out = lapack("cholesky", np.linalg.cholesky, a)
+        self.save_for_backward(out)
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return the symmetric part of ``L^-T Phi(L^T grad) L^-1``.
+
+        Phi takes the lower triangle, with half of the diagonal.
+        """
+        from nnlib.ops.linear_systems import Solve
+
+        (lower,) = self.saved
+        flipped = lower.swapaxes(-1, -2)
+        half = _mask(lower, np.tril) - 0.5 * identity_like(lower, lower.shape[-1])
+        inner = Solve.apply(flipped, matmul(flipped, grad) * half)
+        whole = Solve.apply(flipped, inner.swapaxes(-1, -2))
+        return (whole + whole.swapaxes(-1, -2)) * 0.5
+
+
+class QR(Function):
+    """``A = Q R`` with M >= N, in the reduced form."""
+
+    def forward(self, a: Any) -> Any:
+        """Return Q (..., M, N) and R (..., N, N)."""
+        q, r = lapack("qr", np.linalg.qr, a)
+        self.save_for_backward(q, r)
+        return q, r
+
+    def backward(self, grad_q: Any, grad_r: Any) -> Any:
+        """Return ``(grad_q + Q copyltu(M)) R^-T``, ``M = R grad_r^T - grad_q^T Q``.
+
+        copyltu mirrors the lower triangle to the upper one.
+        """
+        from nnlib.ops.linear_systems import Solve
+
+        q, r = self.saved
+        m = matmul(r, grad_r.swapaxes(-1, -2)) - matmul(grad_q.swapaxes(-1, -2), q)
+        below = m * _mask(m, np.tril, -1)
+        diagonal = m * identity_like(m, m.shape[-1])
+        mirrored = below + below.swapaxes(-1, -2) + diagonal
+        whole = grad_q + matmul(q, mirrored)
+        return Solve.apply(r, whole.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+class CompleteQR(Function):
+    """``A = Q R`` with a square Q."""
+
+    def forward(self, a: Any) -> Any:
+        """Return Q (..., M, M) and R (..., M, N)."""
+        return tuple(lapack("qr", np.linalg.qr, a, mode="complete"))
+
+    def backward(self, *grads: Any) -> Any:
+        """Refuse: columns of Q outside A's range are not determined by A."""
+        raise Error(
+            "linalg.qr: mode='complete' has no gradient for M > N; use mode='reduced'"
+        )
+
+
+class SVD(Function):
+    """``A = U diag(S) V^T`` with min(M, N) columns of U and V."""
+
+    materialize_grads = False
+
+    def forward(self, a: Any) -> Any:
+        """Return U, S and V^T."""
+        u, s, vh = lapack("svd", np.linalg.svd, a, full_matrices=False)
+        self.save_for_backward(u, s, vh)
+        self.square = a.shape[-2] == s.shape[-1], a.shape[-1] == s.shape[-1]
+        return u, s, vh
+
+    def backward(self, grad_u: Any, grad_s: Any, grad_vh: Any) -> Any:
+        """Return the gradient by Townsend (2016), with F the inverse gaps of S^2."""
+        u, s, vh = self.saved
+        v, ut = vh.swapaxes(-1, -2), u.swapaxes(-1, -2)
+        eye = identity_like(s, s.shape[-1])
+        inner = None if grad_s is None else eye * grad_s.reshape(*s.shape[:-1], 1, -1)
+        outer = None
+        gaps = None
+        if grad_u is not None or grad_vh is not None:
+            gaps = _inverse_gaps(s * s)
+        if grad_u is not None:
+            twist = gaps * matmul(ut, grad_u)
+            part = _scaled(twist + twist.swapaxes(-1, -2), s)
+            inner = part if inner is None else inner + part
+            if not self.square[0]:
+                rest = _scaled(grad_u - matmul(u, matmul(ut, grad_u)), 1 / s)
+                outer = matmul(rest, vh)
+        if grad_vh is not None:
+            grad_v = grad_vh.swapaxes(-1, -2)
+            twist = gaps * matmul(vh, grad_v)
+            part = _scaled(twist + twist.swapaxes(-1, -2), s).swapaxes(-1, -2)
+            inner = part if inner is None else inner + part
+            if not self.square[1]:
+                rest = grad_vh - matmul(matmul(grad_vh, v), vh)
+                extra = matmul(_scaled(u, 1 / s), rest)
+                outer = extra if outer is None else outer + extra
+        whole = matmul(matmul(u, inner), vh)
+        return whole if outer is None else whole + outer
+
+
+class FullSVD(Function):
+    """``A = U diag(S) V^T`` with square U and V."""
+
+    def forward(self, a: Any) -> Any:
+        """Return U, S and V^T."""
+        return tuple(lapack("svd", np.linalg.svd, a, full_matrices=True))
+
+    def backward(self, *grads: Any) -> Any:
+        """Refuse: vectors outside A's range are not determined by A."""
+        raise Error(
+            "linalg.svd: full_matrices=True has no gradient for M != N; use "
+            "full_matrices=False, or svdvals"
+        )
+
+
+class Eigh(Function):
+    """``A = V diag(w) V^T`` of a symmetric A."""
+
+    materialize_grads = False
+
+    def forward(self, a: Any, *, uplo: str) -> Any:
+        """Return the eigenvalues, ascending, and the eigenvectors in columns."""
+        w, v = lapack("eigh", np.linalg.eigh, a, UPLO=uplo)
+        self.save_for_backward(w, v)
+        return w, v
+
+    def backward(self, grad_w: Any, grad_v: Any) -> Any:
+        """Return ``V (diag(grad_w) + F * V^T grad_v) V^T``, F the inverse gaps."""
+        w, v = self.saved
+        vt = v.swapaxes(-1, -2)
+        inner = None
+        if grad_w is not None:
+            eye = identity_like(w, w.shape[-1])
+            inner = eye * grad_w.reshape(*w.shape[:-1], 1, -1)
+        if grad_v is not None:
+            part = _inverse_gaps(w) * matmul(vt, grad_v)
+            inner = part if inner is None else inner + part
+        return matmul(matmul(v, inner), vt)
+
+
+@public(method="cholesky")
+def linalg_cholesky(A: Any, *, upper: bool = False) -> Tensor:
+    """Return the lower triangular L with ``L L^T = A``; its transpose if `upper`.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., N, N)
+        Symmetric and positive definite; only the lower triangle is read.
+    upper : bool, default False
+
+    Raises
+    ------
+    Error
+        If a matrix is not positive definite.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.cholesky(4 * nnlib.eye(2))
+    tensor([[2., 0.],
+            [0., 2.]])
+    """
+    check_matrix("cholesky", A, square=True)
+    lower = Cholesky.apply(A)
+    return lower.swapaxes(-1, -2) if upper else lower  # type: ignore[no-any-return]
+
+
+class QRResult(NamedTuple):
+    """What `qr` returns."""
+
+    Q: Any
+    R: Any
+
+
+@public(method=False)
+def linalg_qr(A: Any, mode: str = "reduced") -> QRResult:
+    """Return the QR decomposition: Q has orthonormal columns, R is upper triangular.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., M, N)
+    mode : {"reduced", "complete", "r"}
+        With K = min(M, N): Q (..., M, K) and R (..., K, N); Q (..., M, M) and
+        R (..., M, N); or an empty Q and R (..., K, N).
+
+    Raises
+    ------
+    DTypeError
+        If `mode` is unknown.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.qr(nnlib.ones(3, 2)).Q.shape
+    Size([3, 2])
+    """
+    check_matrix("qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise DTypeError(
+            f"linalg.qr: mode: expected 'reduced', 'complete' or 'r', got {mode!r}"
+        )
+    m, n = A.shape[-2:]
+    if mode == "complete" and m > n:
+        return QRResult(*CompleteQR.apply(A))
+    if m >= n:
+        q, r = QR.apply(A)
+    else:
+        # The first M columns determine Q; the others follow by a product.
+        q, first = QR.apply(A.narrow(-1, 0, m))
+        rest = matmul(q.swapaxes(-1, -2), A.narrow(-1, m, n - m))
+        from nnlib.ops.joining import cat
+
+        r = cat([first, rest], -1)
+    return QRResult(A.new_zeros(0) if mode == "r" else q, r)
+
+
+class SVDResult(NamedTuple):
+    """What `svd` returns."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+@public(method=False)
+def linalg_svd(A: Any, full_matrices: bool = True) -> SVDResult:
+    """Return the singular value decomposition ``A = U diag(S) Vh``.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., M, N)
+    full_matrices : bool, default True
+        Whether U and Vh are square; otherwise they have min(M, N) columns and rows.
+        Gradients need False where M and N differ.
+
+    Returns
+    -------
+    (U, S, Vh)
+        S of shape (..., min(M, N)), descending.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.svd(nnlib.tensor([[3.0, 0.0], [0.0, 4.0]])).S
+    tensor([4., 3.])
+    """
+    check_matrix("svd", A)
+    square = A.shape[-1] == A.shape[-2]
+    function = FullSVD if full_matrices and not square else SVD
+    return SVDResult(*function.apply(A))
+
+
+@public(method=False)
+def linalg_svdvals(A: Any) -> Tensor:
+    """Return the singular values of matrices (..., M, N), descending.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.svdvals(nnlib.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor([4., 3.])
+    """
+    check_matrix("svdvals", A)
+    return SVD.apply(A)[1]  # type: ignore[no-any-return]
+
+
+class EighResult(NamedTuple):
+    """What `eigh` returns."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+@public(method=False)
+def linalg_eigh(A: Any, UPLO: str = "L") -> EighResult:
+    """Return eigenvalues, ascending, and eigenvectors of symmetric matrices.
+
+    Parameters
+    ----------
+    A : Tensor, shape (..., N, N)
+    UPLO : {"L", "U"}
+        Which triangle to read.
+
+    Returns
+    -------
+    (eigenvalues, eigenvectors)
+        Shapes (..., N) and (..., N, N), the vectors in columns.
+
+    Raises
+    ------
+    DTypeError
+        If `UPLO` is unknown.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.eigh(nnlib.tensor([[0.0, 1.0], [1.0, 0.0]])).eigenvalues
+    tensor([-1.,  1.])
+    """
+    check_matrix("eigh", A, square=True)
+    if UPLO not in ("L", "U"):
+        raise DTypeError(f"linalg.eigh: UPLO: expected 'L' or 'U', got {UPLO!r}")
+    return EighResult(*Eigh.apply(A, uplo=UPLO))
+
+
+@public(method=False)
+def linalg_eigvalsh(A: Any, UPLO: str = "L") -> Tensor:
+    """Return the eigenvalues of symmetric matrices, ascending.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.eigvalsh(nnlib.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    tensor([-1.,  1.])
+    """
+    return linalg_eigh(A, UPLO).eigenvalues  # type: ignore[no-any-return]

@@ -91,7 +91,8 @@ def _decide(model: Callable[[Tensor], Tensor], grid: NDArray[Any]) -> NDArray[An
     with no_grad():
         scores = _as_array(model(as_tensor(grid)))
     if scores.ndim == 2 and scores.shape[1] > 1:
-        return scores.argmax(1)
+        best: NDArray[Any] = scores.argmax(1)
+        return best
     return (scores.reshape(-1) > 0).astype(np.int64)  # (N, 1) -> (N,)
 
 

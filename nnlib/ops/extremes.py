@@ -201,8 +201,8 @@ class ArgExtreme(Function):
         out = (x.argmax if largest else x.argmin)(axis=dim if x.ndim else None)
         out = array_module(x).asarray(out)
         if keepdim:
-            kept = (1,) * x.ndim if dim is None else kept_shape(x.shape, (dim,))
-            return out.reshape(kept if x.ndim else ())
+            dims = range(x.ndim) if dim is None or not x.ndim else (dim,)
+            return out.reshape(kept_shape(x.shape, tuple(dims)))
         return out
 
 

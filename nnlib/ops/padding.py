@@ -12,7 +12,7 @@ from nnlib.backend.errors import Error, ShapeError
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.gathering import IndexSelect
 
-__all__: list[str] = []
+__all__ = ["pad"]
 
 _MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -103,7 +103,7 @@ def pad(
     widths = _read_widths(pad, input.ndim)
     for dim, (before, after) in enumerate(widths):
         length = input.shape[dim]
-        if length + before + after < 0:
+        if length + min(before, 0) + min(after, 0) < 0:
             raise ShapeError(
                 f"pad: widths {before} and {after} cut more than the length {length} "
                 f"of dimension {dim}"

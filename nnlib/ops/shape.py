@@ -314,6 +314,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
     """Split one dimension into several, of lengths `sizes` (one may be -1)."""
     shape = tuple(input.shape)
+    if not shape:
+        raise ShapeError("unflatten: a tensor without dimensions has none to split")
     dim = one_dim("unflatten", dim, len(shape))
     parts = tuple(sizes)
     known = 1
@@ -407,8 +409,10 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
     BoundsError
         If the stretch leaves the dimension.
     """
+    if not input.ndim:
+        raise ShapeError("narrow: a tensor without dimensions cannot be cut")
     dim = one_dim("narrow", dim, input.ndim)
-    size = input.shape[dim] if input.ndim else 0
+    size = input.shape[dim]
     start = int(start)
     first = start + size if start < 0 else start
     if length < 0 or not 0 <= first <= size - length:
@@ -430,8 +434,10 @@ def select(input: Any, dim: int, index: int) -> Tensor:
     BoundsError
         If `index` is out of range.
     """
+    if not input.ndim:
+        raise ShapeError("select: a tensor without dimensions has no entries")
     dim = one_dim("select", dim, input.ndim)
-    size = input.shape[dim] if input.ndim else 0
+    size = input.shape[dim]
     index = int(index)
     if not -size <= index < size:
         raise BoundsError(

@@ -78,8 +78,10 @@ def body(
         return functools.partial(body, reassociate=reassociate)
     if SIMULATED:
         # The simulator calls bodies as Python; CPU loops still find them compiled.
-        return register_jitable(**_options(reassociate))(function)
-    return numba.njit(**_options(reassociate))(function)  # type: ignore[no-any-return]
+        compiled: Body = register_jitable(**_options(reassociate))(function)
+    else:
+        compiled = numba.njit(**_options(reassociate))(function)
+    return compiled
 
 
 class CpuKernel:

@@ -97,11 +97,12 @@ def keep_freed_memory() -> bool:
     libc = _libc()
     if libc is None:
         return False
-    _kept = (
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT) == 1
-        and libc.mallopt(_TRIM_THRESHOLD, _HELD) == 1
-        and libc.mallopt(_TOP_PAD, _STEP) == 1
+    settings = (
+        (_MMAP_THRESHOLD, _LARGEST_KEPT),
+        (_TRIM_THRESHOLD, _HELD),
+        (_TOP_PAD, _STEP),
     )
+    _kept = all([libc.mallopt(name, value) == 1 for name, value in settings])
     return _kept
 
 

@@ -42,7 +42,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Arrays of up to this many elements are done by the calling thread alone: entering the
 # pool costs about as much as a loop over them.
-SERIAL = 16384
+SERIAL = 32768
 
 _SCALAR_TYPES: dict[str, type[Any]] = {"f": np.float32, "d": np.float64}
 

@@ -47,7 +47,7 @@ MINIMUM = 3
 # Elements that one float32 accumulation takes before a wider one takes over.
 BLOCK = 4096
 # Elements that the calling thread does alone.
-SERIAL = 16384
+SERIAL = 32768
 # Rows that `sum_columns` adds up in one go, and the columns of one task.
 ROW_BLOCK = 256
 COLUMN_BLOCK = 128

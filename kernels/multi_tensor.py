@@ -1,0 +1,386 @@
+"""One kernel call over many arrays: the parameters of an optimiser's group.
+
+The kernel is given a table of addresses: a column for each parameter; rows for the
+parameter, its gradient and up to three kept arrays. The elements of all parameters are
+cut into chunks, which are what threads and CUDA blocks share out: a bias of ten and a
+matrix of a million fill the machine alike.
+
+An update is one scalar function of an element of each array; `Update` makes the loops.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload, register_jitable
+
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.kernels.elementwise import scalar_type
+from nnlib.kernels.machinery import (
+    array_module,
+    cpu_kernel,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    prange,
+)
+
+__all__ = ["ParameterTable", "Update"]
+
+# Elements of a chunk: a few microseconds of work.
+CHUNK = 8192
+# Elements in all that the calling thread does alone.
+SERIAL = 32768
+# Rows of the table: parameter, gradient, three kept arrays.
+ROWS = 5
+# Settings of a rule, at most: a CUDA kernel takes each as an argument.
+SETTINGS = 12
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _load(typing_context: Any, address: Any, i: Any, like: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_data_type(signature.return_type)
+        base = builder.inttoptr(args[0], kind.as_pointer())
+        return builder.load(builder.gep(base, [args[1]], inbounds=True))
+
+    return like(types.int64, types.int64, like), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store(typing_context: Any, address: Any, i: Any, value: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = builder.inttoptr(args[0], args[2].type.as_pointer())
+        builder.store(args[2], builder.gep(base, [args[1]], inbounds=True))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, value), lower
+
+
+def _pointer(address: Any, i: Any, like: Any) -> Any:
+    kind = ctypes.c_float if isinstance(like, np.float32) else ctypes.c_double
+    return kind.from_address(int(address) + int(i) * ctypes.sizeof(kind))
+
+
+def load(address: Any, i: Any, like: Any) -> Any:
+    """Return element `i`, of the type of `like`, of the array at an address."""
+    return type(like)(_pointer(address, i, like).value)
+
+
+def store(address: Any, i: Any, value: Any) -> None:
+    """Write element `i` of the array at an address."""
+    _pointer(address, i, value).value = float(value)
+
+
+overload(load, strict=False)(
+    lambda address, i, like: lambda address, i, like: _load(address, i, like)
+)
+overload(store, strict=False)(
+    lambda address, i, value: lambda address, i, value: _store(address, i, value)
+)
+
+
+def _data_offset() -> int | None:
+    """Find where a NumPy array object holds its address, if that is to be found.
+
+    NumPy's own ways to the address take 0.8 us an array, at every step of training.
+    """
+    offsets = []
+    for sample in (np.empty(3), np.empty(5)):
+        words = (ctypes.c_int64 * 8).from_address(id(sample))
+        address = sample.ctypes.data
+        offsets.append([k for k in range(8) if words[k] == address])
+    return offsets[0][0] * 8 if offsets[0] == offsets[1] and offsets[0] else None
+
+
+_OFFSET = _data_offset()
+
+
+@cpu_kernel(parallel=False)
+def read_addresses(objects: Any, offset: Any, row: Any) -> None:
+    """Write the addresses of the data of array objects, given those of the objects."""
+    for t in range(row.size):
+        row[t] = load(objects[t] + offset, 0, offset)
+
+
+def _addresses(arrays: Sequence[Any], row: Any) -> None:
+    """Write the addresses of the data of `arrays` to `row`."""
+    if not isinstance(arrays[0], np.ndarray):
+        row[:] = [array.data.ptr for array in arrays]
+    elif _OFFSET is None:
+        row[:] = [array.ctypes.data for array in arrays]
+    else:
+        objects = np.fromiter(map(id, arrays), np.int64, len(arrays))
+        read_addresses(objects, _OFFSET, row)
+
+
+class ParameterTable:
+    """The addresses of a group's arrays, and their chunks.
+
+    Parameters
+    ----------
+    params : sequence of arrays
+        All on one device, float32 or float64 alike. They are updated in place.
+    slots : sequence of sequences of arrays
+        The kept arrays: ``slots[s][t]`` belongs to ``params[t]``, of its shape. At most
+        three.
+
+    Raises
+    ------
+    ShapeError
+        If a kept array has another shape than its parameter, or strides.
+    DTypeError
+        If the dtypes differ.
+
+    Examples
+    --------
+    >>> p = [np.ones(2), np.ones((3, 4))]
+    >>> table = ParameterTable(p, [[np.zeros_like(x) for x in p]])
+    >>> table.set_gradients([np.ones_like(x) for x in p])
+    >>> table.chunks.tolist()
+    [[0, 0, 2], [1, 0, 12]]
+    """
+
+    def __init__(
+        self, params: Sequence[Any], slots: Sequence[Sequence[Any]] = ()
+    ) -> None:
+        if not params:
+            raise ShapeError("ParameterTable: expected at least one parameter")
+        if len(slots) > ROWS - 2:
+            raise ShapeError(
+                f"ParameterTable: {len(slots)} kept arrays for each parameter, "
+                f"expected {ROWS - 2} at most"
+            )
+        self.kind = scalar_type("ParameterTable", params[0])
+        self.module = array_module(params[0])
+        self.cuda = on_cuda(params[0])
+        self.strides = [array.strides for array in params]
+        self.kept = [list(params), *(list(slot) for slot in slots)]
+        for name, arrays in enumerate(self.kept):
+            self._check(arrays, "parameter" if name == 0 else f"slot {name - 1}")
+        self.addresses = np.zeros((ROWS, len(params)), np.int64)
+        for row, arrays in zip((0, 2, 3, 4), self.kept, strict=False):
+            _addresses(arrays, self.addresses[row])
+        self.chunks = self._cut([array.size for array in params])
+        self.alone = sum(array.size for array in params) <= SERIAL
+        self.gradients: list[Any] = []
+        self._on_device: Any = None
+        if self.cuda:
+            self.chunks = self.module.asarray(self.chunks)
+
+    @staticmethod
+    def _cut(sizes: list[int]) -> Any:
+        """Return (parameter, first, last) of every chunk."""
+        rows = [
+            (t, first, min(size, first + CHUNK))
+            for t, size in enumerate(sizes)
+            for first in range(0, size, CHUNK)
+        ]
+        return np.array(rows, np.int64).reshape(-1, 3)
+
+    def _check(self, arrays: list[Any], what: str) -> None:
+        params = self.kept[0]
+        if len(arrays) != len(params):
+            raise ShapeError(
+                f"ParameterTable: {what}: {len(arrays)} arrays for {len(params)} "
+                "parameters"
+            )
+        for t, (array, p) in enumerate(zip(arrays, params, strict=True)):
+            if array.dtype != self.kind:
+                raise DTypeError(
+                    f"ParameterTable: {what} of parameter {t} is {array.dtype}, "
+                    f"expected {np.dtype(self.kind)}"
+                )
+            if array.shape != p.shape or array.strides != p.strides:
+                raise ShapeError(
+                    f"ParameterTable: {what} of parameter {t} has shape {array.shape} "
+                    f"and strides {array.strides}, expected {p.shape} and {p.strides}"
+                )
+            if not _is_dense(array):
+                raise ShapeError(
+                    f"ParameterTable: {what} of parameter {t} is a view with gaps "
+                    f"(shape {array.shape}, strides {array.strides})"
+                )
+
+    def set_gradients(self, gradients: Sequence[Any]) -> None:
+        """Set the gradients of the next update.
+
+        Parameters
+        ----------
+        gradients : sequence of arrays
+            One for each parameter, of its shape and dtype. One of other strides than
+            its parameter's is copied.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If one does not fit.
+        """
+        strides = self.strides
+        if [g.strides for g in gradients] != strides:
+            gradients = self._in_layout(gradients)
+        dtype = self.kind
+        for t, (g, p) in enumerate(zip(gradients, self.kept[0], strict=True)):
+            if g.shape != p.shape:
+                raise ShapeError(
+                    f"ParameterTable: gradient {t} has shape {g.shape}, expected "
+                    f"{p.shape}"
+                )
+            if g.dtype != dtype:
+                raise DTypeError(
+                    f"ParameterTable: gradient {t} is {g.dtype}, expected "
+                    f"{np.dtype(dtype)}"
+                )
+        # The list keeps the arrays alive until the kernel has read them.
+        self.gradients = list(gradients)
+        _addresses(self.gradients, self.addresses[1])
+
+    def _in_layout(self, gradients: Sequence[Any]) -> list[Any]:
+        """Return the gradients with the strides of their parameters."""
+        if len(gradients) != len(self.strides):
+            raise ShapeError(
+                f"ParameterTable: {len(gradients)} gradients for {len(self.strides)} "
+                "parameters"
+            )
+        result = []
+        for g, p in zip(gradients, self.kept[0], strict=True):
+            if g.strides != p.strides and (g.shape, g.dtype) == (p.shape, p.dtype):
+                copy = self.module.empty_like(p)
+                copy[...] = g
+                g = copy
+            result.append(g)
+        return result
+
+    def table(self) -> Any:
+        """Return the addresses where the kernel reads them."""
+        if not self.cuda:
+            return self.addresses
+        self._on_device = self.module.asarray(self.addresses)
+        return self._on_device
+
+
+def _is_dense(array: Any) -> bool:
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return bool(array.transpose(axes).flags.c_contiguous)
+
+
+class Update:
+    """An optimiser's rule, compiled to one kernel call over a `ParameterTable`.
+
+    Parameters
+    ----------
+    function : callable
+        A `scalar` function of a module, ``f(p, g, a, b, c, h)``: elements of parameter,
+        gradient and kept arrays, and the tuple of settings. Returns the new
+        ``(p, a, b, c)``.
+    slots : int
+        How many of a, b and c there are; the others are 0.
+    """
+
+    def __init__(self, function: Callable[..., Any], slots: int) -> None:
+        self.__name__ = f"{function.__name__}_{slots}"
+        self.__doc__ = function.__doc__
+        alone, pool, gpu = _loops(function, slots, f"_run_{self.__name__}")
+        for loop, kind in ((alone, "cpu"), (pool, "pool"), (gpu, "cuda")):
+            loop.__name__ = loop.__qualname__ = f"{self.__name__}_{kind}"
+            loop.__module__ = function.__module__
+        self.alone = cpu_kernel(parallel=False)(alone)
+        self.pool = cpu_kernel(pool)
+        self.cuda = cuda_kernel(gpu)
+        self.slots = slots
+
+    def __repr__(self) -> str:
+        """Name the rule."""
+        return f"<update {self.__name__}>"
+
+    def __call__(self, table: ParameterTable, *settings: float) -> None:
+        """Update every parameter of `table` and what is kept for it.
+
+        Parameters
+        ----------
+        table : ParameterTable
+            With gradients set.
+        *settings : float
+            At most twelve numbers, in the order that the function reads them.
+        """
+        if len(table.kept) - 1 != self.slots:
+            raise ShapeError(
+                f"{self.__name__}: the table has {len(table.kept) - 1} kept arrays for "
+                f"each parameter, expected {self.slots}"
+            )
+        if not table.gradients:
+            raise ShapeError(f"{self.__name__}: the table's gradients are not set")
+        h = tuple(map(table.kind, settings))
+        chunks = table.chunks
+        if table.cuda:
+            h += (table.kind(0),) * (SETTINGS - len(h))
+            self.cuda(table.table(), chunks, *h, blocks=chunks.shape[0])
+        elif table.alone:
+            self.alone(table.addresses, chunks, h)
+        else:
+            self.pool(table.addresses, chunks, h)
+
+
+def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any, Any]:
+    """Make the loops over chunks: by one thread, by the pool, and on CUDA.
+
+    The inner loop becomes this module's `name`: Numba's cache knows the functions that
+    a closure refers to by name, or not at all.
+    """
+
+    def run(
+        p: Any, g: Any, a: Any, b: Any, c: Any, first: Any, last: Any, step: Any, h: Any
+    ) -> None:
+        like = h[0]
+        zero = type(like)(0)
+        # Unsigned, so that the loop over contiguous elements vectorises.
+        for i in range(np.uint64(first), np.uint64(last), np.uint64(step)):
+            x = load(a, i, like) if slots > 0 else zero
+            y = load(b, i, like) if slots > 1 else zero
+            z = load(c, i, like) if slots > 2 else zero
+            result = f(load(p, i, like), load(g, i, like), x, y, z, h)
+            store(p, i, result[0])
+            if slots > 0:
+                store(a, i, result[1])
+            if slots > 1:
+                store(b, i, result[2])
+            if slots > 2:
+                store(c, i, result[3])
+
+    run.__name__ = run.__qualname__ = name
+    run = globals()[name] = register_jitable(run)
+
+    def alone(table: Any, chunks: Any, h: Any) -> None:
+        for k in range(chunks.shape[0]):
+            t = chunks[k, 0]
+            run(
+                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
+                chunks[k, 1], chunks[k, 2], 1, h,
+            )  # fmt: skip
+
+    def pool(table: Any, chunks: Any, h: Any) -> None:
+        for k in prange(chunks.shape[0]):
+            t = chunks[k, 0]
+            run(
+                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
+                chunks[k, 1], chunks[k, 2], 1, h,
+            )  # fmt: skip
+
+    def gpu(
+        table: Any, chunks: Any, h0: Any, h1: Any, h2: Any, h3: Any, h4: Any, h5: Any,
+        h6: Any, h7: Any, h8: Any, h9: Any, h10: Any, h11: Any,
+    ) -> None:  # fmt: skip
+        # A block takes a chunk.
+        for k in range(cuda.blockIdx.x, chunks.shape[0], cuda.gridDim.x):
+            t = chunks[k, 0]
+            run(
+                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
+                chunks[k, 1] + cuda.threadIdx.x, chunks[k, 2], cuda.blockDim.x,
+                (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11),
+            )  # fmt: skip
+
+    return alone, pool, gpu

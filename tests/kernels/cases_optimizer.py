@@ -1,0 +1,47 @@
+"""Cases of nnlib.kernels.optimizer: two steps of every rule."""
+
+from __future__ import annotations
+
+from kernel_cases import Case
+
+from nnlib.kernels import optimizer
+
+
+def _rule(name, slots, dtype="f4", counts=True, **options):
+    def run(rng, put):
+        shapes = [(3, 4), (5,)]
+        params = [put(rng.standard_normal(s).astype(dtype)) for s in shapes]
+        kept = [[put(0 * p) for p in params] for _ in range(slots)]
+        table = optimizer.ParameterTable(params, kept)
+        for step in (1, 2):
+            table.set_gradients(
+                [put(rng.standard_normal(s).astype(dtype)) for s in shapes]
+            )
+            rule = getattr(optimizer, name)
+            rule(
+                table, *([step] if counts else []), lr=0.1, weight_decay=0.1, **options
+            )
+        return [*params, *(array for slot in kept for array in slot)]
+
+    return run
+
+
+CASES = [
+    Case("sgd", _rule("sgd", 0, counts=False, l1=0.1)),
+    Case("momentum", _rule("sgd", 1, counts=False, momentum=0.9, nesterov=True)),
+    Case("adam", _rule("adam", 2)),
+    Case("adam, float64", _rule("adam", 2, "f8", decoupled=True)),
+    Case("amsgrad", _rule("adam", 3)),
+    Case("nadam", _rule("nadam", 2, mu_product=1.0)),
+    Case("radam", _rule("radam", 2)),
+    Case("adamax", _rule("adamax", 2)),
+    Case("adagrad", _rule("adagrad", 1)),
+    Case("adadelta", _rule("adadelta", 2, counts=False)),
+    Case("rmsprop", _rule("rmsprop", 1, counts=False)),
+    Case("rmsprop, momentum", _rule("rmsprop", 2, counts=False, momentum=0.9)),
+    Case("rmsprop, centred", _rule("rmsprop", 2, counts=False, centered=True)),
+    Case(
+        "rmsprop, centred, momentum",
+        _rule("rmsprop", 3, counts=False, centered=True, momentum=0.9),
+    ),
+]

@@ -1,6 +1,24 @@
 """Optimisers and schedules; names, defaults and formulas are PyTorch's."""
 
 from nnlib.optim import lr_scheduler as lr_scheduler
+from nnlib.optim.adadelta import Adadelta
+from nnlib.optim.adagrad import Adagrad
+from nnlib.optim.adam import Adam, AdamW
+from nnlib.optim.adam_kin import Adamax, NAdam, RAdam
 from nnlib.optim.optimizer import Optimizer
+from nnlib.optim.rmsprop import RMSprop
+from nnlib.optim.sgd import SGD
 
-__all__ = ["Optimizer", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+]

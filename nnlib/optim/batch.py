@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_context, device_of
 from nnlib.backend.dtypes import HALF, float32
-from nnlib.backend.errors import DeviceError, Error, ShapeError
+from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 
 if TYPE_CHECKING:
     from nnlib.optim.optimizer import Optimizer
@@ -27,12 +28,10 @@ class Batch:
     Attributes
     ----------
     params : list of Tensor
-    arrays : list of array
-        What the kernel updates: the parameters' memory, or float32 copies of 16-bit
-        parameters, which `finish` rounds back.
-    grads : list of array
-    slots : list of list of array
-        The kept arrays, by slot and parameter.
+    table : ParameterTable
+        What the kernel is given: the parameters' memory (or copies in float32 of 16-bit
+        parameters, and gapless ones of views with gaps, which `finish` writes back),
+        their gradients and kept arrays.
     states : list of dict
         ``optimizer.state`` of each parameter.
     step : int
@@ -41,39 +40,47 @@ class Batch:
         Whether kept arrays were made for this step.
     """
 
-    def __init__(self, params: list[Tensor], idle: list[Tensor]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        group: dict[str, Any],
+        params: list[Tensor],
+        idle: list[Tensor],
+    ) -> None:
         self.params = params
         self.idle = idle
         self.memory = [p._array for p in params]
         self.half = params[0].dtype in HALF
-        self.arrays = self.memory
-        if self.half:
-            self.arrays = [array.astype(float32) for array in self.memory]
-        self.grads: list[Any] = []
-        self.slots: list[list[Any]] = []
-        self.states: list[dict[str, Any]] = []
-        self.names: tuple[str, ...] = ()
-        self.step = 0
-        self.fresh = False
-        self.counts = True
-
-    def attach(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
-        """Find the kept arrays of the parameters, or make them."""
-        self.names = optimizer.slots(group)
+        self.arrays = [_workspace(array) for array in self.memory]
+        self.copied = [
+            (work, array)
+            for work, array in zip(self.arrays, self.memory, strict=True)
+            if work is not array
+        ]
         self.counts = optimizer.counts
-        self.states = [optimizer.state.setdefault(p, {}) for p in self.params]
-        for name in self.names:
-            start = optimizer.first(name, group)
-            column = []
-            for array, state in zip(self.arrays, self.states, strict=True):
-                if state.get(name) is None:
+        self.fresh = False
+        self.states = [optimizer.state.setdefault(p, {}) for p in params]
+        self.names = optimizer.slots(group)
+        slots = [self._slot(name, optimizer.first(name, group)) for name in self.names]
+        self.step: int = self.states[0].get("step", 0)
+        self.table = kernels.optimizer.ParameterTable(self.arrays, slots)
+
+    def _slot(self, name: str, start: float) -> list[Any]:
+        """Return a kept array for each parameter; make those that are not there."""
+        column = []
+        for array, state in zip(self.arrays, self.states, strict=True):
+            kept = state.get(name)
+            if kept is None or kept._array.strides != array.strides:
+                with device_context(device_of(array)):
+                    made = array_module(array).full_like(array, start)
+                if kept is None:
                     self.fresh = True
-                    with device_context(device_of(array)):
-                        made = array_module(array).full_like(array, start)
-                    state[name] = Tensor._from_array(made)
-                column.append(state[name]._array)
-            self.slots.append(column)
-        self.step = self.states[0].get("step", 0)
+                else:
+                    # Loaded in another memory order than the parameter's.
+                    made[...] = kept._array
+                state[name] = kept = Tensor._from_array(made)
+            column.append(kept._array)
+        return column
 
     def collect(self, optimizer: Optimizer, group: dict[str, Any]) -> bool:
         """Take the gradients; tell whether this batch is still right."""
@@ -88,11 +95,12 @@ class Batch:
                 return False
         if self.names != optimizer.slots(group):
             return False
-        self.grads = grads
-        if self.half:
-            self.grads = [grad.astype(float32) for grad in grads]
-            for work, array in zip(self.arrays, self.memory, strict=True):
+        if self.copied:
+            for work, array in self.copied:
                 work[...] = array
+            if self.half:
+                grads = [grad.astype(float32) for grad in grads]
+        self.table.set_gradients(grads)
         return True
 
     def advance(self) -> None:
@@ -103,56 +111,58 @@ class Batch:
                 state["step"] = step
 
     def finish(self) -> None:
-        """Round 16-bit parameters back, and note that the parameters have changed."""
-        if self.half:
-            for work, array in zip(self.arrays, self.memory, strict=True):
-                array[...] = work.astype(array.dtype)
+        """Write copies back, and note that the parameters have changed."""
+        for work, array in self.copied:
+            array[...] = work.astype(array.dtype)
         for p in self.params:
             p._bump()
         self.fresh = False
 
 
+def _workspace(array: Any) -> Any:
+    """Return the array itself if a kernel can update it, else one for a copy."""
+    dtype = float32 if array.dtype in HALF else array.dtype
+    with device_context(device_of(array)):
+        other = array_module(array).empty_like(array, dtype=dtype)
+    # The copy has the layout of the array, but without gaps.
+    same = dtype == array.dtype and other.strides == array.strides
+    return array if same else other
+
+
 def gather(optimizer: Optimizer, index: int, group: dict[str, Any]) -> list[Batch]:
     """Sort the parameters that have a gradient into batches with their gradients."""
-    active = [p for p in group["params"] if p._grad is not None]
+    names = optimizer.slots(group)
     idle = [p for p in group["params"] if p._grad is None]
-    sorted_: dict[Any, list[Tensor]] = {}
-    for p in active:
-        _check_gradient(optimizer, index, group, p)
+    found: dict[Any, list[Tensor]] = {}
+    for position, p in enumerate(group["params"]):
+        if p._grad is None:
+            continue
+        where = f"{type(optimizer).__name__}.step: group {index}, parameter {position}"
+        _check_gradient(where, p)
         state = optimizer.state.get(p, {})
-        fresh = any(state.get(name) is None for name in optimizer.slots(group))
+        fresh = any(state.get(name) is None for name in names)
         key = (device_of(p._array), p._array.dtype, state.get("step", 0), fresh)
-        sorted_.setdefault(key, []).append(p)
-    batches = []
-    for params in sorted_.values():
-        batch = Batch(params, idle)
-        batch.attach(optimizer, group)
+        found.setdefault(key, []).append(p)
+    batches = [Batch(optimizer, group, params, idle) for params in found.values()]
+    for batch in batches:
         batch.collect(optimizer, group)
-        batches.append(batch)
     return batches
 
 
-def _check_gradient(
-    optimizer: Optimizer, index: int, group: dict[str, Any], p: Tensor
-) -> None:
+def _check_gradient(where: str, p: Tensor) -> None:
     """Refuse a gradient that does not fit its parameter."""
-    where = f"{type(optimizer).__name__}.step: group {index}"
-    grad = p._grad
+    mine, grad = p._array, p._grad._array if p._grad is not None else None
     if grad is None:
         return
-    position = next(i for i, other in enumerate(group["params"]) if other is p)
-    if grad._array.shape != p._array.shape:
-        raise ShapeError(
-            f"{where}, parameter {position}: expected a gradient of shape "
-            f"{p._array.shape}, got {grad._array.shape}"
-        )
-    if device_of(grad._array) != device_of(p._array):
+    if device_of(grad) != device_of(mine):
         raise DeviceError(
-            f"{where}, parameter {position}: it is on {device_of(p._array)}, its "
-            f"gradient on {device_of(grad._array)}"
+            f"{where}: it is on {device_of(mine)}, its gradient on {device_of(grad)}"
         )
-    if grad._array.dtype != p._array.dtype:
-        raise Error(
-            f"{where}, parameter {position}: expected a gradient of dtype "
-            f"{p._array.dtype}, got {grad._array.dtype}"
+    if grad.shape != mine.shape:
+        raise ShapeError(
+            f"{where}: expected a gradient of shape {mine.shape}, got {grad.shape}"
+        )
+    if grad.dtype != mine.dtype:
+        raise DTypeError(
+            f"{where}: expected a gradient of dtype {mine.dtype}, got {grad.dtype}"
         )

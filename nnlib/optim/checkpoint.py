@@ -41,9 +41,7 @@ def load_state_dict(optimizer: Optimizer, given: Mapping[str, Any]) -> None:
     """Check everything, then take it over."""
     where = f"{type(optimizer).__name__}.load_state_dict"
     if not isinstance(given, Mapping) or not {"state", "param_groups"} <= set(given):
-        raise DTypeError(
-            f"{where}: expected a mapping with 'state' and 'param_groups'"
-        )
+        raise DTypeError(f"{where}: expected a mapping with 'state' and 'param_groups'")
     mine, theirs = optimizer.param_groups, given["param_groups"]
     if len(mine) != len(theirs):
         raise Error(

@@ -4,6 +4,12 @@ Each is documented where it is defined, in ``nnlib/ops`` (``linear_systems``,
 ``decompositions``, ``matrix_norms``).
 """
 
+from nnlib.ops.decompositions import linalg_cholesky as cholesky
+from nnlib.ops.decompositions import linalg_eigh as eigh
+from nnlib.ops.decompositions import linalg_eigvalsh as eigvalsh
+from nnlib.ops.decompositions import linalg_qr as qr
+from nnlib.ops.decompositions import linalg_svd as svd
+from nnlib.ops.decompositions import linalg_svdvals as svdvals
 from nnlib.ops.linear_systems import linalg_det as det
 from nnlib.ops.linear_systems import linalg_inv as inv
 from nnlib.ops.linear_systems import linalg_lstsq as lstsq
@@ -12,17 +18,11 @@ from nnlib.ops.linear_systems import linalg_matrix_rank as matrix_rank
 from nnlib.ops.linear_systems import linalg_pinv as pinv
 from nnlib.ops.linear_systems import linalg_slogdet as slogdet
 from nnlib.ops.linear_systems import linalg_solve as solve
-from nnlib.ops.decompositions import linalg_cholesky as cholesky
-from nnlib.ops.decompositions import linalg_eigh as eigh
-from nnlib.ops.decompositions import linalg_eigvalsh as eigvalsh
-from nnlib.ops.decompositions import linalg_qr as qr
-from nnlib.ops.decompositions import linalg_svd as svd
-from nnlib.ops.decompositions import linalg_svdvals as svdvals
+from nnlib.ops.matmul import matmul
 from nnlib.ops.matrix_norms import linalg_cross as cross
 from nnlib.ops.matrix_norms import linalg_matrix_norm as matrix_norm
 from nnlib.ops.matrix_norms import linalg_norm as norm
 from nnlib.ops.matrix_norms import linalg_vector_norm as vector_norm
-from nnlib.ops.matmul import matmul
 
 __all__ = [
     "cholesky",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from harness import Case, Sample, integers, normal
+from harness import Case, Sample, normal
 
 import nnlib
 from nnlib.backend.errors import DTypeError, Error, ShapeError

@@ -47,9 +47,10 @@ from nnlib.backend.dtypes import FLOATING, HALF, float32
 from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["Function", "once_differentiable"]
+__all__ = ["Function", "next_sequence", "once_differentiable"]
 
-_next_sequence = itertools.count(1).__next__
+# Numbers the nodes in the order of recording.
+next_sequence = itertools.count(1).__next__
 _new = object.__new__
 _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
@@ -236,7 +237,7 @@ class Function:
         finally:
             restore_errors(errors)
         if recording:
-            node.sequence = _next_sequence()
+            node.sequence = next_sequence()
             saved = node._saved
             if saved:
                 count = len(saved)
@@ -318,7 +319,7 @@ def _differentiated_once(
         modes.derived = True
     end = _NoSecondDerivative()
     end.operation, end.alternative = node.name(), alternative
-    end.sequence = _next_sequence()
+    end.sequence = next_sequence()
     end.edges = list(node.edges or ())
     for grad in grads:
         if isinstance(grad, Tensor) and grad._requires_grad:

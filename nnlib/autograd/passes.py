@@ -50,6 +50,7 @@ def run_pass(
     retain_graph: bool,
     create_graph: bool,
     targets: set[Any] | None = None,
+    oldest: int = 0,
 ) -> dict[Any, list[Any]]:
     """Send gradients from `roots` through the graph.
 
@@ -64,6 +65,8 @@ def run_pass(
     targets : set of edges, optional
         Stop at these and run nothing that does not lead to one; by default the pass
         goes to all leaves.
+    oldest : int, optional
+        With `targets`: run no node recorded before this sequence number.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def run_pass(
     modes.interpreter = None
     errors = set_errors(QUIET)
     try:
-        return _Pass(retain_graph, create_graph, targets).run(roots)
+        return _Pass(retain_graph, create_graph, targets).run(roots, oldest)
     finally:
         restore_errors(errors)
         modes.grad, modes.derived, modes.interpreter = before
@@ -97,10 +100,13 @@ class _Pass:
         self.found: dict[Any, list[Any]] = {}
         self.reaching: set[Function] = set()
 
-    def run(self, roots: Sequence[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    def run(
+        self, roots: Sequence[tuple[Any, Any]], oldest: int
+    ) -> dict[Any, list[Any]]:
         targets = self.targets
         if targets is not None:
-            self.reaching = _reaching([edge for edge, _ in roots], targets)
+            start = [edge for edge, _ in roots]
+            self.reaching = _reaching(start, targets, oldest)
         for edge, value in roots:
             self.send(edge, value, False, None)
         heap = self.heap
@@ -213,7 +219,7 @@ class _Pass:
         return twin
 
 
-def _reaching(roots: Sequence[Any], targets: set[Any]) -> set[Function]:
+def _reaching(roots: Sequence[Any], targets: set[Any], oldest: int) -> set[Function]:
     """Find the nodes from which a target can be reached (iterative post-order)."""
     reaching: set[Function] = set()
     seen: set[Function] = set()
@@ -222,7 +228,7 @@ def _reaching(roots: Sequence[Any], targets: set[Any]) -> set[Function]:
     ]
     while stack:
         node, expanded = stack.pop()
-        if not isinstance(node, Function):
+        if not isinstance(node, Function) or node.sequence < oldest:
             continue
         if expanded:
             for edge in node.edges or ():

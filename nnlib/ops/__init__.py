@@ -15,6 +15,7 @@ from nnlib.ops.casting import *  # noqa: F403
 from nnlib.ops.comparison import *  # noqa: F403
 from nnlib.ops.counting import *  # noqa: F403
 from nnlib.ops.creation import *  # noqa: F403
+from nnlib.ops.dimensions import *  # noqa: F403
 from nnlib.ops.division import *  # noqa: F403
 from nnlib.ops.einsum import *  # noqa: F403
 from nnlib.ops.expanding import *  # noqa: F403

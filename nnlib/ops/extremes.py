@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -11,7 +13,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.dims import constant, kept_shape, many_dims, one_dim, raw
-from nnlib.ops.gathering import TakeAlong, place_along
+from nnlib.ops.gathering import place_along
 from nnlib.ops.reduction import spread
 from nnlib.ops.return_types import MinMax, ValuesIndices
 
@@ -28,14 +30,22 @@ def check_not_empty(op: str, shape: tuple[int, ...], dims: Any) -> None:
         )
 
 
+def extreme_array(x: Any, dims: Any, keepdim: bool, largest: bool) -> Any:
+    """Return the largest or smallest values of an array, as an array in any case."""
+    if type(x) is np.ndarray:
+        ufunc = np.maximum if largest else np.minimum
+        out = ufunc.reduce(x, axis=dims, keepdims=keepdim)
+        return out if type(out) is np.ndarray else np.asarray(out)
+    return (x.max if largest else x.min)(axis=dims, keepdims=keepdim)
+
+
 class Extreme(Function):
     """The largest or smallest value over some dimensions."""
 
     def forward(self, x: Any, *, dims: Any, keepdim: bool, largest: bool) -> Any:
         """Return the values; a NaN wins."""
         self.dims = dims
-        out = (x.max if largest else x.min)(axis=dims, keepdims=keepdim)
-        out = array_module(x).asarray(out)
+        out = extreme_array(x, dims, keepdim, largest)
         self.save_for_backward(x, out)
         return out
 
@@ -63,14 +73,11 @@ class ExtremeAt(Function):
         self.shape, self.dim, self.keepdim = x.shape, dim, keepdim
         if not x.ndim:
             return x.copy(), module.zeros((), int64)
-        where = (x.argmax if largest else x.argmin)(axis=dim)
-        kept = module.asarray(where).reshape(kept_shape(x.shape, (dim,)))
-        values = TakeAlong.apply(x, kept, dim=dim)
-        if not keepdim:
-            shape = x.shape[:dim] + x.shape[dim + 1 :]
-            values, kept = values.reshape(shape), kept.reshape(shape)
-        self.save_for_backward(kept)
-        return values, kept
+        where = (x.argmax if largest else x.argmin)(axis=dim, keepdims=keepdim)
+        if x.ndim == 1:
+            where = module.asarray(where)
+        self.save_for_backward(where)
+        return extreme_array(x, dim, keepdim, largest), where
 
     def backward(self, grad: Any, _: Any) -> Any:
         """Give the gradient to the chosen elements."""
@@ -84,9 +91,10 @@ class ExtremeAt(Function):
 
 
 def _best(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
-    dim = one_dim(op, dim, input.ndim)
-    if input.ndim:
-        check_not_empty(op, input.shape, (dim,))
+    shape = raw(input).shape
+    dim = one_dim(op, dim, len(shape))
+    if 0 in shape:
+        check_not_empty(op, shape, (dim,))
     return ValuesIndices(
         *ExtremeAt.apply(input, dim=dim, keepdim=keepdim, largest=largest)
     )
@@ -96,9 +104,11 @@ def _extreme(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any
     dims = None
     if dim is not None and not (isinstance(dim, tuple | list) and not dim):
         dims = many_dims(op, dim, input.ndim)
-    if not input.ndim:
+    shape = raw(input).shape
+    if not shape:
         dims = None
-    check_not_empty(op, input.shape, dims)
+    if 0 in shape:
+        check_not_empty(op, shape, dims)
     return Extreme.apply(input, dims=dims, keepdim=keepdim, largest=largest)
 
 

@@ -18,19 +18,25 @@ from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import bool_, int32, int64
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import check_bounds, constant, raw
-from nnlib.ops.scattering import add_at
+from nnlib.ops.scattering import add_at, add_rows
 
 __all__ = ["index_put"]
 
 FULL = slice(None)
+_PLAIN = frozenset({int64, int32, bool_})
 
 
 class Slot(int):
     """Stands in a key for the index array of that number."""
+
+
+# The key of a single index tensor.
+FIRST = (Slot(0),)
 
 
 def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -91,6 +97,13 @@ class PutIndex(Function):
         """Return zeros of `shape` with `x` added at the key."""
         self.key, self.count = key, len(arrays)
         self.save_for_backward(*arrays)
+        if key is FIRST and arrays[0].dtype.kind != "b":
+            out = array_module(x).zeros(shape, x.dtype)
+            inner = x.size // max(arrays[0].size, 1)
+            rows = arrays[0].reshape(-1)
+            if x.size:
+                add_rows(out.reshape(-1, inner), rows, x.reshape(-1, inner))
+            return out
         if _may_repeat(arrays):
             return add_at(shape, integer_key(fill(key, arrays), len(shape)), x)
         out = array_module(x).zeros(shape, x.dtype)
@@ -356,6 +369,8 @@ def getitem(input: Any, index: Any) -> Any:
     kind = type(index)
     if kind is int or kind is slice:
         return Slice.apply(input, key=(index, ...))
+    if kind is Tensor and index._array.dtype in _PLAIN and index._array.ndim:
+        return Index.apply(input, index, key=FIRST)
     basic, key, arrays = parse(input, index)
     if basic is not None:
         input = Slice.apply(input, key=basic)
@@ -393,6 +408,8 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         basic: Any = (index, ...)
         key: Any = ()
         arrays: list[Any] = []
+    elif kind is Tensor and index._array.dtype in _PLAIN and index._array.ndim:
+        basic, key, arrays = None, FIRST, [index]
     else:
         basic, key, arrays = parse(input, index)
     if arrays and basic is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from nnlib.autograd.function import Function
@@ -10,9 +9,9 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.ops.dimensions import Narrow
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.expanding import atleast_1d, atleast_2d, atleast_3d
-from nnlib.ops.shape import Narrow
 
 __all__ = [
     "cat",
@@ -41,8 +40,12 @@ class Cat(Function):
     def forward(self, *arrays: Any, dim: int) -> Any:
         """Return the joined array."""
         self.dim = dim
+        try:
+            out = array_module(arrays[0]).concatenate(arrays, axis=dim)
+        except ValueError:
+            raise _unequal("cat", [x.shape for x in arrays], dim) from None
         self.lengths = [x.shape[dim] for x in arrays]
-        return array_module(arrays[0]).concatenate(arrays, axis=dim)
+        return out
 
     def backward(self, grad: Any) -> Any:
         """Cut the gradient where the inputs met."""
@@ -65,8 +68,14 @@ class Stack(Function):
 
     def forward(self, *arrays: Any, dim: int) -> Any:
         """Return the stacked array."""
-        self.dim, self.count = dim, len(arrays)
-        return array_module(arrays[0]).stack(arrays, axis=dim)
+        self.dim = dim
+        lead = (slice(None),) * dim
+        key = (*lead, None, ...)
+        try:
+            # What stack does, without its checks.
+            return array_module(arrays[0]).concatenate([x[key] for x in arrays], dim)
+        except ValueError:
+            raise _unequal("stack", [x.shape for x in arrays], -1) from None
 
     def backward(self, grad: Any) -> Any:
         """Take the gradient apart along the dimension."""
@@ -111,16 +120,32 @@ class Split(Function):
         return Cat.apply(*grads, dim=self.dim)
 
 
+def _unequal(op: str, shapes: list[Any], dim: int) -> ShapeError:
+    """Return the error that names the first shape that does not fit."""
+    first = shapes[0]
+    but = "" if dim < 0 else f": they may differ in dimension {dim} only"
+    for place, shape in enumerate(shapes):
+        if len(shape) != len(first) or any(
+            mine != its and axis != dim
+            for axis, (mine, its) in enumerate(zip(shape, first, strict=True))
+        ):
+            return ShapeError(
+                f"{op}: tensor {place} has shape {shape}, tensor 0 has {first}{but}"
+            )
+    return ShapeError(f"{op}: shapes {shapes} do not fit")
+
+
 def _checked(op: str, tensors: Any) -> list[Any]:
     if isinstance(tensors, Tensor):
         raise DTypeError(f"{op}: tensors: expected a sequence of tensors, got a Tensor")
     found = list(tensors)
     if not found:
         raise ShapeError(f"{op}: tensors: expected at least one tensor, got none")
-    for place, x in enumerate(found):
-        if not hasattr(x, "dtype"):
+    for x in found:
+        if type(x) is not Tensor and not hasattr(x, "dtype"):
             raise DTypeError(
-                f"{op}: tensors: element {place} is no tensor but {type(x).__name__}"
+                f"{op}: tensors: element {found.index(x)} is no tensor but "
+                f"{type(x).__name__}"
             )
     return found
 
@@ -148,30 +173,19 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     tensor([1, 2, 3])
     """
     found = _checked("cat", tensors)
-    if any_empty_vector(found):
-        kept = [x for x in found if tuple(x.shape) != (0,)]
-        found = kept or found[:1]
-    first = tuple(found[0].shape)
-    if not first:
+    arrays = [raw(x) for x in found]
+    ndim = arrays[0].ndim
+    if any(x.ndim != ndim for x in arrays):
+        # As in PyTorch, an empty vector joins with anything.
+        found = [
+            x for x, array in zip(found, arrays, strict=True) if array.shape != (0,)
+        ]
+        ndim = raw(found[0]).ndim
+    if not ndim:
         raise ShapeError("cat: tensors without dimensions cannot be joined; stack them")
-    dim = one_dim("cat", dim, len(first))
-    for place, x in enumerate(found):
-        shape = tuple(x.shape)
-        if shape != first and (
-            len(shape) != len(first)
-            or shape[:dim] != first[:dim]
-            or shape[dim + 1 :] != first[dim + 1 :]
-        ):
-            raise ShapeError(
-                f"cat: tensor {place} has shape {shape}, tensor 0 has {first}: they "
-                f"may differ in dimension {dim} only"
-            )
+    if type(dim) is not int or not 0 <= dim < ndim:
+        dim = one_dim("cat", dim, ndim)
     return Cat.apply(*found, dim=dim)  # type: ignore[no-any-return]
-
-
-def any_empty_vector(tensors: Sequence[Any]) -> bool:
-    """Tell whether a tensor of shape (0,) is among `tensors`."""
-    return (0,) in [tuple(x.shape) for x in tensors]
 
 
 @public(method=False)
@@ -203,14 +217,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
             [2, 4]])
     """
     found = _checked("stack", tensors)
-    first = tuple(found[0].shape)
-    for place, x in enumerate(found):
-        if tuple(x.shape) != first:
-            raise ShapeError(
-                f"stack: tensor {place} has shape {tuple(x.shape)}, tensor 0 has "
-                f"{first}"
-            )
-    dim = one_dim("stack", dim, len(first) + 1)
+    dim = one_dim("stack", dim, raw(found[0]).ndim + 1)
     return Stack.apply(*found, dim=dim)  # type: ignore[no-any-return]
 
 
@@ -317,10 +324,11 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks < 1:
         raise Error(f"chunk: chunks: expected 1 or more, got {chunks}")
-    if not input.ndim:
+    shape = raw(input).shape
+    if not shape:
         raise ShapeError("chunk: a tensor without dimensions cannot be cut")
-    dim = one_dim("chunk", dim, input.ndim)
-    length = input.shape[dim]
+    dim = one_dim("chunk", dim, len(shape))
+    length = shape[dim]
     size = -(-length // chunks)
     lengths = _pieces(length, size) if length else (0,) * chunks
     return Split.apply(input, lengths=lengths, dim=dim)  # type: ignore[no-any-return]

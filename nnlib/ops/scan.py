@@ -12,11 +12,11 @@ from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
 from nnlib.backend.errors import Error
 from nnlib.ops.arranging import flip
 from nnlib.ops.casting import cast
+from nnlib.ops.dimensions import Narrow
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import PutAlong
 from nnlib.ops.joining import cat
 from nnlib.ops.return_types import ValuesIndices
-from nnlib.ops.shape import Narrow
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "diff", "logcumsumexp"]
 

@@ -17,6 +17,10 @@ from nnlib.backend.dtypes import HALF, float32
 __all__ = ["add_at", "add_rows", "grid", "line"]
 
 
+# So many elements NumPy's slow but simple loop adds sooner than a sort begins.
+_SMALL = 256
+
+
 def add_rows(out: Any, rows: Any, values: Any) -> None:
     """Do ``out[rows[i]] += values[i]`` for every i, in order.
 
@@ -36,6 +40,9 @@ def add_rows(out: Any, rows: Any, values: Any) -> None:
         out[...] = wide.astype(out.dtype)
         return
     module = array_module(out)
+    if values.size <= _SMALL and module is np:
+        np.add.at(out, rows, values)
+        return
     if isinstance(rows, np.ndarray) and rows.min() < 0:
         rows = np.where(rows < 0, rows + len(out), rows)
     elif module is not np:

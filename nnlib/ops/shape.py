@@ -10,25 +10,19 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import resolve_dtype
-from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.dims import many_dims, one_dim, raw, sizes
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.dims import one_dim, raw, sizes
 
 __all__ = [
     "flatten",
-    "moveaxis",
-    "movedim",
-    "narrow",
     "permute",
     "ravel",
     "reshape",
-    "select",
-    "squeeze",
     "swapaxes",
     "swapdims",
     "t",
     "transpose",
     "unflatten",
-    "unsqueeze",
 ]
 
 
@@ -43,7 +37,9 @@ class Reshape(Function):
         self.shape = x.shape
         try:
             return x.reshape(shape)
-        except ValueError:
+        except (ValueError, TypeError) as error:
+            if isinstance(error, TypeError):
+                raise DTypeError(f"reshape: expected integers, got {shape}") from None
             raise ShapeError(
                 f"reshape: {x.size} elements of shape {x.shape} do not fit shape "
                 f"{shape}"
@@ -72,54 +68,6 @@ class Permute(Function):
         return Permute.apply(grad, dims=inverse)
 
 
-class Narrow(Function):
-    """Cut a stretch out of one dimension, or one entry of it."""
-
-    is_view = True
-    upcasts = False
-
-    def forward(self, x: Any, *, dim: int, start: int, length: int | None) -> Any:
-        """Return ``x[start:start + length]`` along `dim`, or ``x[start]`` for None."""
-        self.shape = x.shape
-        self.dim, self.start, self.length = dim, start, length
-        last = start if length is None else slice(start, start + length)
-        return x[(slice(None),) * dim + (last, ...)]
-
-    def backward(self, grad: Any) -> Any:
-        """Put the gradient back among zeros."""
-        return Place.apply(
-            grad, shape=self.shape, dim=self.dim, start=self.start, length=self.length
-        )
-
-
-class Place(Function):
-    """Put a stretch into zeros: the adjoint of `Narrow`."""
-
-    upcasts = False
-
-    def forward(
-        self,
-        x: Any,
-        *,
-        shape: tuple[int, ...],
-        dim: int,
-        start: int,
-        length: int | None,
-    ) -> Any:
-        """Return zeros of `shape` with `x` in its place."""
-        from nnlib.backend.device import array_module
-
-        self.dim, self.start, self.length = dim, start, length
-        out = array_module(x).zeros(shape, x.dtype)
-        last = start if length is None else slice(start, start + length)
-        out[(slice(None),) * dim + (last,)] = x
-        return out
-
-    def backward(self, grad: Any) -> Any:
-        """Cut the stretch out."""
-        return Narrow.apply(grad, dim=self.dim, start=self.start, length=self.length)
-
-
 @public()
 def reshape(input: Any, *shape: Any) -> Tensor:
     """Return the elements in another shape; a view where the strides allow one.
@@ -142,9 +90,9 @@ def reshape(input: Any, *shape: Any) -> Tensor:
     tensor([[1, 2],
             [3, 4]])
     """
-    if not (len(shape) == 1 and type(shape[0]) is tuple):
-        shape = (sizes("reshape", shape),)
-    return Reshape.apply(input, shape=shape[0])  # type: ignore[no-any-return]
+    if len(shape) == 1 and type(shape[0]) is not int:
+        shape = sizes("reshape", shape)
+    return Reshape.apply(input, shape=shape)  # type: ignore[no-any-return]
 
 
 @public(method="view")
@@ -163,10 +111,11 @@ def view(input: Any, *shape: Any) -> Tensor:
     ShapeError
         If the elements do not fit.
     """
-    if len(shape) == 1 and not isinstance(shape[0], tuple | list | int):
+    if len(shape) == 1 and type(shape[0]) is not int:
         if isinstance(shape[0], np.dtype | type | str):
             return _reinterpret(input, resolve_dtype(shape[0]))
-    return reshape(input, *shape)
+        shape = sizes("view", shape)
+    return Reshape.apply(input, shape=shape)  # type: ignore[no-any-return]
 
 
 def _reinterpret(input: Any, dtype: Any) -> Tensor:
@@ -203,9 +152,8 @@ def permute(input: Any, *dims: Any) -> Tensor:
     >>> nnlib.permute(nnlib.zeros(2, 3, 4), (2, 0, 1)).shape
     Size([4, 2, 3])
     """
-    order = sizes("permute", dims)
-    ndim = input.ndim
-    order = tuple(one_dim("permute", dim, ndim) for dim in order)
+    ndim = raw(input).ndim
+    order = tuple(one_dim("permute", dim, ndim) for dim in sizes("permute", dims))
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(
             f"permute: dims {order} do not name each of {ndim} dimensions once"
@@ -223,12 +171,14 @@ def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     >>> nnlib.transpose(nnlib.zeros(2, 3), 0, 1).shape
     Size([3, 2])
     """
-    ndim = input.ndim
-    first = one_dim("transpose", dim0, ndim)
-    second = one_dim("transpose", dim1, ndim)
+    ndim = raw(input).ndim
     order = list(range(ndim))
-    if ndim:
-        order[first], order[second] = second, first
+    try:
+        order[dim0], order[dim1] = order[dim1], order[dim0]
+    except (IndexError, TypeError):
+        # Out of range, or no integer; a tensor without dimensions knows 0 and -1.
+        one_dim("transpose", dim0, ndim)
+        one_dim("transpose", dim1, ndim)
     return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
 
 
@@ -263,7 +213,7 @@ def t(input: Any) -> Tensor:
 def reverse_dims(input: Any) -> Tensor:
     """Return a view with all dimensions in reverse order (``x.T``)."""
     return Permute.apply(  # type: ignore[no-any-return]
-        input, dims=tuple(range(input.ndim))[::-1]
+        input, dims=tuple(range(raw(input).ndim - 1, -1, -1))
     )
 
 
@@ -293,7 +243,9 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     >>> nnlib.flatten(nnlib.zeros(2, 3, 4), 1).shape
     Size([2, 12])
     """
-    shape = tuple(input.shape)
+    shape = raw(input).shape
+    if start_dim == 0 and end_dim == -1 and len(shape) != 1:
+        return Reshape.apply(input, shape=(-1,))  # type: ignore[no-any-return]
     first = one_dim("flatten", start_dim, len(shape))
     last = one_dim("flatten", end_dim, len(shape))
     if first > last:
@@ -336,113 +288,3 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
 def ravel(input: Any) -> Tensor:
     """Return all elements in one dimension; a view where the strides allow one."""
     return Reshape.apply(input, shape=(-1,))  # type: ignore[no-any-return]
-
-
-@public()
-def squeeze(input: Any, dim: Any = None) -> Tensor:
-    """Drop dimensions of length 1: all, or those of `dim` that have it."""
-    shape = tuple(input.shape)
-    dims = set(many_dims("squeeze", dim, len(shape)))
-    if isinstance(dim, tuple | list) and not dim:
-        dims = set()
-    return Reshape.apply(  # type: ignore[no-any-return]
-        input,
-        shape=tuple(
-            length
-            for place, length in enumerate(shape)
-            if length != 1 or place not in dims
-        ),
-    )
-
-
-@public()
-def unsqueeze(input: Any, dim: int) -> Tensor:
-    """Insert a dimension of length 1 at `dim`.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> nnlib.unsqueeze(nnlib.zeros(2, 3), -1).shape
-    Size([2, 3, 1])
-    """
-    shape = tuple(input.shape)
-    dim = one_dim("unsqueeze", dim, len(shape) + 1)
-    return Reshape.apply(  # type: ignore[no-any-return]
-        input, shape=(*shape[:dim], 1, *shape[dim:])
-    )
-
-
-@public()
-def movedim(input: Any, source: Any, destination: Any) -> Tensor:
-    """Move dimensions from `source` to `destination`; the others keep their order.
-
-    Raises
-    ------
-    ShapeError
-        If the two name different numbers of dimensions, or one twice.
-    """
-    ndim = input.ndim
-    taken = many_dims("movedim", source, ndim) if source != () else ()
-    placed = many_dims("movedim", destination, ndim) if destination != () else ()
-    if len(taken) != len(placed):
-        raise ShapeError(
-            f"movedim: source {source} and destination {destination} differ in length"
-        )
-    rest = iter(dim for dim in range(ndim) if dim not in taken)
-    where = dict(zip(placed, taken, strict=True))
-    order = tuple(where[dim] if dim in where else next(rest) for dim in range(ndim))
-    return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
-
-
-@public()
-def moveaxis(input: Any, source: Any, destination: Any) -> Tensor:
-    """Move dimensions: `movedim` under NumPy's name."""
-    return movedim(input, source, destination)
-
-
-@public()
-def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
-    """Return a view of `length` entries of dimension `dim` from `start` on.
-
-    Raises
-    ------
-    BoundsError
-        If the stretch leaves the dimension.
-    """
-    if not input.ndim:
-        raise ShapeError("narrow: a tensor without dimensions cannot be cut")
-    dim = one_dim("narrow", dim, input.ndim)
-    size = input.shape[dim]
-    start = int(start)
-    first = start + size if start < 0 else start
-    if length < 0 or not 0 <= first <= size - length:
-        raise BoundsError(
-            f"narrow: start {start} and length {length} leave dimension {dim} of size "
-            f"{size}"
-        )
-    return Narrow.apply(  # type: ignore[no-any-return]
-        input, dim=dim, start=first, length=length
-    )
-
-
-@public()
-def select(input: Any, dim: int, index: int) -> Tensor:
-    """Return a view of one entry of dimension `dim`, which is dropped.
-
-    Raises
-    ------
-    BoundsError
-        If `index` is out of range.
-    """
-    if not input.ndim:
-        raise ShapeError("select: a tensor without dimensions has no entries")
-    dim = one_dim("select", dim, input.ndim)
-    size = input.shape[dim]
-    index = int(index)
-    if not -size <= index < size:
-        raise BoundsError(
-            f"select: index {index} is out of range for dimension {dim} of size {size}"
-        )
-    return Narrow.apply(  # type: ignore[no-any-return]
-        input, dim=dim, start=index % size, length=None
-    )

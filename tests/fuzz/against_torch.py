@@ -107,7 +107,7 @@ def as_mine(array: np.ndarray, grad: bool, order: Any) -> nnlib.Tensor:
         perm = order.permutation(array.ndim)
         inverse = np.argsort(perm)
         array = array.transpose(perm).copy().transpose(inverse)
-    made = nnlib.from_numpy(array.copy(order="K"))
+    made = nnlib.from_numpy(np.array(array, order="K"))
     return made.requires_grad_() if grad and array.dtype.kind == "f" else made
 
 

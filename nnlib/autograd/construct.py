@@ -61,6 +61,8 @@ def tensor(
     known = hasattr(data, "dtype")
     if not known:
         data = _from_python(data)
+    elif isinstance(data, np.generic):
+        data = np.asarray(data)
     wanted = None if dtype is None else resolve_dtype(dtype)
     if wanted is None and not known and data.dtype == np.float64:
         wanted = get_default_dtype()

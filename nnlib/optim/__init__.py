@@ -5,11 +5,13 @@ from nnlib.optim.adadelta import Adadelta
 from nnlib.optim.adagrad import Adagrad
 from nnlib.optim.adam import Adam, AdamW
 from nnlib.optim.adam_kin import Adamax, NAdam, RAdam
+from nnlib.optim.lbfgs import LBFGS
 from nnlib.optim.optimizer import Optimizer
 from nnlib.optim.rmsprop import RMSprop
 from nnlib.optim.sgd import SGD
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",

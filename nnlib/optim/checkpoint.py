@@ -88,9 +88,9 @@ def _value(where: str, name: str, value: Any, p: Tensor) -> Any:
         array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     else:
         return value
-    if name in ("step", "mu_product") or (array.ndim == 0 and p.ndim > 0):
+    if name in _NUMBERS or (array.ndim == 0 and p.ndim > 0):
         number = array.item()
-        return int(number) if number == int(number) else number
+        return int(number) if name in ("step", "n_iter", "func_evals") else number
     if name not in _FREE and tuple(array.shape) != tuple(p.shape):
         raise ShapeError(
             f"{where}: {name}: expected shape {tuple(p.shape)}, got "
@@ -104,5 +104,7 @@ def _value(where: str, name: str, value: Any, p: Tensor) -> Any:
         return Tensor._from_array(array_module(moved).array(moved, dtype=dtype))
 
 
-# State of LBFGS: vectors over all parameters.
-_FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps", "ro", "al", "H_diag"})
+# Kept as numbers, also for a parameter without dimensions.
+_NUMBERS = frozenset({"step", "mu_product", "ro", "H_diag", "t", "prev_loss"})
+# Vectors of LBFGS over all parameters.
+_FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps"})

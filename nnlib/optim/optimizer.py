@@ -55,6 +55,8 @@ class Optimizer:
                 f"{self._name()}: params: expected an iterable of tensors or groups, "
                 "got a single Tensor; put it into a list"
             )
+        if isinstance(params, set | frozenset):
+            raise DTypeError(f"{self._name()}: params: a set has no order; pass a list")
         groups = list(params)
         if not groups:
             raise Error(f"{self._name()}: params: expected at least one parameter")

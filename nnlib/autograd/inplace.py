@@ -86,7 +86,17 @@ def run_direct(
     """
     check_writable(name, target)
     if not _is_recorded(target, args, params):
-        cls.apply(target, *args, **params)
+        arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        array = target._array
+        if all(type(x) is type(array) or not hasattr(x, "dtype") for x in arrays):
+            errors = set_errors(QUIET)
+            try:
+                cls().forward(array, *arrays, **params)
+            finally:
+                restore_errors(errors)
+        else:
+            # The door says what is wrong with the devices.
+            cls.apply(target, *args, **params)
         _changed(target)
         return target
     source = _alias(target)
@@ -102,7 +112,7 @@ def check_writable(name: str, target: Tensor) -> None:
             f"{name}: elements of this tensor of shape {array.shape} share memory "
             "(an expanded view) or the memory is read-only; change a copy (clone())"
         )
-    if not state.grad:
+    if not state.modes.grad:
         return
     if target._requires_grad and target._grad_fn is None:
         raise Error(

@@ -11,8 +11,8 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.ops.arrays import add_up, stretch_array
 
 __all__ = ["add", "div", "mul", "neg", "positive", "rsub", "sub"]
 
@@ -47,7 +47,7 @@ class SumTo(Function):
             for axis, length in enumerate(shape)
             if length == 1 and x.shape[lead + axis] != 1
         )
-        return x.sum(axis=axes, keepdims=True).reshape(shape)
+        return add_up(x, axes, True).reshape(shape)
 
     def backward(self, grad: Any) -> Any:
         """Spread the gradient over the summed dimensions."""
@@ -63,7 +63,7 @@ class Expand(Function):
     def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
         """Return a view of `x` with `shape`."""
         self.shape = x.shape
-        return array_module(x).broadcast_to(x, shape)
+        return stretch_array(x, shape)
 
     def backward(self, grad: Any) -> Any:
         """Sum over the stretched dimensions."""

@@ -10,9 +10,10 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, bool_, resolve_dtype, uint8
 from nnlib.backend.errors import DTypeError
+from nnlib.ops.arrays import add_up
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
-from nnlib.ops.reduction import Sum, add_up, spread
+from nnlib.ops.reduction import Sum, spread
 
 __all__ = ["all", "any", "count_nonzero", "nanmean", "nansum"]
 

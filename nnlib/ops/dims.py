@@ -21,7 +21,11 @@ def raw(x: Any) -> Any:
 
 def constant(array: Any, like: Any) -> Any:
     """Return `array` as a Tensor where `like` is one: a factor without history."""
-    return Tensor._from_array(array) if isinstance(like, Tensor) else array
+    if not isinstance(like, Tensor):
+        return array
+    return Tensor._from_array(
+        np.asarray(array) if isinstance(array, np.generic) else array
+    )
 
 
 def one_dim(op: str, dim: Any, ndim: int) -> int:
@@ -80,14 +84,6 @@ def sizes(op: str, given: Sequence[Any]) -> tuple[int, ...]:
         return tuple(map(operator.index, given))
     except TypeError:
         raise DTypeError(f"{op}: expected integers, got {tuple(given)}") from None
-
-
-def kept_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Return `shape` with 1 in each of `dims`: what ``keepdim=True`` gives."""
-    kept = list(shape)
-    for dim in dims:
-        kept[dim] = 1
-    return tuple(kept)
 
 
 def as_index(op: str, index: Any, like: Any, argument: str = "index") -> Any:

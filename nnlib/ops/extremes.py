@@ -12,7 +12,8 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.dims import constant, kept_shape, many_dims, one_dim, raw
+from nnlib.ops.arrays import kept_shape
+from nnlib.ops.dims import constant, many_dims, one_dim, raw
 from nnlib.ops.gathering import place_along
 from nnlib.ops.reduction import spread
 from nnlib.ops.return_types import MinMax, ValuesIndices

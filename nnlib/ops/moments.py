@@ -11,9 +11,10 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.arrays import add_up
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
-from nnlib.ops.reduction import Mean, add_up, spread
+from nnlib.ops.reduction import Mean, spread
 
 __all__ = ["norm", "std", "std_mean", "var", "var_mean"]
 

@@ -10,85 +10,13 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING, HALF, float32, int64, resolve_dtype
+from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
 from nnlib.backend.errors import DTypeError
+from nnlib.ops.arrays import add_up, kept_shape, spread_array
 from nnlib.ops.casting import cast
-from nnlib.ops.dims import constant, kept_shape, many_dims, raw
+from nnlib.ops.dims import constant, many_dims, raw
 
 __all__ = ["logsumexp", "mean", "prod", "sum"]
-
-_ndarray = np.ndarray
-# Below so many elements NumPy's own reduction is faster than entering a kernel.
-_KERNEL_SIZE = 1 << 15
-
-
-def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
-    """Return the sum of an array over `dims` (None: all), an array in any case.
-
-    16-bit floats are accumulated in float32, integers in int64.
-    """
-    if type(x) is not _ndarray:
-        out = x.sum(axis=dims, keepdims=keepdim, dtype=_wide(x.dtype))
-        return out.astype(x.dtype) if x.dtype in HALF else out
-    dtype = x.dtype
-    if dtype is float32 and x.size >= _KERNEL_SIZE:
-        out = _by_kernel(x, dims, keepdim)
-        if out is not None:
-            return out
-    if dtype in HALF:
-        total = np.add.reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
-        return np.asarray(total).astype(dtype)
-    if dtype.kind == "f":
-        out = np.add.reduce(x, axis=dims, keepdims=keepdim)
-    else:
-        out = np.add.reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
-    return out if type(out) is _ndarray else np.asarray(out)
-
-
-def _wide(dtype: Any) -> Any:
-    if dtype in HALF:
-        return float32
-    return dtype if dtype.kind == "f" else int64
-
-
-def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
-    """Sum a large float32 array by a kernel: all, leading or trailing dimensions."""
-    from nnlib import kernels
-
-    ndim = x.ndim
-    count = ndim if dims is None else len(dims)
-    ordered = tuple(range(ndim)) if dims is None else tuple(sorted(dims))
-    if not x.flags.c_contiguous:
-        return None
-    if count == ndim:
-        out = kernels.reduction.reduce_all(x)
-    elif ordered == tuple(range(count)):
-        rest = x.shape[count:]
-        out = kernels.reduction.sum_columns(x.reshape(-1, int(np.prod(rest))))
-        out = out.reshape(rest)
-    elif ordered == tuple(range(ndim - count, ndim)):
-        rest = x.shape[: ndim - count]
-        out = kernels.reduction.reduce_rows(x.reshape(int(np.prod(rest)), -1))
-        out = out.reshape(rest)
-    else:
-        return None
-    return np.asarray(out).reshape(kept_shape(x.shape, ordered)) if keepdim else out
-
-
-def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
-    """Broadcast a reduced array back over `dims` of `shape`, without a copy."""
-    kept = (1,) * len(shape) if dims is None else kept_shape(shape, dims)
-    if type(x) is _ndarray and x.flags.c_contiguous and 0 not in shape:
-        # The same as broadcast_to, which costs 2 us more.
-        steps, step = [], x.itemsize
-        for place in range(len(shape) - 1, -1, -1):
-            if dims is None or place in dims:
-                steps.append(0)
-            else:
-                steps.append(step)
-                step *= shape[place]
-        return _ndarray(shape, x.dtype, x, 0, steps[::-1])
-    return array_module(x).broadcast_to(x.reshape(kept), shape)
 
 
 class Spread(Function):

@@ -10,7 +10,8 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.dims import kept_shape, one_dim
+from nnlib.ops.arrays import kept_shape
+from nnlib.ops.dims import one_dim
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
 from nnlib.ops.shape import reshape

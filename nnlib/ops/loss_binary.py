@@ -69,17 +69,33 @@ class BinaryCrossEntropy(PointLoss):
         return by_x, by_y
 
 
+class BceSlope(Function):
+    """``sigmoid(x) - y``."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the difference."""
+        self.save_for_backward(x)
+        return kernels.loss.bce_logits_slope(x, y)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad s (1 - s)`` and ``-grad``."""
+        s = sigmoid(self.saved[0])
+        return grad * (s * (1 - s)), -grad if self.needs(1) else None
+
+
 class BinaryCrossEntropyWithLogits(PointLoss):
     """``w ((1 - t) x + l log(1 + exp(-x)))``, l = 1 + (pos_weight - 1) t."""
 
     def value(self, x: Any, y: Any, *, weight: Any, pos_weight: Any) -> Any:
         """Return the loss of each element, without overflow or cancellation."""
         module = array_module(x)
-        # log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|))
-        tail = kernels.activation.softplus(-module.abs(x), parameter=1.0)
         if pos_weight is None:
-            loss = module.maximum(x, 0) - x * y + tail
+            loss = kernels.loss.bce_logits(x, y)
         else:
+            # log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|))
+            tail = kernels.activation.softplus(-module.abs(x), parameter=1.0)
             factor = 1 + (pos_weight - 1) * y
             loss = (1 - y) * x + factor * module.maximum(-x, 0) + factor * tail
         return loss if weight is None else loss * weight
@@ -90,7 +106,7 @@ class BinaryCrossEntropyWithLogits(PointLoss):
             grad = grad * weight
         if pos_weight is None:
             return (
-                (sigmoid(x) - y) * grad if self.needs(0) else None,
+                BceSlope.apply(x, y) * grad if self.needs(0) else None,
                 -x * grad if self.needs(1) else None,
             )
         by_x = by_y = None

@@ -63,17 +63,28 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
     return shape[0] if len(shape) == 1 else shape[1]
 
 
-def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> None:
-    """Raise for the first label that is no class and not `ignore` (CPU only)."""
-    if type(labels) is not np.ndarray or not labels.size:
-        return
+def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> bool:
+    """Raise for the first label that is no class and not `ignore` (CPU only).
+
+    Returns
+    -------
+    bool
+        Whether some labels may be ignored, or may be bad (on CUDA).
+    """
+    if type(labels) is not np.ndarray:
+        return True
+    if not labels.size:
+        return False
     if labels.min() >= 0 and labels.max() < classes:
-        return
+        if ignore is None or not 0 <= ignore < classes:
+            return False
+        return bool((labels == ignore).any())
     bad = (labels < 0) | (labels >= classes)
     if ignore is not None:
         bad &= labels != ignore
     if bad.any():
         raise_label(op, labels, int(np.argmax(bad)), classes, ignore)
+    return True
 
 
 def raise_label(
@@ -117,10 +128,9 @@ def label_factors(
     nothing was checked, a bad label has the factor NaN.
     """
     module = array_module(labels)
-    check_labels(op, labels, classes, ignore)
-    ignored = labels == ignore
-    if type(labels) is np.ndarray and not ignored.any():
+    if not check_labels(op, labels, classes, ignore):
         return labels, None if weights is None else weights[labels]
+    ignored = labels == ignore
     good = (labels >= 0) & (labels < classes)
     safe = module.where(good, labels, 0)
     counted = dtype.type(1) if weights is None else weights[safe]
@@ -153,6 +163,16 @@ def warn_ignored(op: str) -> None:
     )
 
 
+def _places(labels: Any) -> tuple[Any, ...]:
+    """Return the index of each label's entry in scores of shape (N, C, ...)."""
+    module, ndim = array_module(labels), labels.ndim
+    first, *rest = (
+        module.arange(length).reshape((-1, *(1,) * (ndim - 1 - axis)))
+        for axis, length in enumerate(labels.shape)
+    )
+    return first, labels, *rest
+
+
 class Pick(Function):
     """Along dimension 1, the entry that each label names: (N, C, ...) -> (N, ...)."""
 
@@ -161,8 +181,7 @@ class Pick(Function):
     def forward(self, x: Any, labels: Any) -> Any:
         """Return ``x[i, labels[i]]``."""
         self.labels, self.classes = labels, x.shape[1]
-        picked = array_module(x).take_along_axis(x, labels[:, None], 1)
-        return picked.reshape(labels.shape)
+        return x[_places(labels)]
 
     def backward(self, grad: Any) -> Any:
         """Put the gradient back."""
@@ -179,7 +198,7 @@ class Put(Function):
         self.labels = labels
         module = array_module(x)
         y = module.zeros((x.shape[0], classes, *x.shape[1:]), x.dtype)
-        module.put_along_axis(y, labels[:, None], x[:, None], 1)
+        y[_places(labels)] = x
         return y
 
     def backward(self, grad: Any) -> Any:

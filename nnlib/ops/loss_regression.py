@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from nnlib import kernels
+from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import SMALL, gate
-from nnlib.ops.activation_hard import hardtanh
 from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log
 from nnlib.ops.loss import (
@@ -75,22 +75,37 @@ class L1Loss(PointLoss):
         return slope, -slope if self.needs(1) else None
 
 
+class HuberSlope(Function):
+    """``x - y`` bounded by +-delta."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any, *, delta: float) -> Any:
+        """Return the bounded difference."""
+        self.delta = delta
+        self.save_for_backward(x, y)
+        return kernels.loss.huber_slope(x, y, parameter=delta)
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient where the difference is within the bounds."""
+        x, y = self.saved
+        passed = gate(grad, ~(abs(raw(x) - raw(y)) >= self.delta))
+        return passed, -passed if self.needs(1) else None
+
+
 class HuberLoss(PointLoss):
     """``c (d - c / 2)`` with d = x - y and c = d bounded by +-delta, times a factor."""
 
     def value(self, x: Any, y: Any, *, delta: float, factor: float) -> Any:
         """Return the squared error in the middle, the absolute error outside."""
-        d = x - y
-        c = d.clip(-delta, delta)
-        d -= 0.5 * c
-        d *= c
+        loss = kernels.loss.huber(x, y, parameter=delta)
         if factor != 1:
-            d *= factor
-        return d
+            loss *= factor
+        return loss
 
     def slopes(self, grad: Any, x: Any, y: Any, *, delta: float, factor: float) -> Any:
         """Return the bounded difference and its negative."""
-        slope = hardtanh(x - y, -delta, delta) * (grad * factor)
+        slope = HuberSlope.apply(x, y, delta=delta) * (grad * factor)
         return slope, -slope if self.needs(1) else None
 
 

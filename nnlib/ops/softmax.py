@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -25,6 +26,23 @@ def sum_over(x: Any, dim: int) -> Any:
     return sum_to(x, tuple(shape))
 
 
+def by_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
+    """Run a kernel over rows along any dimension."""
+    shape = arrays[0].shape
+    last = len(shape) - 1
+    if dim == last:
+        columns = shape[-1]
+        if not columns:
+            return arrays[0].copy()
+        rows = [x.reshape(-1, columns) for x in arrays]  # (..., C) -> (N, C)
+        return kernel(*rows).reshape(shape)
+    if last < 0:
+        return kernel(*[x.reshape(1, 1) for x in arrays]).reshape(())
+    module = array_module(arrays[0])
+    moved = by_rows(kernel, last, *[module.moveaxis(x, dim, -1) for x in arrays])
+    return module.moveaxis(moved, -1, dim)
+
+
 class SoftmaxBackward(Function):
     """``y (grad - sum(grad y))``."""
 
@@ -32,9 +50,7 @@ class SoftmaxBackward(Function):
         """Return the gradient by softmax's input."""
         self.dim = dim
         self.save_for_backward(grad, y)
-        product = grad * y
-        product -= y * sum_over(product, dim)
-        return product
+        return by_rows(kernels.softmax.softmax_backward, dim, grad, y)
 
     def backward(self, grad: Any) -> Any:
         """Differentiate by both arguments."""
@@ -56,8 +72,7 @@ class Softmax(Function):
     def forward(self, x: Any, *, dim: int) -> Any:
         """Return the distribution along `dim`."""
         self.dim = dim
-        y = array_module(x).exp(x - highest(x, dim))
-        y /= sum_over(y, dim)
+        y = by_rows(kernels.softmax.softmax, dim, x)
         self.save_for_backward(y)
         return y
 
@@ -74,9 +89,7 @@ class LogSoftmaxBackward(Function):
         """Return the gradient by log_softmax's input."""
         self.dim = dim
         self.save_for_backward(grad, y)
-        p = array_module(y).exp(y)
-        p *= sum_over(grad, dim)
-        return grad - p
+        return by_rows(kernels.softmax.log_softmax_backward, dim, grad, y)
 
     def backward(self, grad: Any) -> Any:
         """Differentiate by both arguments."""
@@ -96,9 +109,7 @@ class LogSoftmax(Function):
     def forward(self, x: Any, *, dim: int) -> Any:
         """Return the logarithm of the distribution along `dim`."""
         self.dim = dim
-        module = array_module(x)
-        y = x - highest(x, dim)
-        y -= module.log(sum_over(module.exp(y), dim))
+        y = by_rows(kernels.softmax.log_softmax, dim, x)
         self.save_for_backward(y)
         return y
 
@@ -106,13 +117,6 @@ class LogSoftmax(Function):
         """Return ``grad - exp(y) sum(grad)``."""
         (y,) = self.saved
         return LogSoftmaxBackward.apply(grad, y, dim=self.dim)
-
-
-def highest(x: Any, dim: int) -> Any:
-    """Return the maximum along `dim`, which is taken off before exp."""
-    if not x.ndim or not x.shape[dim]:
-        return x
-    return x.max(axis=dim, keepdims=True)
 
 
 @public()

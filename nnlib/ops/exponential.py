@@ -150,20 +150,38 @@ class LogAddExp(Function):
 
     def forward(self, x: Any, y: Any) -> Any:
         """Return the logarithm of the sum."""
+        self.save_for_backward(x, y)
         try:
-            out = np.logaddexp(x, y)
+            return np.logaddexp(x, y)
         except (ValueError, TypeError, OverflowError) as error:
             raise operand_error("logaddexp", error, x, y) from None
-        self.save_for_backward(x, y, out)
-        return out
 
     def backward(self, grad: Any) -> Any:
-        """Return ``grad e^(x - out)`` and ``grad e^(y - out)``."""
-        x, y, out = self.saved
+        """Return ``grad sigmoid(x - y)`` and ``grad sigmoid(y - x)``."""
+        x, y = self.saved
         return (
-            sum_to(grad * exp(x - out), shapes(x)) if self.needs(0) else None,
-            sum_to(grad * exp(y - out), shapes(y)) if self.needs(1) else None,
+            sum_to(grad * sigmoid(x - y), shapes(x)) if self.needs(0) else None,
+            sum_to(grad * sigmoid(y - x), shapes(y)) if self.needs(1) else None,
         )
+
+
+class Logit(Function):
+    """``log(x / (1 - x))``."""
+
+    promotes = "float"
+
+    def forward(self, x: Any) -> Any:
+        """Return the log-odds."""
+        self.save_for_backward(x)
+        return np.log(x / (1 - x))
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad / (x (1 - x))``; NaN outside [0, 1], where the value is."""
+        from nnlib.ops.selection import where
+
+        (x,) = self.saved
+        inside = (x >= 0) & (x <= 1)
+        return where(inside, grad / (x * (1 - x)), math.nan)
 
 
 class Sigmoid(Function):
@@ -357,7 +375,7 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
         from nnlib.ops.selection import clamp
 
         input = clamp(input, eps, 1 - eps)
-    return log(input / (1 - input))
+    return Logit.apply(input)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)

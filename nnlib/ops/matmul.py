@@ -7,6 +7,7 @@ cheaper, and so do integers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
             out += bias
         return out
     return kernels.gemm.matmul(a, b, bias=bias)
+
+
+def as_rows(x: Any) -> Any:
+    """Return `x` as one matrix of all its rows: (..., N) -> (M, N)."""
+    shape = x.shape
+    return x if len(shape) == 2 else x.reshape(math.prod(shape[:-1]), shape[-1])
 
 
 def _mismatch(op: str, a: Any, b: Any) -> ShapeError:
@@ -85,8 +92,7 @@ class MatMul(Function):
             if len(shape_b) == 2 and len(shape_a) > 2:
                 # (..., M, K), (..., M, N) -> (...*M, K), (...*M, N): one product
                 # sums over the batch.
-                a = a.reshape(-1, shape_a[-1])
-                grad = grad.reshape(-1, shape_b[-1])
+                a, grad = as_rows(a), as_rows(grad)
             gb = sum_to(matmul(a.swapaxes(-1, -2), grad), shape_b)
         return ga, gb
 
@@ -112,8 +118,7 @@ class MatVec(Function):
         if self.needs(0):
             ga = grad.reshape(*grad.shape, 1) * v
         if self.needs(1):
-            rows = a.reshape(-1, a.shape[-1])  # (..., M, K) -> (...*M, K)
-            gv = matmul(rows.swapaxes(0, 1), grad.reshape(-1))
+            gv = matmul(as_rows(a).swapaxes(0, 1), grad.reshape(-1))
         return ga, gv
 
 
@@ -149,10 +154,9 @@ class Linear(Function):
             self.save_for_backward(
                 None if edges[1] is None else x, None if edges[0] is None else weight
             )
-        features = weight.shape[1]
+        out = product(as_rows(x), weight.T, bias)
         if x.ndim == 2:
-            return product(x, weight.T, bias)
-        out = product(x.reshape(-1, features), weight.T, bias)  # (..., I) -> (N, O)
+            return out
         return out.reshape(*x.shape[:-1], weight.shape[0])
 
     def backward(self, grad: Any) -> Any:
@@ -161,12 +165,9 @@ class Linear(Function):
         gx = gw = gb = None
         if self.needs(0):
             gx = matmul(grad, weight)
-        if grad.ndim != 2:
-            # (..., O) -> (N, O)
-            grad = grad.reshape(-1, grad.shape[-1])
+        grad = as_rows(grad)
         if self.needs(1):
-            rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-            gw = matmul(grad.swapaxes(0, 1), rows)
+            gw = matmul(grad.swapaxes(0, 1), as_rows(x))
         if self.needs(2):
             gb = grad.sum(0)
         return gx, gw, gb

@@ -149,9 +149,10 @@ class Atan2(Function):
             raise operand_error("atan2", error, y, x) from None
 
     def backward(self, grad: Any) -> Any:
-        """Return ``grad x / r^2`` and ``-grad y / r^2``."""
+        """Return ``grad x / r^2`` and ``-grad y / r^2``; 0 at the origin."""
         y, x = self.saved
-        by_square = grad / (x * x + y * y)
+        square = x * x + y * y
+        by_square = grad / where(square == 0, 1.0, square)
         return (
             sum_to(by_square * x, shapes(y)) if self.needs(0) else None,
             sum_to(-by_square * y, shapes(x)) if self.needs(1) else None,

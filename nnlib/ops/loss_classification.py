@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,204 +10,47 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_of
+from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
+from nnlib.ops.labels import (
+    Put,
+    check_classes,
+    check_labels,
+    class_weights,
+    divisor,
+    label_factors,
+    places,
+    warn_ignored,
+)
 from nnlib.ops.loss import check_float, check_reduction, check_values, reduce
 from nnlib.ops.softmax import SoftmaxBackward, log_softmax, softmax, sum_over
 
 __all__ = ["cross_entropy", "nll_loss"]
 
 
-# -- labels ------------------------------------------------------------------------
+class NllLoss(Function):
+    """Minus the entries that labels name, times constant factors, reduced."""
 
-
-def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> int:
-    """Check the shapes of scores and labels; return the number of classes.
-
-    Parameters
-    ----------
-    input : shape (C,), (N, C) or (N, C, d1, ...), at most `most` dimensions
-    target : shape (), (N,) or (N, d1, ...), integers
-    """
-    check_float(op, "input", input)
-    shape, labels = tuple(input.shape), raw(target)
-    if not hasattr(labels, "dtype"):
-        raise DTypeError(
-            f"{op}: target: expected a Tensor, got {type(target).__name__}"
-        )
-    if not shape or (most is not None and len(shape) > most):
-        raise ShapeError(
-            f"{op}: input: expected shape (C,), (N, C)"
-            f"{'' if most else ' or (N, C, d1, ...)'}, got {shape}"
-        )
-    expected = () if len(shape) == 1 else (shape[0], *shape[2:])
-    if labels.shape != expected:
-        raise ShapeError(
-            f"{op}: target has shape {labels.shape}, input has shape {shape}: expected "
-            f"class indices of shape {expected}"
-        )
-    if labels.dtype.kind not in "iu":
-        raise DTypeError(
-            f"{op}: target: expected integer class indices, got {labels.dtype}"
-        )
-    if type(labels) is not type(raw(input)):
-        raise DeviceError(
-            f"{op}: target is on {device_of(labels)}, input on "
-            f"{device_of(raw(input))}; move it with .to('{device_of(raw(input))}')"
-        )
-    return shape[0] if len(shape) == 1 else shape[1]
-
-
-def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> bool:
-    """Raise for the first label that is no class and not `ignore` (CPU only).
-
-    Returns
-    -------
-    bool
-        Whether some labels may be ignored, or may be bad (on CUDA).
-    """
-    if type(labels) is not np.ndarray:
-        return True
-    if not labels.size:
-        return False
-    if labels.min() >= 0 and labels.max() < classes:
-        if ignore is None or not 0 <= ignore < classes:
-            return False
-        return bool((labels == ignore).any())
-    bad = (labels < 0) | (labels >= classes)
-    if ignore is not None:
-        bad &= labels != ignore
-    if bad.any():
-        raise_label(op, labels, int(np.argmax(bad)), classes, ignore)
-    return True
-
-
-def raise_label(
-    op: str, labels: Any, position: int, classes: int, ignore: int | None
-) -> None:
-    """Raise the error that names the label at a flat position."""
-    place = np.unravel_index(position, labels.shape)
-    where = ", ".join(str(int(index)) for index in place)
-    where = f"[{where}]" if where else ""
-    also = "" if ignore is None else f" or ignore_index {ignore}"
-    raise BoundsError(
-        f"{op}: target{where} is {labels[place].item()}, expected 0 <= class < "
-        f"{classes}{also}"
-    )
-
-
-def class_weights(op: str, weight: Any, classes: int, input: Any) -> Any:
-    """Return class weights as an array like `input`'s; or None."""
-    if weight is None:
-        return None
-    array = raw(weight)
-    if array.shape != (classes,):
-        raise ShapeError(
-            f"{op}: weight has shape {tuple(array.shape)}, expected ({classes},): one "
-            "weight per class"
-        )
-    return array_module(raw(input)).asarray(array, dtype=raw(input).dtype)
-
-
-def one_hot_mask(labels: Any, classes: int) -> Any:
-    """Return booleans of shape (N, C), true at each row's label."""
-    return labels[:, None] == array_module(labels).arange(classes)
-
-
-def label_factors(
-    op: str, labels: Any, classes: int, ignore: int, weights: Any, dtype: Any
-) -> tuple[Any, Any]:
-    """Return labels that are all classes, and each one's factor (None: 1 for all).
-
-    The factor is the class weight, and 0 where the label was `ignore`. On CUDA, where
-    nothing was checked, a bad label has the factor NaN.
-    """
-    module = array_module(labels)
-    if not check_labels(op, labels, classes, ignore):
-        return labels, None if weights is None else weights[labels]
-    ignored = labels == ignore
-    good = (labels >= 0) & (labels < classes)
-    safe = module.where(good, labels, 0)
-    counted = dtype.type(1) if weights is None else weights[safe]
-    factor = module.where(good, counted, dtype.type("nan"))
-    return safe, module.where(ignored, dtype.type(0), factor).astype(dtype, copy=False)
-
-
-def divisor(op: str, factor: Any, count: int) -> Any:
-    """Return what the sum of the losses is divided by: the sum of the factors.
-
-    Where that is 0, because every target is ignored, it is 1: the mean is 0, and not
-    PyTorch's NaN. On the CPU a warning says so.
-    """
-    if factor is None:
-        return count
-    total = factor.sum()
-    if type(factor) is not np.ndarray:
-        return array_module(factor).where(total == 0, 1, total)
-    if total == 0:
-        warn_ignored(op)
-        return 1
-    return total
-
-
-def warn_ignored(op: str) -> None:
-    """Warn that a mean has nothing to be taken over."""
-    warnings.warn(
-        f"{op}: every target is ignored or has weight 0: the mean is taken as 0",
-        stacklevel=4,
-    )
-
-
-def _places(labels: Any) -> tuple[Any, ...]:
-    """Return the index of each label's entry in scores of shape (N, C, ...)."""
-    module, ndim = array_module(labels), labels.ndim
-    first, *rest = (
-        module.arange(length).reshape((-1, *(1,) * (ndim - 1 - axis)))
-        for axis, length in enumerate(labels.shape)
-    )
-    return first, labels, *rest
-
-
-class Pick(Function):
-    """Along dimension 1, the entry that each label names: (N, C, ...) -> (N, ...)."""
-
-    upcasts = False
-
-    def forward(self, x: Any, labels: Any) -> Any:
-        """Return ``x[i, labels[i]]``."""
+    def forward(
+        self, x: Any, labels: Any, *, factor: Any, reduction: str, scale: Any
+    ) -> Any:
+        """Return the reduced loss; `scale` multiplies a sum."""
         self.labels, self.classes = labels, x.shape[1]
-        return x[_places(labels)]
+        picked = x[places(labels)]
+        if factor is None:
+            self.slope = array_module(x).full(labels.shape, -scale, x.dtype)
+        else:
+            self.slope = factor.astype(x.dtype, copy=False) * -scale
+            picked *= factor
+        return -picked if reduction == "none" else -(picked.sum() * scale)
 
     def backward(self, grad: Any) -> Any:
-        """Put the gradient back."""
-        return Put.apply(grad, self.labels, classes=self.classes), None
-
-
-class Put(Function):
-    """Zeros but for the entries that labels name: (N, ...) -> (N, C, ...)."""
-
-    upcasts = False
-
-    def forward(self, x: Any, labels: Any, *, classes: int) -> Any:
-        """Return y with ``y[i, labels[i]] = x[i]``."""
-        self.labels = labels
-        module = array_module(x)
-        y = module.zeros((x.shape[0], classes, *x.shape[1:]), x.dtype)
-        y[_places(labels)] = x
-        return y
-
-    def backward(self, grad: Any) -> Any:
-        """Pick the gradient."""
-        return Pick.apply(grad, self.labels), None
-
-
-def pick(x: Any, labels: Any) -> Any:
-    """Return ``x[i, labels[i]]`` along dimension 1, for an array of labels."""
-    return Pick.apply(x, labels)
+        """Put the factors where the labels point."""
+        return Put.apply(grad * self.slope, self.labels, classes=self.classes), None
 
 
 class CrossEntropy(Function):
@@ -374,14 +216,14 @@ def nll_loss(
     safe, factor = label_factors(
         name, labels, classes, ignore_index, weights, raw(input).dtype
     )
+    scale = 1 / divisor(name, factor, labels.size) if reduction == "mean" else 1
     if not labels.ndim:
-        picked = pick(input.reshape((1, classes)), safe.reshape(1)).reshape(())
-    else:
-        picked = pick(input, safe)
-    loss = -picked if factor is None else picked * -factor
-    if reduction != "mean":
-        return reduce(loss, reduction)  # type: ignore[no-any-return]
-    return reduce(loss, "sum") / divisor(name, factor, labels.size)  # type: ignore[no-any-return]
+        input, safe = input.reshape((1, classes)), safe.reshape(1)
+        factor = None if factor is None else factor.reshape(1)
+    loss = NllLoss.apply(input, safe, factor=factor, reduction=reduction, scale=scale)
+    if reduction == "none" and not labels.ndim:
+        return loss.reshape(())  # type: ignore[no-any-return]
+    return loss  # type: ignore[no-any-return]
 
 
 @public(method=False)

@@ -13,6 +13,13 @@ from nnlib.ops.activation import gate, relu
 from nnlib.ops.activation_smooth import logsigmoid
 from nnlib.ops.dims import raw
 from nnlib.ops.distance import pairwise_distance
+from nnlib.ops.labels import (
+    check_classes,
+    check_labels,
+    class_weights,
+    one_hot_mask,
+    pick,
+)
 from nnlib.ops.loss import (
     check_float,
     check_reduction,
@@ -20,13 +27,6 @@ from nnlib.ops.loss import (
     check_values,
     reduce,
     signs,
-)
-from nnlib.ops.loss_classification import (
-    check_classes,
-    check_labels,
-    class_weights,
-    one_hot_mask,
-    pick,
 )
 from nnlib.ops.power import sqrt
 from nnlib.ops.selection import minimum

@@ -11,7 +11,7 @@ from nnlib.autograd.function import Function
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
 from nnlib.ops.dims import raw
-from nnlib.ops.loss import check_float
+from nnlib.ops.loss import check_float, place, report
 
 __all__: list[str] = []
 
@@ -54,41 +54,35 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
 
 
 def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> bool:
-    """Raise for the first label that is no class and not `ignore` (CPU only).
+    """Raise for the first label that is no class and not `ignore`.
+
+    At once on the CPU; on CUDA at the next synchronisation.
 
     Returns
     -------
     bool
         Whether some labels may be ignored, or may be bad (on CUDA).
     """
-    if type(labels) is not np.ndarray:
-        return True
-    if not labels.size:
-        return False
-    if labels.min() >= 0 and labels.max() < classes:
-        if ignore is None or not 0 <= ignore < classes:
+    if type(labels) is np.ndarray:
+        if not labels.size:
             return False
-        return bool((labels == ignore).any())
+        if labels.min() >= 0 and labels.max() < classes:
+            if ignore is None or not 0 <= ignore < classes:
+                return False
+            return bool((labels == ignore).any())
     bad = (labels < 0) | (labels >= classes)
     if ignore is not None:
         bad &= labels != ignore
-    if bad.any():
-        raise_label(op, labels, int(np.argmax(bad)), classes, ignore)
-    return True
-
-
-def raise_label(
-    op: str, labels: Any, position: int, classes: int, ignore: int | None
-) -> None:
-    """Raise the error that names the label at a flat position."""
-    place = np.unravel_index(position, labels.shape)
-    where = ", ".join(str(int(index)) for index in place)
-    where = f"[{where}]" if where else ""
     also = "" if ignore is None else f" or ignore_index {ignore}"
-    raise BoundsError(
-        f"{op}: target{where} is {labels[place].item()}, expected 0 <= class < "
-        f"{classes}{also}"
-    )
+
+    def describe(position: int, value: int) -> BoundsError:
+        return BoundsError(
+            f"{op}: target{place(position, labels.shape)} is {value}, expected 0 <= "
+            f"class < {classes}{also}"
+        )
+
+    report(bad, labels, describe)
+    return True
 
 
 def class_weights(op: str, weight: Any, classes: int, input: Any) -> Any:

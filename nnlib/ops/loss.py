@@ -1,8 +1,8 @@
 """What the losses share: reductions, and checks of targets.
 
-Checks of shapes and dtypes run everywhere. Checks of values run on the CPU, where they
-cost one pass; on CUDA they would have to wait for the device, so there a bad label
-gives a NaN loss instead.
+Checks of shapes and dtypes raise at once. Checks of values raise at once on the CPU,
+where they cost a pass; on CUDA they leave the place of the first bad value where the
+next synchronisation finds it, so that nothing waits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
@@ -75,29 +76,48 @@ def check_float(op: str, name: str, x: Any) -> None:
 def check_values(
     op: str, name: str, x: Any, good: Callable[[Any], Any], expected: str
 ) -> None:
-    """Raise for the first element for which ``good(array)`` is False (CPU only).
+    """Raise for the first element for which ``good(array)`` is False.
 
-    Write `good` so that a NaN fails it.
+    Write `good` so that a NaN fails it. Raises as `report` does.
     """
     array = raw(x)
-    if type(array) is not np.ndarray:
-        return
-    fine = good(array)
-    if fine.all():
-        return
-    place = np.unravel_index(int(np.argmin(fine)), array.shape)
-    raise bad_value(op, name, array, place, expected)
+
+    def describe(position: int, value: Any) -> ShapeError:
+        where = place(position, array.shape)
+        return ShapeError(f"{op}: {name}{where} is {value}, expected {expected}")
+
+    report(~good(array), array, describe)
 
 
-def bad_value(
-    op: str, name: str, array: Any, place: tuple[Any, ...], expected: str
-) -> ShapeError:
-    """Return the error that names the value at `place` and what was expected."""
-    where = ", ".join(str(int(index)) for index in place)
-    where = f"[{where}]" if where else ""
-    return ShapeError(
-        f"{op}: {name}{where} is {array[place].item()}, expected {expected}"
-    )
+def report(bad: Any, array: Any, describe: Callable[[int, Any], Exception]) -> None:
+    """Raise for the first true element of `bad`.
+
+    At once on the CPU; on CUDA at the next synchronisation.
+
+    Parameters
+    ----------
+    bad : boolean array, shape of `array`
+    array : array
+        What was checked.
+    describe : callable
+        ``describe(position, value)`` makes the exception, for a flat position.
+    """
+    if type(array) is np.ndarray:
+        if bad.any():
+            position = int(np.argmax(bad))
+            raise describe(position, array.reshape(-1)[position].item())
+    elif array.size:
+        module = array_module(array)
+        slots, slot = kernels.machinery.faults.open_slot(array, describe)
+        positions = module.arange(array.size)
+        nothing = np.iinfo(np.int64).max
+        slots[slot] = module.where(bad.reshape(-1), positions, nothing).min()
+
+
+def place(position: int, shape: tuple[int, ...]) -> str:
+    """Return a flat position as the index that a user would write."""
+    index = np.unravel_index(position, shape)
+    return f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
 
 
 def between(low: float, high: float) -> Callable[[Any], Any]:

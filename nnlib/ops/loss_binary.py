@@ -19,14 +19,15 @@ from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log, log1p, sigmoid
 from nnlib.ops.loss import (
     PointLoss,
-    bad_value,
     between,
     check_float,
     check_reduction,
     check_same_shape,
     check_values,
     not_nan,
+    place,
     reduce,
+    report,
     signs,
 )
 
@@ -176,8 +177,8 @@ def binary_cross_entropy(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a probability or label is NaN or outside [0, 1] (on
-        the CPU; named with its position).
+        If the shapes differ; if a probability or label is NaN or outside [0, 1]
+        (named with its position).
 
     Examples
     --------
@@ -226,8 +227,8 @@ def binary_cross_entropy_with_logits(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is NaN or outside [0, 1] (on the CPU; named
-        with its position).
+        If the shapes differ; if a label is NaN or outside [0, 1] (named with
+        its position).
 
     Examples
     --------
@@ -274,8 +275,8 @@ def kl_div(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a probability is negative or NaN (on the CPU; named
-        with its position).
+        If the shapes differ; if a probability is negative or NaN (named with
+        its position).
 
     Examples
     --------
@@ -332,8 +333,8 @@ def hinge_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is none of these, or 0 and -1 are mixed (on
-        the CPU; named with its position).
+        If the shapes differ; if a label is none of these, or 0 and -1 are mixed
+        (named with its position).
 
     Examples
     --------
@@ -349,11 +350,15 @@ def hinge_loss(
         "hinge_loss", "target", target, lambda t: signs(t) | (t == 0), expected
     )
     array = raw(target)
-    if type(array) is np.ndarray and (array == 0).any() and (array == -1).any():
-        place = np.unravel_index(int(np.argmax(array == -1)), array.shape)
-        raise bad_value(
-            "hinge_loss", "target", array, place, f"{expected}, but there are zeros too"
+    minus = array == -1
+
+    def describe(position: int, value: Any) -> ShapeError:
+        return ShapeError(
+            f"hinge_loss: target{place(position, array.shape)} is {value}, expected "
+            f"{expected}, but there are zeros too"
         )
+
+    report(minus & (array == 0).any(), array, describe)
     module = array_module(array)
     kind = raw(input).dtype.type
     sign = module.where(array > 0, kind(1), kind(-1))
@@ -376,8 +381,7 @@ def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (on the CPU; named with
-        its position).
+        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
     """
     check_float("soft_margin_loss", "input", input)
     check_same_shape("soft_margin_loss", input=input, target=target)

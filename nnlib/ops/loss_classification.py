@@ -199,7 +199,7 @@ def nll_loss(
     DTypeError
         If `target` holds no integers.
     BoundsError
-        If a label is out of range (on the CPU; named with its position).
+        If a label is out of range (named with its position).
 
     Examples
     --------
@@ -270,11 +270,11 @@ def cross_entropy(
     ------
     ShapeError
         If shapes do not fit, the mean is asked for over an empty batch, or a
-        probability is negative or NaN (on the CPU; named with its position).
+        probability is negative or NaN (named with its position).
     DTypeError
         If class indices are no integers, or class probabilities no floats.
     BoundsError
-        If a label is out of range (on the CPU; named with its position).
+        If a label is out of range (named with its position).
 
     Examples
     --------

@@ -81,7 +81,7 @@ def multi_margin_loss(
     DTypeError
         If `target` holds no integers.
     BoundsError
-        If a label is out of range (on the CPU; named with its position).
+        If a label is out of range (named with its position).
 
     Examples
     --------
@@ -127,8 +127,7 @@ def hinge_embedding_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (on the CPU; named with
-        its position).
+        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
     """
     name = "hinge_embedding_loss"
     check_float(name, "input", input)
@@ -162,8 +161,7 @@ def margin_ranking_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (on the CPU; named with
-        its position).
+        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
     """
     name = "margin_ranking_loss"
     check_float(name, "input1", input1)
@@ -197,8 +195,7 @@ def cosine_embedding_loss(
     Raises
     ------
     ShapeError
-        If shapes do not fit; if a label is neither 1 nor -1 (on the CPU; named with
-        its position).
+        If shapes do not fit; if a label is neither 1 nor -1 (named with its position).
     """
     name = "cosine_embedding_loss"
     check_float(name, "input1", input1)

@@ -30,18 +30,27 @@ __all__ = [
 
 
 class HingeLoss(Loss):
-    """``max(0, margin - y x)`` of a binary classifier.
+    """``max(0, margin - y x)`` of a binary classifier, labels 0/1 or -1/1.
 
     See `nnlib.nn.functional.hinge_loss` (PyTorch has none).
     """
 
-    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(
+        self, margin: float = 1.0, squared: bool = False, reduction: str = "mean"
+    ) -> None:
         super().__init__(reduction)
         self.margin = margin
+        self.squared = squared
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Return the loss of scores."""
-        return F.hinge_loss(input, target, margin=self.margin, reduction=self.reduction)
+        return F.hinge_loss(
+            input,
+            target,
+            margin=self.margin,
+            squared=self.squared,
+            reduction=self.reduction,
+        )
 
 
 class MultiMarginLoss(WeightedLoss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
     tensors = [as_tensor(operand) for operand in operands]
-    terms, output = _parse(equation, tensors)
+    terms, output = _parse(equation, tuple([x.ndim for x in tensors]))
     _check_lengths(equation, terms, tensors)
     result, labels = _single(tensors[0], terms[0], {*output, *_union(terms[1:])})
     for position in range(1, len(tensors)):
@@ -77,25 +78,26 @@ def _union(terms: Sequence[Sequence[Label]]) -> set[Label]:
     return {label for term in terms for label in term}
 
 
+@functools.lru_cache(maxsize=256)
 def _parse(
-    equation: str, tensors: Sequence[Any]
+    equation: str, ndims: tuple[int, ...]
 ) -> tuple[list[list[Label]], list[Label]]:
-    """Return the labels of each operand and of the result."""
+    """Return the labels of each operand and of the result, never to be changed."""
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     parts = left.split(",")
-    if len(parts) != len(tensors) or not tensors:
+    if len(parts) != len(ndims) or not ndims:
         raise ShapeError(
             f"einsum: the equation {equation!r} has {len(parts)} terms, got "
-            f"{len(tensors)} operands"
+            f"{len(ndims)} operands"
         )
     terms = []
-    for position, (part, x) in enumerate(zip(parts, tensors, strict=True)):
+    for position, (part, ndim) in enumerate(zip(parts, ndims, strict=True)):
         letters = part.replace("...", "", 1)
-        dots = x.ndim - len(letters)
+        dots = ndim - len(letters)
         if dots < 0 or (dots > 0 and "..." not in part):
             raise ShapeError(
-                f"einsum: operand {position} has {x.ndim} dimensions, its term "
+                f"einsum: operand {position} has {ndim} dimensions, its term "
                 f"{part!r} names {len(letters)}"
             )
         terms.append(_labels(equation, part, dots))
@@ -169,37 +171,48 @@ def _contract(
     a: Any, a_labels: list[Label], b: Any, b_labels: list[Label], keep: set[Label]
 ) -> tuple[Any, list[Label]]:
     """Multiply two operands and sum the labels that nothing else needs."""
-    a, b = _broadcast(a, a_labels, b, b_labels), _broadcast(b, b_labels, a, a_labels)
     shared = [label for label in a_labels if label in b_labels]
+    a, b = (
+        _broadcast(a, a_labels, b, b_labels, shared),
+        _broadcast(b, b_labels, a, a_labels, shared),
+    )
     batch = [label for label in shared if label in keep]
     summed = [label for label in shared if label not in keep]
     free_a = [label for label in a_labels if label not in shared]
     free_b = [label for label in b_labels if label not in shared]
     size = dict(zip(a_labels, a.shape, strict=True))
     size |= dict(zip(b_labels, b.shape, strict=True))
-
-    def total(labels: list[Label]) -> int:
-        return math.prod(size[label] for label in labels)
-
-    def ordered(x: Any, labels: list[Label], order: list[Label]) -> Any:
-        positions = [labels.index(label) for label in order]
-        return x if positions == sorted(positions) else x.permute(*positions)
-
-    a = ordered(a, a_labels, [*batch, *free_a, *summed])
-    b = ordered(b, b_labels, [*batch, *summed, *free_b])
     lead = [size[label] for label in batch]
-    rows = a.reshape(*lead, total(free_a), total(summed))
-    columns = b.reshape(*lead, total(summed), total(free_b))
+
+    def arranged(x: Any, labels: list[Label], *groups: list[Label]) -> Any:
+        """Bring `x` into the order batch, groups; each group as one dimension."""
+        order = [labels.index(each) for part in (batch, *groups) for each in part]
+        if order != sorted(order):
+            x = x.permute(*order)
+        if len(groups[0]) == len(groups[1]) == 1:
+            return x
+        return x.reshape(
+            *lead, *(math.prod(size[each] for each in part) for part in groups)
+        )
+
+    rows = arranged(a, a_labels, free_a, summed)
+    columns = arranged(b, b_labels, summed, free_b)
     # Without a sum the product of a column and a row is plain multiplication.
     out = matmul(rows, columns) if summed else rows * columns
     result = [*batch, *free_a, *free_b]
-    return out.reshape([size[label] for label in result]), result
+    if not len(free_a) == len(free_b) == 1:
+        out = out.reshape([size[label] for label in result])
+    return out, result
 
 
-def _broadcast(x: Any, labels: list[Label], y: Any, others: list[Label]) -> Any:
+def _broadcast(
+    x: Any, labels: list[Label], y: Any, others: list[Label], shared: list[Label]
+) -> Any:
     """Stretch dimensions of length 1 to what the other operand has there."""
+    if 1 not in x.shape:
+        return x
     shape = list(x.shape)
-    for i, label in enumerate(labels):
-        if label in others and shape[i] == 1:
-            shape[i] = y.shape[others.index(label)]
-    return x if tuple(shape) == tuple(x.shape) else x.expand(*shape)
+    for label in shared:
+        if shape[labels.index(label)] == 1:
+            shape[labels.index(label)] = y.shape[others.index(label)]
+    return x if shape == list(x.shape) else x.expand(*shape)

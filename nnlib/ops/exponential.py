@@ -15,7 +15,7 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.dtypes import float32
+from nnlib.backend.dtypes import FLOATING, float32
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 
 __all__ = [
@@ -36,6 +36,8 @@ __all__ = [
 # four passes in NumPy, much earlier.
 _LARGE = 1 << 16
 _LARGE_SIGMOID = 1 << 11
+# A number of the array's own type spares NumPy the search for the result's.
+_ONE = {dtype: dtype.type(1) for dtype in FLOATING}
 
 
 class Exp(Function):
@@ -194,7 +196,7 @@ class Sigmoid(Function):
         if x.size >= _LARGE_SIGMOID and x.dtype == float32:
             out = kernels.activation.sigmoid(x)
         else:
-            out = 1 / (1 + np.exp(-x))
+            out = np.reciprocal(np.exp(-x) + _ONE[x.dtype])
         self.save_for_backward(out)
         return out
 

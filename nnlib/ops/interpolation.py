@@ -1,16 +1,41 @@
-"""Fused-looking combinations: lerp, addcmul, addcdiv."""
+"""Combinations of three tensors: lerp, addcmul, addcdiv."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError
-from nnlib.ops.arithmetic import add
+from nnlib.ops.arithmetic import add, operand_error, sum_to
 from nnlib.ops.selection import where
 
 __all__ = ["addcdiv", "addcmul", "lerp"]
+
+
+class Lerp(Function):
+    """``x + w (y - x)`` for a number w."""
+
+    def forward(self, x: Any, y: Any, *, weight: float) -> Any:
+        """Return the mixture, computed from the nearer end."""
+        self.weight = weight
+        self.shapes = x.shape, y.shape
+        try:
+            difference = y - x
+        except ValueError as error:
+            raise operand_error("lerp", error, x, y) from None
+        if -0.5 < weight < 0.5:
+            return x + difference * weight
+        return y - difference * (1 - weight)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``(1 - w) grad`` and ``w grad``."""
+        x, y = self.shapes
+        return (
+            sum_to(grad * (1 - self.weight), x) if self.needs(0) else None,
+            sum_to(grad * self.weight, y) if self.needs(1) else None,
+        )
 
 
 @public(inplace=True)
@@ -35,11 +60,9 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
     """
     if input.dtype != end.dtype:
         raise DTypeError(f"lerp: end: expected {input.dtype}, got {end.dtype}")
-    difference = end - input
     if not hasattr(weight, "dtype"):
-        if -0.5 < weight < 0.5:
-            return input + difference * weight  # type: ignore[no-any-return]
-        return end - difference * (1 - weight)  # type: ignore[no-any-return]
+        return Lerp.apply(input, end, weight=weight)  # type: ignore[no-any-return]
+    difference = end - input
     near = (weight < 0.5) & (weight > -0.5)
     from_start = input + difference * weight
     return where(near, from_start, end - difference * (1 - weight))  # type: ignore[no-any-return]

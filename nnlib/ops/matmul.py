@@ -108,6 +108,8 @@ class MatVec(Function):
                 f"matmul: a matrix of shape {tuple(a.shape)} and a vector of "
                 f"{v.shape[0]} elements do not fit"
             )
+        if a.size <= _SMALL:
+            return np.matmul(a, v)
         column = v.reshape(-1, 1)  # (K,) -> (K, 1)
         return product(a, column).reshape(a.shape[:-1])
 
@@ -132,6 +134,8 @@ class Dot(Function):
             raise ShapeError(
                 f"dot: input has {a.shape[0]} elements, other {b.shape[0]}"
             )
+        if a.size <= _SMALL:
+            return np.matmul(a, b)
         return product(a.reshape(1, -1), b.reshape(-1, 1)).reshape(())
 
     def backward(self, grad: Any) -> Any:
@@ -345,8 +349,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def _check_linear(x: Any, weight: Any, bias: Any) -> None:
-    # The arrays' own shapes: a Tensor's is built anew each time.
-    x_shape, weight_shape = (getattr(v, "_array", v).shape for v in (x, weight))
+    # The arrays themselves: a Tensor's shape is built anew each time.
+    x, weight = getattr(x, "_array", x), getattr(weight, "_array", weight)
+    x_shape, weight_shape = x.shape, weight.shape
     if len(weight_shape) != 2:
         raise ShapeError(
             f"linear: weight: expected (out_features, in_features), got {weight_shape}"

@@ -5,13 +5,74 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arithmetic import operand_error
-from nnlib.ops.matmul import check_ndim, matmul
+from nnlib.ops.arithmetic import operand_error, sum_to
+from nnlib.ops.matmul import check_dtypes, check_ndim, matmul, product
 
 __all__ = ["addmm", "addmv", "addr", "baddbmm", "inner", "kron", "outer", "tensordot"]
+
+
+class Outer(Function):
+    """Each element of one vector times each of another."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the products, shape (M, N)."""
+        self.save_for_backward(x, y)
+        return x.reshape(-1, 1) * y  # (M, 1) * (N,) -> (M, N)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad y`` and ``grad^T x``."""
+        x, y = self.saved
+        return (
+            matmul(grad, y) if self.needs(0) else None,
+            matmul(grad.swapaxes(0, 1), x) if self.needs(1) else None,
+        )
+
+
+class AddProduct(Function):
+    """``beta x + alpha a b`` for matrices, or batches of them."""
+
+    def forward(self, x: Any, a: Any, b: Any, *, op: str, beta: Any, alpha: Any) -> Any:
+        """Return the sum; a beta of 0 ignores even NaN in `x`."""
+        self.shape, self.beta, self.alpha = x.shape, beta, alpha
+        edges = self.edges
+        if edges is not None:
+            self.save_for_backward(
+                None if edges[2] is None else a, None if edges[1] is None else b
+            )
+        if a.shape[-1] != b.shape[-2]:
+            raise ShapeError(
+                f"{op}: matrices of shapes {a.shape} and {b.shape} do not fit"
+            )
+        out = product(a, b)
+        if alpha != 1:
+            out *= alpha
+        if beta == 0:
+            return out
+        try:
+            out += x if beta == 1 else x * beta
+        except ValueError as error:
+            raise operand_error(op, error, x, out) from None
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``beta grad``, ``alpha grad b^T`` and ``alpha a^T grad``."""
+        a, b = self.saved
+        gx = ga = gb = None
+        if self.needs(0):
+            gx = sum_to(grad if self.beta == 1 else grad * self.beta, self.shape)
+        if self.alpha != 1:
+            grad = grad * self.alpha
+        if self.needs(1):
+            ga = matmul(grad, b.swapaxes(-1, -2))
+        if self.needs(2):
+            gb = matmul(a.swapaxes(-1, -2), grad)
+        return gx, ga, gb
 
 
 @public()
@@ -35,7 +96,7 @@ def outer(input: Any, vec2: Any) -> Tensor:
             [6, 8]])
     """
     check_ndim("outer", input=(input, 1), vec2=(vec2, 1))
-    return input.reshape(-1, 1) * vec2  # type: ignore[no-any-return]
+    return Outer.apply(input, vec2)  # type: ignore[no-any-return]
 
 
 @public()
@@ -157,18 +218,27 @@ def kron(input: Any, other: Any) -> Tensor:
     return spread.reshape(shape)  # type: ignore[no-any-return]
 
 
-def _added(op: str, input: Any, product: Any, beta: float, alpha: float) -> Tensor:
-    """Return ``beta * input + alpha * product``; beta = 0 ignores even NaN."""
+def _added(op: str, input: Any, other: Any, beta: float, alpha: float) -> Tensor:
+    """Return ``beta * input + alpha * other``; beta = 0 ignores even NaN."""
     if alpha != 1:
-        product = product * alpha
+        other = other * alpha
     if beta == 0:
-        return product  # type: ignore[no-any-return]
+        return other  # type: ignore[no-any-return]
     if beta != 1:
         input = input * beta
     try:
-        return input + product  # type: ignore[no-any-return]
+        return input + other  # type: ignore[no-any-return]
     except ShapeError as error:
-        raise operand_error(op, error, input, product) from None
+        raise operand_error(op, error, input, other) from None
+
+
+def _add_product(
+    op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
+) -> Tensor:
+    for argument, x in (("the second factor", b), ("input", input)):
+        if x.dtype != a.dtype:
+            check_dtypes(op, argument, a, x)
+    return AddProduct.apply(input, a, b, op=op, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -191,7 +261,7 @@ def addmm(
     tensor([[5., 5.]])
     """
     check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
-    return _added("addmm", input, matmul(mat1, mat2), beta, alpha)
+    return _add_product("addmm", input, mat1, mat2, beta, alpha)
 
 
 @public(inplace=True)
@@ -244,4 +314,4 @@ def baddbmm(
             f"baddbmm: batch1 is a batch of {batch1.shape[0]}, batch2 of "
             f"{batch2.shape[0]}"
         )
-    return _added("baddbmm", input, matmul(batch1, batch2), beta, alpha)
+    return _add_product("baddbmm", input, batch1, batch2, beta, alpha)

@@ -48,8 +48,11 @@ _SCALAR_TYPES: dict[str, type[Any]] = {"f": np.float32, "d": np.float64}
 
 
 def scalar(function: Function) -> Function:
-    """Mark a module's function of scalars as callable from both targets' loops."""
-    return register_jitable(function)  # type: ignore[no-any-return]
+    """Mark a module's function of scalars as callable from both targets' loops.
+
+    It is always inlined: a call that stays in a loop keeps it from being vectorised.
+    """
+    return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
 
 
 def scalar_type(name: str, x: Any) -> type[Any]:

@@ -233,9 +233,8 @@ def _erf_f32(x: Any) -> Any:
 
 def _cos_sin_turns_f32(u: Any) -> Any:
     # u in [0, 1] is a fraction of a full turn; quadrant is the nearest quarter of it.
-    shifted = u * np.float32(4.0) + _ROUND
-    n = shifted - _ROUND
-    quadrant = np.int32(np.float32(shifted).view(np.int32) - _ROUND_BITS)
+    n = (u * np.float32(4.0) + _ROUND) - _ROUND
+    quadrant = np.int32(n)
     t = (u * np.float32(4.0) - n) * np.float32(1.5707963267948966)
     square = t * t
     p = np.float32(-0.00019517296459525824)
@@ -247,11 +246,11 @@ def _cos_sin_turns_f32(u: Any) -> Any:
     q = q * square + np.float32(0.04166664555668831)
     cosine = q * (square * square) + (_ONE - _HALF * square)
     swap = np.int32(quadrant & np.int32(1)) != np.int32(0)
-    c = _select(swap, sine, cosine)
-    s = _select(swap, cosine, sine)
+    c = select(swap, sine, cosine)
+    s = select(swap, cosine, sine)
     half = np.int32(np.int32(quadrant + np.int32(1)) & np.int32(2)) != np.int32(0)
-    c = _select(half, -c, c)
-    s = _select(np.int32(quadrant & np.int32(2)) != np.int32(0), -s, s)
+    c = select(half, -c, c)
+    s = select(np.int32(quadrant & np.int32(2)) != np.int32(0), -s, s)
     return c, s
 
 
@@ -304,16 +303,6 @@ def cos_sin_turns(u: Any) -> Any:
     return np.cos(angle), np.sin(angle)
 
 
-def float_from_bits(bits: Any, like: Any) -> Any:
-    """Return the float of the type of `like` with bit pattern `bits` (int32/int64)."""
-    return bits.view(np.float32 if isinstance(like, np.float32) else np.float64)
-
-
-def bits_from_float(x: Any) -> Any:
-    """Return the bit pattern of `x` as int32 (of float32) or int64 (of float64)."""
-    return x.view(np.int32 if isinstance(x, np.float32) else np.int64)
-
-
 def _library(name: str) -> Any:
     function = getattr(math, name)
 
@@ -350,31 +339,14 @@ for _function, _polynomial in (
 overload(sqrt, strict=False)(_library("sqrt"))
 
 
-@overload(cos_sin_turns, strict=False)
-def _cos_sin_turns_library(u: Any) -> Any:
-    def implementation(u: Any) -> Any:
+# One definition for both targets: CUDA's own cosine falls back on 64-bit floats.
+@overload(cos_sin_turns, jit_options={"fastmath": {"contract"}}, strict=False)
+def _cos_sin_turns(u: Any) -> Any:
+    if u == types.float32:
+        return _cos_sin_turns_f32
+
+    def library(u: Any) -> Any:
         angle = u * type(u)(6.283185307179586)
         return math.cos(angle), math.sin(angle)
 
-    return implementation
-
-
-@overload(cos_sin_turns, jit_options=_STRICT, target="cpu", strict=False)
-def _cos_sin_turns_cpu(u: Any) -> Any:
-    if u == types.float32:
-        return _cos_sin_turns_f32
-    return _cos_sin_turns_library(u)
-
-
-@overload(float_from_bits, strict=False)
-def _float_from_bits(bits: Any, like: Any) -> Any:
-    if like == types.float32:
-        return lambda bits, like: np.int32(bits).view(np.float32)
-    return lambda bits, like: np.int64(bits).view(np.float64)
-
-
-@overload(bits_from_float, strict=False)
-def _bits_from_float(x: Any) -> Any:
-    if x == types.float32:
-        return lambda x: np.float32(x).view(np.int32)
-    return lambda x: np.float64(x).view(np.int64)
+    return library

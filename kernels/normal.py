@@ -1,0 +1,193 @@
+"""Normal random numbers from Philox words, by the method of Box and Muller (1958).
+
+Positions 2 k and 2 k + 1 of the stream share a radius and an angle; one gets the
+cosine, the other the sine. Element i depends on its position alone, as in `philox`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.kernels import special
+from nnlib.kernels.elementwise import scalar, scalar_type
+from nnlib.kernels.machinery import (
+    array_module,
+    body,
+    cpu_kernel,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    prange,
+)
+from nnlib.kernels.philox import (
+    CHUNK,
+    NORMAL,
+    stretch,
+    unit_double,
+    unit_single,
+    word_at,
+)
+
+__all__ = ["normal"]
+
+_KIND = np.uint64(NORMAL)
+_ONE = np.uint64(1)
+
+
+@scalar
+def pair_of_normals(radius_unit: Any, angle_unit: Any) -> Any:
+    """Return two normal numbers from a uniform in (0, 1] and one in [0, 1).
+
+    Box and Muller 1958.
+    """
+    kind = type(radius_unit)
+    radius = special.sqrt(kind(-2) * special.log(radius_unit))
+    cosine, sine = special.cos_sin_turns(angle_unit)
+    return radius * cosine, radius * sine
+
+
+@scalar
+def pair_single(w0: Any, w1: Any) -> Any:
+    # A multiple of 2**-32 above 0, so that the logarithm is finite.
+    radius = np.float32(np.uint32(w0)) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    return pair_of_normals(radius, unit_single(w1))
+
+
+@scalar
+def pair_double(w0: Any, w1: Any, w2: Any, w3: Any) -> Any:
+    radius = unit_double(w0, w1) + np.float64(2.0**-54)
+    return pair_of_normals(radius, unit_double(w2, w3))
+
+
+@body
+def fill_single(
+    out: Any, seed: Any, offset: Any, first: Any, last: Any, mean: Any, std: Any
+) -> None:
+    begin = offset + np.uint64(first)
+    skip = begin & _ONE
+    pairs = (np.int64(skip) + last - first + 1) // 2
+    source, before = stretch(seed, _KIND, begin - skip, 2 * pairs)
+    z = np.empty(2 * pairs, np.float32)
+    for k in range(np.uint64(pairs)):
+        at = before + k + k
+        a, b = pair_single(source[at], source[at + _ONE])
+        z[k + k] = mean + std * a
+        z[k + k + _ONE] = mean + std * b
+    start = np.uint64(first)
+    for i in range(np.uint64(last - first)):
+        out[start + i] = z[skip + i]
+
+
+@body
+def fill_double(
+    out: Any, seed: Any, offset: Any, first: Any, last: Any, mean: Any, std: Any
+) -> None:
+    begin = offset + np.uint64(first)
+    skip = begin & _ONE
+    pairs = (np.int64(skip) + last - first + 1) // 2
+    position = (begin - skip) * np.uint64(2)
+    source, before = stretch(seed, _KIND, position, 4 * pairs)
+    z = np.empty(2 * pairs, np.float64)
+    for k in range(np.uint64(pairs)):
+        at = before + k * np.uint64(4)
+        a, b = pair_double(
+            source[at], source[at + _ONE], source[at + np.uint64(2)],
+            source[at + np.uint64(3)],
+        )  # fmt: skip
+        z[k + k] = mean + std * a
+        z[k + k + _ONE] = mean + std * b
+    start = np.uint64(first)
+    for i in range(np.uint64(last - first)):
+        out[start + i] = z[skip + i]
+
+
+@cpu_kernel(parallel=False)
+def normal_single_cpu(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    fill_single(out, seed, offset, 0, out.size, mean, std)
+
+
+@cpu_kernel
+def normal_single_pool(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    for k in prange((out.size + CHUNK - 1) // CHUNK):
+        last = min(out.size, (k + 1) * CHUNK)
+        fill_single(out, seed, offset, k * CHUNK, last, mean, std)
+
+
+@cpu_kernel(parallel=False)
+def normal_double_cpu(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    fill_double(out, seed, offset, 0, out.size, mean, std)
+
+
+@cpu_kernel
+def normal_double_pool(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    for k in prange((out.size + CHUNK - 1) // CHUNK):
+        last = min(out.size, (k + 1) * CHUNK)
+        fill_double(out, seed, offset, k * CHUNK, last, mean, std)
+
+
+@cuda_kernel
+def normal_single_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        position = offset + np.uint64(i)
+        odd = position & _ONE
+        at = position - odd
+        a, b = pair_single(word_at(seed, _KIND, at), word_at(seed, _KIND, at + _ONE))
+        out[i] = mean + std * special.select(odd == _ONE, b, a)
+
+
+@cuda_kernel
+def normal_double_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        position = offset + np.uint64(i)
+        odd = position & _ONE
+        at = (position - odd) * np.uint64(2)
+        a, b = pair_double(
+            word_at(seed, _KIND, at),
+            word_at(seed, _KIND, at + _ONE),
+            word_at(seed, _KIND, at + np.uint64(2)),
+            word_at(seed, _KIND, at + np.uint64(3)),
+        )
+        out[i] = mean + std * special.select(odd == _ONE, b, a)
+
+
+def normal(
+    out: Any, seed: int, offset: int, mean: float = 0.0, std: float = 1.0
+) -> Any:
+    """Fill a float32 or float64 array with normal numbers.
+
+    Parameters
+    ----------
+    out : array, any shape, float32 or float64
+    seed : int
+        From 0 to 2**64 - 1.
+    offset : int
+        The position of the first element in the seed's stream, below 2**61.
+    mean, std : float
+
+    Returns
+    -------
+    array
+        `out`. Equal on every device up to the rounding of log, cos and sin.
+
+    Examples
+    --------
+    >>> bool(abs(normal(np.empty(1000), 1, 0).mean()) < 0.1)
+    True
+    """
+    kind = scalar_type("normal", out)
+    dense = out.flags.c_contiguous
+    flat = out.reshape(-1) if dense else array_module(out).empty(out.size, out.dtype)
+    single = kind is np.float32
+    args = (flat, np.uint64(seed), np.uint64(offset), kind(mean), kind(std))
+    if on_cuda(out):
+        kernel = normal_single_cuda if single else normal_double_cuda
+        kernel(*args, items=flat.size)
+    elif flat.size <= CHUNK:
+        (normal_single_cpu if single else normal_double_cpu)(*args)
+    else:
+        (normal_single_pool if single else normal_double_pool)(*args)
+    if not dense:
+        out[...] = flat.reshape(out.shape)
+    return out

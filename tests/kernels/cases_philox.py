@@ -1,0 +1,41 @@
+"""Cases of nnlib.kernels.philox, normal and dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+from kernel_cases import Case
+
+from nnlib.kernels import dropout, philox
+from nnlib.kernels.normal import normal
+
+
+def _fill(function, dtype, *settings):
+    def run(rng, put):
+        return function(put(np.zeros(9, dtype)), 2**40 + 3, 250, *settings)
+
+    return run
+
+
+def _dropout(dtype):
+    def run(rng, put):
+        x = put(rng.standard_normal((3, 5)).astype(dtype))
+        return dropout.forward(x, 0.4, 9, 2**35), dropout.backward(x, 0.4, 9, 2**35)
+
+    return run
+
+
+CASES = [
+    Case("bits", _fill(philox.random_bits, np.uint32)),
+    Case("wide bits", _fill(philox.random_bits, np.uint64)),
+    Case("uniform float32", _fill(philox.uniform, "f4"), 0, 0),
+    # The simulator rounds twice where both targets use a fused multiply-add.
+    Case("uniform float32 in a range", _fill(philox.uniform, "f4", -1.0, 2.0)),
+    Case("uniform float64", _fill(philox.uniform, "f8"), 0, 0),
+    Case("integers", _fill(philox.randint, np.int64, -3, 40)),
+    Case("wide integers", _fill(philox.randint, np.int64, 0, 2**50)),
+    Case("events", _fill(philox.bernoulli, np.bool_, 0.5)),
+    Case("normal float32", _fill(normal, "f4", 1.0, 2.0)),
+    Case("normal float64", _fill(normal, "f8")),
+    Case("dropout float32", _dropout("f4")),
+    Case("dropout float64", _dropout("f8")),
+]

@@ -1,4 +1,4 @@
-"""Reductions that skip NaN, and those of truth: nansum, nanmean, any, all."""
+"""Reductions that skip NaN, and a count: nansum, nanmean, count_nonzero."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING, bool_, resolve_dtype, uint8
+from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arrays import add_up
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
 from nnlib.ops.reduction import Sum, spread
 
-__all__ = ["all", "any", "count_nonzero", "nanmean", "nansum"]
+__all__ = ["count_nonzero", "nanmean", "nansum"]
 
 
 class NanSum(Function):
@@ -36,20 +36,6 @@ class NanSum(Function):
         (valid,) = self.saved
         mask = raw(valid).astype(raw(grad).dtype)
         return spread(grad, self.shape, self.dims) * constant(mask, grad)
-
-
-class Truth(Function):
-    """Whether any, or all, elements are true."""
-
-    upcasts = False
-
-    def forward(self, x: Any, *, every: bool, dims: Any, keepdim: bool) -> Any:
-        """Return the truth, as bool (of uint8, as uint8)."""
-        module = array_module(x)
-        x_bool = x if x.dtype == bool_ else x != 0
-        reduce = module.all if every else module.any
-        out = module.asarray(reduce(x_bool, axis=dims, keepdims=keepdim))
-        return out.astype(uint8) if x.dtype == uint8 else out
 
 
 class CountNonzero(Function):
@@ -100,29 +86,6 @@ def nanmean(
     valid = constant(values == values, input)
     count = Sum.apply(valid, dims=dims, keepdim=keepdim)
     return NanSum.apply(input, dims=dims, keepdim=keepdim) / cast(count, input.dtype)
-
-
-@public()
-def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Tell whether any element over `dim` is true (not zero); of nothing, False.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> nnlib.any(nnlib.tensor([[0, 1], [0, 0]]), dim=1)
-    tensor([ True, False])
-    """
-    return Truth.apply(  # type: ignore[no-any-return]
-        input, every=False, dims=_dims("any", input, dim), keepdim=keepdim
-    )
-
-
-@public()
-def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """Tell whether every element over `dim` is true (not zero); of nothing, True."""
-    return Truth.apply(  # type: ignore[no-any-return]
-        input, every=True, dims=_dims("all", input, dim), keepdim=keepdim
-    )
 
 
 @public()

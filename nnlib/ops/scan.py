@@ -61,24 +61,20 @@ def _shifted(x: Any, dim: int, step: int, neutral: Any) -> Any:
 def exclusive_product(x: Any, dim: int, *, reverse: bool = False) -> Any:
     """Return the product of all entries before each (after each, for `reverse`).
 
-    No division: right with zeros. Of Tensors it is made of differentiable steps,
-    doubling the stretch that is multiplied in each.
+    No division: right with zeros. It is made of differentiable steps, each of which
+    doubles the stretch that is multiplied.
     """
     if not x.ndim:
         return x * 0 + 1
     if reverse:
         x = flip(x, dim)
-    length = x.shape[dim]
+    step, length = 1, x.shape[dim]
     if not length:
         return x
     out = _shifted(x, dim, 1, 1)
-    if isinstance(x, Tensor):
-        step = 1
-        while step < length:
-            out = out * _shifted(out, dim, step, 1)
-            step *= 2
-    else:
-        out = array_module(x).cumprod(out, axis=dim, dtype=x.dtype)
+    while step < length:
+        out = out * _shifted(out, dim, step, 1)
+        step *= 2
     return flip(out, dim) if reverse else out
 
 

@@ -1,0 +1,108 @@
+"""Reductions where they are special: NaN, infinities, ties, nothing at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnlib
+
+nan, inf = float("nan"), float("inf")
+
+
+def gradient(function, values):
+    x = nnlib.tensor(values, dtype="float64", requires_grad=True)
+    out = function(x)
+    out.backward(nnlib.ones_like(out))
+    return x.grad.tolist()
+
+
+def test_gradients_are_shared_evenly_among_equal_extremes():
+    assert gradient(lambda x: x.amax(), [1, 3, 3]) == [0, 0.5, 0.5]
+    assert gradient(lambda x: x.max(), [3, 3, 3, 1]) == [1 / 3, 1 / 3, 1 / 3, 0]
+    assert gradient(lambda x: x.amin(1), [[1, 1], [2, 0]]) == [[0.5, 0.5], [0, 1]]
+
+
+def test_the_chosen_element_alone_gets_the_gradient_of_max_along_a_dim():
+    assert gradient(lambda x: x.max(0).values, [1, 3, 3]) == [0, 1, 0]
+    assert gradient(lambda x: x.min(0).values, [1, 1, 3]) == [1, 0, 0]
+
+
+def test_nan_wins():
+    x = nnlib.tensor([1.0, nan, 3.0])
+    for found in (x.max(), x.min(), x.amax(0), x.amin(0), x.median(), x.sum()):
+        assert np.isnan(found.item())
+    assert x.argmax().item() == x.argmin().item() == x.max(0).indices.item() == 1
+    assert x.nanmedian().item() == 1.0
+    assert x.nansum().item() == 4.0
+    assert x.nanmean().item() == 2.0
+    assert x.sort().indices.tolist() == [0, 2, 1]
+    assert x.sort(descending=True).indices.tolist() == [1, 2, 0]
+    assert x.topk(2).indices.tolist() == [1, 2]
+    assert gradient(lambda x: x.nansum(), [1, nan, 3]) == [1, 0, 1]
+
+
+def test_nothing():
+    empty = nnlib.zeros(0, 3)
+    assert empty.sum().item() == 0
+    assert empty.sum(0).tolist() == [0, 0, 0]
+    assert empty.prod().item() == 1
+    assert np.isnan(empty.mean().item())
+    assert empty.any().item() is False
+    assert empty.all().item() is True
+    assert empty.logsumexp(0).tolist() == [-inf] * 3
+    assert empty.cumsum(0).shape == (0, 3)
+    assert empty.sort(0).values.shape == (0, 3)
+    assert empty.amax(1).shape == (0,)
+    assert gradient(lambda x: x.sum(0), np.zeros((0, 3))) == []
+    with pytest.raises(nnlib.backend.errors.ShapeError, match="^max: no largest"):
+        empty.max()
+    with pytest.raises(nnlib.backend.errors.ShapeError, match="^median: no median"):
+        empty.median()
+
+
+def test_logsumexp_of_infinities():
+    x = nnlib.tensor([[-inf, -inf], [inf, 1.0], [-inf, 2.0]], requires_grad=True)
+    out = x.logsumexp(1)
+    assert out.tolist() == [-inf, inf, 2.0]
+    out[2].backward()
+    assert x.grad[2].tolist() == [0, 1]
+
+
+def test_std_of_equal_elements_has_slope_zero():
+    assert gradient(lambda x: x.std(), [2, 2, 2]) == [0, 0, 0]
+    assert gradient(lambda x: x.norm(), [0, 0]) == [0, 0]
+
+
+def test_sums_of_many_sixteen_bit_floats_are_exact():
+    ones = nnlib.ones(4096, dtype="bfloat16")
+    assert ones.sum().item() == 4096
+    leaf = nnlib.tensor(1.0, dtype="bfloat16", requires_grad=True)
+    leaf.expand(4096).backward(ones)
+    assert leaf.grad.item() == 4096
+
+
+def test_sums_of_small_integers_do_not_overflow():
+    x = nnlib.full((1000,), 100, dtype="int8")
+    assert x.sum().item() == 100_000
+    assert x.sum().dtype == nnlib.int64
+    assert nnlib.full((1000,), 200, dtype="uint8").cumsum(0)[-1].item() == 200_000
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, (0, 1), 2, (1, 2), (0, 2)])
+def test_large_float32_sums_are_accurate(dim):
+    x = np.random.default_rng(3).standard_normal((70, 60, 50)).astype(np.float32) + 1
+    want = x.astype(np.float64).sum(dim)
+    mine = nnlib.tensor(x)
+    np.testing.assert_allclose(mine.sum(dim).numpy(), want, 2e-6)
+    kept = mine.sum(dim, keepdim=True).shape
+    assert tuple(kept) == x.sum(dim, keepdims=True).shape
+    np.testing.assert_allclose(mine.mean(dim).numpy(), x.mean(dim), 2e-5)
+
+
+def test_named_results():
+    x = nnlib.tensor([[1.0, 5.0], [7.0, 2.0]])
+    values, indices = x.max(dim=1)
+    assert values.tolist() == [5, 7]
+    assert x.min(1).indices.tolist() == indices.tolist()[::-1] == [0, 1]
+    assert x.median(1).values.tolist() == [1, 2]

@@ -134,7 +134,7 @@ int = int32
 long = int64
 
 # Loaded when first named: they import what a model alone does not need.
-_LAZY = ("data", "debug", "kernels", "models", "train", "viz")
+_LAZY = ("data", "debug", "func", "kernels", "models", "train", "viz")
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ FLOORS = (
     ("kernels",),
     ("autograd",),
     ("ops",),
-    ("nn", "optim"),
+    ("nn", "optim", "func"),
     ("data", "text", "io", "onnx", "distributions", "viz", "debug", "distributed"),
     ("models", "train"),
     ("bench", "cli", "examples"),

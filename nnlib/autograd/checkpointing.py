@@ -13,7 +13,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error
 from nnlib.backend.random import default_generator
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "outer_edges"]
 
 
 def checkpoint(
@@ -76,7 +76,7 @@ def checkpoint(
     node = Checkpoint()
     node.run, node.places, node.random = (function, args, kwargs), places, before
     # Here the graph of the first run is let go: its outer ends become the node's edges.
-    node.edges = _outer_edges([outputs[i] for i in places], start)
+    node.edges = outer_edges([outputs[i] for i in places], start)
     node.sequence = next_sequence()
     node.meta = [(outputs[i]._array.shape, outputs[i]._array.dtype) for i in places]
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
@@ -144,7 +144,7 @@ class Checkpoint(Function):
         return chosen
 
 
-def _outer_edges(outputs: list[Tensor], start: int) -> list[Any]:
+def outer_edges(outputs: list[Tensor], start: int) -> list[Any]:
     """Find the leaves and the older nodes from which a graph grew (iterative)."""
     found: dict[Any, None] = {}
     seen: set[Any] = set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.mode import state
 from nnlib.autograd.passes import run_pass
 from nnlib.autograd.saved import edge_of
 from nnlib.autograd.tensor import Tensor
@@ -123,6 +124,8 @@ def grad(
 def _roots(
     tensors: Tensor | Sequence[Tensor], grads: Any, create_graph: bool, name: str
 ) -> list[tuple[Tensor, Any]]:
+    if state.modes.interpreter is not None:
+        raise Error(f"{name}: not possible inside vmap; use nnlib.func.grad or vjp")
     outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if grads is None or isinstance(grads, Tensor) or hasattr(grads, "dtype"):
         grads = [grads] * len(outputs) if grads is None else [grads]

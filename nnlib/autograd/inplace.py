@@ -57,6 +57,10 @@ def run_inplace(
     DTypeError
         If the result is of a higher kind (float) than `target` (integer).
     """
+    if state.modes.interpreter is not None:
+        return state.modes.interpreter.run_inplace(  # type: ignore[no-any-return]
+            name, function, target, args, kwargs
+        )
     check_writable(name, target)
     if not _is_recorded(target, args, kwargs):
         ufunc = _UFUNCS.get(name)
@@ -84,6 +88,11 @@ def run_direct(
     Such a ``forward`` returns the changed array and saves neither it nor the old
     values.
     """
+    if state.modes.interpreter is not None:
+        raise Error(
+            f"{name}: not possible inside vmap; use where(), scatter() or another "
+            "operation that returns a new tensor"
+        )
     check_writable(name, target)
     if not _is_recorded(target, args, params):
         arrays = [x._array if isinstance(x, Tensor) else x for x in args]

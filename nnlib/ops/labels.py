@@ -134,16 +134,16 @@ def divisor(op: str, factor: Any, count: int) -> Any:
     if type(factor) is not np.ndarray:
         return array_module(factor).where(total == 0, 1, total)
     if total == 0:
-        warn_ignored(op)
+        warn_ignored(op, 4)
         return 1
     return total
 
 
-def warn_ignored(op: str) -> None:
-    """Warn that a mean has nothing to be taken over."""
+def warn_ignored(op: str, level: int) -> None:
+    """Warn that a mean has nothing to be taken over; `level` calls up is the user."""
     warnings.warn(
         f"{op}: every target is ignored or has weight 0: the mean is taken as 0",
-        stacklevel=4,
+        stacklevel=level,
     )
 
 

@@ -45,7 +45,8 @@ class NllLoss(Function):
             self.slope = array_module(x).full(labels.shape, -scale, x.dtype)
         else:
             self.slope = factor.astype(x.dtype, copy=False) * -scale
-            picked *= factor
+            # A row that does not count may hold anything.
+            picked = array_module(x).where(factor == 0, 0, picked * factor)
         return -picked if reduction == "none" else -(picked.sum() * scale)
 
     def backward(self, grad: Any) -> Any:
@@ -88,7 +89,7 @@ class CrossEntropy(Function):
         if not isinstance(count, np.floating):
             self.count = array_module(x).where(count == 0, 1, count)
         elif count == 0:
-            warn_ignored("cross_entropy")
+            warn_ignored("cross_entropy", 5)
             self.count = 1
         return sums[0] / self.count
 

@@ -84,7 +84,8 @@ class Linear(Module):
         self.out_features = out_features
         made = {"device": device, "dtype": dtype}
         self.weight = new_parameter(out_features, in_features, **made)
-        self.bias = new_parameter(out_features, **made) if bias else None
+        offset = new_parameter(out_features, **made) if bias else None
+        self.register_parameter("bias", offset)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -98,8 +99,11 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``input W^T + b``, shape (..., out_features)."""
+        # Straight from the dictionary where it is there: `__getattr__` costs more. A
+        # normalised weight is an ordinary attribute.
         own = self._parameters
-        return F.linear(input, own["weight"], own["bias"])
+        weight = own["weight"] if "weight" in own else self.weight
+        return F.linear(input, weight, own["bias"])
 
     def extra_repr(self) -> str:
         """Return the sizes."""
@@ -144,7 +148,8 @@ class Bilinear(Module):
         self.out_features = out_features
         made = {"device": device, "dtype": dtype}
         self.weight = new_parameter(out_features, in1_features, in2_features, **made)
-        self.bias = new_parameter(out_features, **made) if bias else None
+        offset = new_parameter(out_features, **made) if bias else None
+        self.register_parameter("bias", offset)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -45,6 +45,7 @@ def test_keywords_order_and_errors() -> None:
 
 
 @needs_torch
+@pytest.mark.filterwarnings("ignore:Full backward hook")
 def test_backward_hooks_give_pytorchs_gradients() -> None:
     def run(lib: Any, layers: Any) -> list[Any]:
         seen: list[Any] = []

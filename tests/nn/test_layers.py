@@ -23,6 +23,7 @@ CLASSES = np.array([0, 4, 2, 2, 1, 3])
 COUNTS = rng.integers(0, 5, size=(6, 5)).astype(np.float64)
 WEIGHT = np.array([0.5, 1.0, 2.0, 1.5, 0.2])
 LOG = np.log(PROBABLE / PROBABLE.sum(1, keepdims=True))
+TWO = PROBABLE / 3
 PAIR = rng.normal(size=(6, 5))
 ONE_SIGN = np.array([1.0, -1, 1, 1, -1, -1])
 
@@ -149,8 +150,10 @@ def test_layers(case: str) -> None:
 @pytest.mark.parametrize("case", ACTIVATIONS)
 def test_activations(case: str) -> None:
     build = ACTIVATIONS[case]
-    for inputs in (X, np.moveaxis(IMAGE, 1, 3)):
-        compare(build(nn), build(torch.nn), inputs)
+    # PyTorch keeps some of these two's constants in float32.
+    rtol = 1e-6 if case in ("CELU", "Hardsigmoid") else 1e-9
+    for inputs in (X, np.moveaxis(IMAGE, 3, 1)):
+        compare(build(nn), build(torch.nn), inputs, rtol=rtol)
 
 
 @needs_torch
@@ -160,6 +163,7 @@ def test_distances(case: str) -> None:
 
 
 @needs_torch
+@pytest.mark.filterwarnings("ignore:reduction")
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("case", losses({}))
 def test_losses(case: str, reduction: str) -> None:
@@ -182,7 +186,7 @@ def test_losses(case: str, reduction: str) -> None:
 @needs_torch
 def test_kl_batchmean() -> None:
     compare(
-        nn.KLDivLoss("batchmean"), torch.nn.KLDivLoss(reduction="batchmean"), LOG, BITS
+        nn.KLDivLoss("batchmean"), torch.nn.KLDivLoss(reduction="batchmean"), LOG, TWO
     )
 
 

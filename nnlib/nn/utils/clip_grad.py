@@ -11,6 +11,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of, to_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import Error
+from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
 
@@ -139,17 +140,23 @@ def clip_grad_norm_(
     arrays = _gradients(parameters)
     total = _checked_norm("clip_grad_norm_", arrays, norm_type, error_if_nonfinite)
     if arrays:
-        module = array_module(total._array)
-        # Stays on the device: reading the norm would wait for a GPU.
-        factor = module.asarray(
-            module.minimum(float(max_norm) / (total._array + 1e-6), 1.0)
-        )
-        for array in arrays:
-            if device_of(array) == device_of(factor):
-                array *= factor.astype(array.dtype)
-            else:
-                array *= float(factor)
+        token = set_errors(QUIET)
+        try:
+            _scale(arrays, total._array, float(max_norm))
+        finally:
+            restore_errors(token)
     return total
+
+
+def _scale(arrays: list[Any], total: Any, max_norm: float) -> None:
+    # Stays on the device: reading the norm would wait for a GPU.
+    module = array_module(total)
+    factor = module.asarray(module.minimum(max_norm / (total + 1e-6), 1.0))
+    for array in arrays:
+        if device_of(array) == device_of(factor):
+            array *= factor.astype(array.dtype)
+        else:
+            array *= float(factor)
 
 
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:

@@ -141,10 +141,10 @@ def _checked(op: str, tensors: Any) -> list[Any]:
     found = list(tensors)
     if not found:
         raise ShapeError(f"{op}: tensors: expected at least one tensor, got none")
-    for x in found:
+    for place, x in enumerate(found):
         if type(x) is not Tensor and not hasattr(x, "dtype"):
             raise DTypeError(
-                f"{op}: tensors: element {found.index(x)} is no tensor but "
+                f"{op}: tensors: element {place} is no tensor but "
                 f"{type(x).__name__}"
             )
     return found

@@ -33,11 +33,12 @@ from nnlib.ops.matmul import *  # noqa: F403
 from nnlib.ops.moments import *  # noqa: F403
 from nnlib.ops.power import *  # noqa: F403
 from nnlib.ops.products import *  # noqa: F403
+from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403
 from nnlib.ops.rounding import *  # noqa: F403
+from nnlib.ops.sampling import *  # noqa: F403
 from nnlib.ops.scan import *  # noqa: F403
-from nnlib.ops.writing import *  # noqa: F403
 from nnlib.ops.selection import *  # noqa: F403
 from nnlib.ops.sets import *  # noqa: F403
 from nnlib.ops.shape import *  # noqa: F403
@@ -45,3 +46,4 @@ from nnlib.ops.softmax import log_softmax as log_softmax
 from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.sorting import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
+from nnlib.ops.writing import *  # noqa: F403

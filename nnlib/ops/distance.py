@@ -89,7 +89,7 @@ def pairwise_distance(
     check_float("pairwise_distance", "x1", x1)
     if not len(x1.shape) or not len(x2.shape):
         raise ShapeError("pairwise_distance: x1, x2: expected at least one dimension")
-    return norm(x1 - x2 + eps, p, -1, keepdim)  # type: ignore[no-any-return]
+    return norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 @public(method=False)

@@ -50,7 +50,7 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
             f"{op}: target is on {device_of(labels)}, input on "
             f"{device_of(raw(input))}; move it with .to('{device_of(raw(input))}')"
         )
-    return shape[0] if len(shape) == 1 else shape[1]
+    return int(shape[0] if len(shape) == 1 else shape[1])
 
 
 def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> bool:

@@ -165,7 +165,7 @@ class PointLoss(Function):
     """A loss element by element, and its reduction, in one operation.
 
     A subclass gives the loss of two arrays (`value`) and its derivatives by both in
-    public operations (`slopes`).
+    public operations (`slopes`); both find the other parameters in ``self.params``.
     """
 
     promotes = "float"
@@ -176,20 +176,20 @@ class PointLoss(Function):
         # The factor by which each element's derivative enters.
         self.scale = 1 / x.size if reduction == "mean" else 1
         self.save_for_backward(x, y)
-        return reduced(self.value(x, y, **params), reduction)
+        return reduced(self.value(x, y), reduction)
 
     def backward(self, grad: Any) -> Any:
         """Return the derivatives, times the gradient."""
         x, y = self.saved
         if self.scale != 1:
             grad = grad * self.scale
-        return self.slopes(grad, x, y, **self.params)
+        return self.slopes(grad, x, y)
 
-    def value(self, x: Any, y: Any, **params: Any) -> Any:
+    def value(self, x: Any, y: Any) -> Any:
         """Return the loss of each element."""
         raise NotImplementedError
 
-    def slopes(self, grad: Any, x: Any, y: Any, **params: Any) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return ``grad`` times the derivative by `x`, and by `y` where needed."""
         raise NotImplementedError
 

@@ -48,16 +48,18 @@ LEAST_VARIANCE = 1e-12
 class BinaryCrossEntropy(PointLoss):
     """``-w (t log p + (1 - t) log(1 - p))``, the logarithms at least -100."""
 
-    def value(self, x: Any, y: Any, *, weight: Any) -> Any:
+    def value(self, x: Any, y: Any) -> Any:
         """Return the loss of each element."""
+        weight = self.params["weight"]
         module = array_module(x)
         yes = module.maximum(module.log(x), LEAST_LOG)
         no = module.maximum(module.log1p(-x), LEAST_LOG)
         loss = (y - 1) * no - y * yes
         return loss if weight is None else loss * weight
 
-    def slopes(self, grad: Any, x: Any, y: Any, *, weight: Any) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return ``(p - t) / (p (1 - p))`` and ``log(1 - p) - log p``."""
+        weight = self.params["weight"]
         if weight is not None:
             grad = grad * weight
         by_x = by_y = None
@@ -89,8 +91,9 @@ class BceSlope(Function):
 class BinaryCrossEntropyWithLogits(PointLoss):
     """``w ((1 - t) x + l log(1 + exp(-x)))``, l = 1 + (pos_weight - 1) t."""
 
-    def value(self, x: Any, y: Any, *, weight: Any, pos_weight: Any) -> Any:
+    def value(self, x: Any, y: Any) -> Any:
         """Return the loss of each element, without overflow or cancellation."""
+        weight, pos_weight = self.params["weight"], self.params["pos_weight"]
         module = array_module(x)
         if pos_weight is None:
             loss = kernels.loss.bce_logits(x, y)
@@ -101,8 +104,9 @@ class BinaryCrossEntropyWithLogits(PointLoss):
             loss = (1 - y) * x + factor * module.maximum(-x, 0) + factor * tail
         return loss if weight is None else loss * weight
 
-    def slopes(self, grad: Any, x: Any, y: Any, *, weight: Any, pos_weight: Any) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return ``sigmoid(x) - t`` and ``-x``, or their weighted forms."""
+        weight, pos_weight = self.params["weight"], self.params["pos_weight"]
         if weight is not None:
             grad = grad * weight
         if pos_weight is None:

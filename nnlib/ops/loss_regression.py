@@ -23,6 +23,7 @@ from nnlib.ops.loss import (
     check_same_shape,
     check_values,
     reduce,
+    reduced,
     weighted,
 )
 
@@ -39,23 +40,18 @@ __all__ = [
 class MseLoss(PointLoss):
     """``(x - y)^2``."""
 
-    def forward(self, x: Any, y: Any, *, reduction: str) -> Any:
+    def forward(self, x: Any, y: Any, *, reduction: str, **params: Any) -> Any:
         """Return the reduced squared error."""
         d = x - y
-        if reduction == "none" or d.size <= SMALL or type(d) is not np.ndarray:
-            return super().forward(x, y, reduction=reduction)
-        self.params: dict[str, Any] = {}
         self.scale = 1 / d.size if reduction == "mean" else 1
         self.save_for_backward(x, y)
+        if reduction == "none" or d.size <= SMALL or type(d) is not np.ndarray:
+            d *= d
+            return reduced(d, reduction)
         squares = kernels.reduction.reduce_all(d, kernels.reduction.SQUARES)
         return squares / d.size if reduction == "mean" else squares
 
-    def value(self, x: Any, y: Any) -> Any:
-        """Return the squared error."""
-        d = x - y
-        return d * d
-
-    def slopes(self, grad: Any, x: Any, y: Any) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return ``2 (x - y)`` and its negative."""
         slope = (x - y) * (grad * 2)
         return slope, -slope if self.needs(1) else None
@@ -68,7 +64,7 @@ class L1Loss(PointLoss):
         """Return the absolute error."""
         return abs(x - y)
 
-    def slopes(self, grad: Any, x: Any, y: Any) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return the sign of ``x - y`` and its negative."""
         d = raw(x) - raw(y)
         slope = grad * array_module(d).sign(d)
@@ -96,16 +92,17 @@ class HuberSlope(Function):
 class HuberLoss(PointLoss):
     """``c (d - c / 2)`` with d = x - y and c = d bounded by +-delta, times a factor."""
 
-    def value(self, x: Any, y: Any, *, delta: float, factor: float) -> Any:
+    def value(self, x: Any, y: Any) -> Any:
         """Return the squared error in the middle, the absolute error outside."""
-        loss = kernels.loss.huber(x, y, parameter=delta)
-        if factor != 1:
-            loss *= factor
+        loss = kernels.loss.huber(x, y, parameter=self.params["delta"])
+        if self.params["factor"] != 1:
+            loss *= self.params["factor"]
         return loss
 
-    def slopes(self, grad: Any, x: Any, y: Any, *, delta: float, factor: float) -> Any:
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return the bounded difference and its negative."""
-        slope = HuberSlope.apply(x, y, delta=delta) * (grad * factor)
+        bounded = HuberSlope.apply(x, y, delta=self.params["delta"])
+        slope = bounded * (grad * self.params["factor"])
         return slope, -slope if self.needs(1) else None
 
 

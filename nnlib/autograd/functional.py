@@ -215,7 +215,7 @@ class _Run:
         # With `create_graph` the results stay connected to the user's tensors.
         with enable_grad():
             self.inputs = [
-                x.clone()  # type: ignore[attr-defined]
+                x.clone()
                 if create_graph and x.requires_grad
                 else x.detach().requires_grad_()
                 for x in self.tensors(inputs, "inputs")

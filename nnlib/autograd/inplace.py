@@ -44,7 +44,7 @@ _FAST_DTYPES = frozenset({float32, float64, int64})
 
 def run_inplace(
     name: str, function: Callable[..., Any], target: Tensor, args: Any, kwargs: Any
-) -> Tensor:
+) -> Any:
     """Run ``function(target, ...)`` and write its result into `target`.
 
     Raises
@@ -58,9 +58,8 @@ def run_inplace(
         If the result is of a higher kind (float) than `target` (integer).
     """
     if state.modes.interpreter is not None:
-        return state.modes.interpreter.run_inplace(  # type: ignore[no-any-return]
-            name, function, target, args, kwargs
-        )
+        run = state.modes.interpreter.run_inplace
+        return run(name, function, target, args, kwargs)
     check_writable(name, target)
     if not _is_recorded(target, args, kwargs):
         ufunc = _UFUNCS.get(name)

@@ -43,7 +43,7 @@ class Modes:
         self.grad = True
         self.inference = False
         self.derived = False
-        self.interpreter: Callable[..., Any] | None = None
+        self.interpreter: Any = None
         self.watcher: Any = None
 
 

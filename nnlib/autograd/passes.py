@@ -115,13 +115,11 @@ class _Pass:
             grads = self._collect(node)
             if targets is not None and node not in self.reaching:
                 continue
-            if node._saved is None:
-                raise_freed(node)
             acting = node if targets is None else self._narrowed(node)
             edges = acting.edges
-            results = _call_backward(acting, grads, self.derived)
-            if edges is None:
+            if node._saved is None or edges is None:
                 raise_freed(node)
+            results = _call_backward(acting, grads, self.derived)
             if len(results) < len(edges):
                 _check_count(node, results, edges)
             count = len(results)

@@ -117,7 +117,7 @@ def _inplace(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return run_inplace(name, function, self, args, kwargs)
+        return run_inplace(name, function, self, args, kwargs)  # type: ignore[no-any-return]
 
     method.__name__ = name
     method.__doc__ = f"Do `{function.__name__}` in place; return this tensor."

@@ -9,7 +9,7 @@ equal sum means that nothing was changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def unpack(node: Function, derived: bool) -> tuple[Any, ...]:
     Error
         If a saved value was changed in place since, or the graph was freed.
     """
-    saved = node._saved
+    saved: tuple[Any, ...] | None = node._saved
     if saved is None:
         raise_freed(node)
     owners = node._owners
@@ -171,7 +171,7 @@ def mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
     out._entangled = True
 
 
-def raise_stale(cls: type[Function]) -> None:
+def raise_stale(cls: type[Function]) -> NoReturn:
     """Refuse a view whose base was given another history since."""
     raise Error(
         f"{cls.__name__.lower()}: this view was taken before its base was changed in "
@@ -179,7 +179,7 @@ def raise_stale(cls: type[Function]) -> None:
     )
 
 
-def raise_freed(node: Function) -> None:
+def raise_freed(node: Function) -> NoReturn:
     """Refuse a second pass through a graph that was freed."""
     raise Error(
         f"{node.name()}: backward a second time through a graph that was freed; "
@@ -187,7 +187,7 @@ def raise_freed(node: Function) -> None:
     )
 
 
-def _raise_changed(node: Function) -> None:
+def _raise_changed(node: Function) -> NoReturn:
     shapes = [
         np.shape(value)
         for value, owner in zip(node._saved, node._owners, strict=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from nnlib.autograd.mode import enable_grad, state
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error
 from nnlib.func.rules import find_rule
+from nnlib.ops.creation import ones_like
 from nnlib.ops.expanding import expand
 from nnlib.ops.joining import stack
 
@@ -116,7 +117,7 @@ class Batching:
         finally:
             modes.interpreter = before
 
-    def has(self, x: Any) -> bool:
+    def has(self, x: Any) -> TypeGuard[Batched]:
         """Tell whether `x` carries this level's batch."""
         return type(x) is Batched and x._level is self
 
@@ -143,10 +144,7 @@ class Batching:
     def loop(self, cls: type[Function], args: Any, params: Any) -> Any:
         """Run an operation sample by sample: right for every operation."""
         with self.outside():
-            parts = [
-                x._value.unbind(0) if self.has(x) else None  # type: ignore[attr-defined]
-                for x in args
-            ]
+            parts = [x._value.unbind(0) if self.has(x) else None for x in args]
             results = [
                 cls.apply(
                     *(
@@ -183,7 +181,7 @@ class Batching:
     def value(self, x: Tensor) -> Any:
         """Return `x` with the batch in front; shared tensors are expanded."""
         if self.has(x):
-            return x._value  # type: ignore[attr-defined]
+            return x._value
         with self.outside():
             return expand(x, (self.size, *x.shape))
 
@@ -216,7 +214,7 @@ def fresh(x: Tensor) -> Tensor:
             return Batched.wrap(fresh(value), level)
     with enable_grad():
         if x.requires_grad:
-            return x.clone()  # type: ignore[attr-defined,no-any-return]
+            return x.clone()
         return x.detach().requires_grad_()
 
 
@@ -235,18 +233,18 @@ def differentiate(
     if isinstance(level, Batching):
         outs = [level.value(x) for x in outputs]
         given = None if weights is None else [level.value(u) for u in weights]
-        xs = [x._value for x in inputs]  # type: ignore[attr-defined]
+        xs = [level.value(x) for x in inputs]
         with level.outside():
             found = differentiate(outs, xs, given, create_graph)
         return [Batched.wrap(g, level) for g in found]
-    ones = [Tensor._from_array(np.ones_like(out.array, subok=False)) for out in outputs]
+    ones = [ones_like(out.detach()) for out in outputs]
     pairs = [
         (out, u)
         for out, u in zip(outputs, ones if weights is None else weights, strict=True)
         if out.requires_grad
     ]
     if not pairs:
-        return [x.detach() * 0 for x in inputs]  # type: ignore[operator]
+        return [x.detach() * 0 for x in inputs]
     return list(
         grad(
             [out for out, _ in pairs],

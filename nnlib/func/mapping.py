@@ -127,7 +127,7 @@ def _wrap(value: Any, dim: Any, level: Batching, part: slice | None) -> Any:
         if dim is None or not isinstance(x, Tensor):
             return x
         moved = movedim(x, dim, 0) if dim % x.ndim else x
-        return Batched.wrap(moved if part is None else moved[part], level)  # type: ignore[index]
+        return Batched.wrap(moved if part is None else moved[part], level)
 
     return _map2(hide, value, dim)
 

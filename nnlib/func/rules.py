@@ -89,8 +89,8 @@ def _cast(level: Any, x: Any, dtype: Any) -> Any:
     if not isinstance(x, Tensor) or x.dtype == dtype:
         return x
     if level.has(x):
-        return type(x).wrap(x._value.to(dtype), level)  # type: ignore[attr-defined]
-    return x.to(dtype)  # type: ignore[attr-defined]
+        return level.wrap(level.value(x).to(dtype))
+    return x.to(dtype)
 
 
 def one_dim(level: Any, cls: Any, args: Any, params: Any) -> Any:

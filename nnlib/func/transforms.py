@@ -226,7 +226,7 @@ def jacrev(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
         shape = tuple(value.shape)
         units = eye(value.numel(), dtype=value.dtype, device=value.device)
         rows = [pull(unit.reshape(shape))[0] for unit in units]
-        return stack(rows).reshape((*shape, *x.shape))  # type: ignore[attr-defined]
+        return stack(rows).reshape((*shape, *x.shape))
 
     return jacobian
 

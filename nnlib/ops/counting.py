@@ -67,7 +67,7 @@ def nansum(
 @public()
 def nanmean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Any:
+) -> Tensor:
     """Return the mean over `dim` of the elements that are not NaN.
 
     Raises
@@ -85,7 +85,7 @@ def nanmean(
     values = raw(input)
     valid = constant(values == values, input)
     count = Sum.apply(valid, dims=dims, keepdim=keepdim)
-    return NanSum.apply(input, dims=dims, keepdim=keepdim) / cast(count, input.dtype)
+    return NanSum.apply(input, dims=dims, keepdim=keepdim) / cast(count, input.dtype)  # type: ignore[no-any-return]
 
 
 @public()

@@ -150,7 +150,7 @@ def any_zero(shape: tuple[int, ...], dims: Any) -> bool:
 @public()
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Any:
+) -> Tensor:
     """Return the sum over all dimensions, or over `dim`.
 
     Parameters
@@ -182,8 +182,8 @@ def sum(
         keepdim=keepdim,
     )
     if dtype is not None and out.dtype != resolve_dtype(dtype):
-        return cast(out, resolve_dtype(dtype))
-    return out
+        return cast(out, resolve_dtype(dtype))  # type: ignore[no-any-return]
+    return out  # type: ignore[no-any-return]
 
 
 @public()

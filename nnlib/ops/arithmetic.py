@@ -279,7 +279,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return Div.apply(input, other)  # type: ignore[no-any-return]
     from nnlib.ops.division import rounded_quotient
 
-    return rounded_quotient(input, other, rounding_mode)
+    return rounded_quotient(input, other, rounding_mode)  # type: ignore[no-any-return]
 
 
 @public(operators="__neg__", inplace=True)

@@ -66,7 +66,7 @@ def eq(input: Any, other: Any) -> Tensor:
     tensor([False,  True])
     """
     if not _comparable(other):
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
     return Compare.apply(input, other, ufunc=np.equal)  # type: ignore[no-any-return]
 
 
@@ -81,7 +81,7 @@ def ne(input: Any, other: Any) -> Tensor:
     tensor([ True, False])
     """
     if not _comparable(other):
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]
     return Compare.apply(input, other, ufunc=np.not_equal)  # type: ignore[no-any-return]
 
 
@@ -219,7 +219,7 @@ def isclose(
         elif input.dtype.kind != "b":
             difference = (input - other).abs()
             close = close | (difference <= atol + rtol * other.abs())
-    return close
+    return close  # type: ignore[no-any-return]
 
 
 @public()

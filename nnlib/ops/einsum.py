@@ -71,7 +71,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         x, own = _single(tensors[position], terms[position], keep | set(labels))
         result, labels = _contract(result, labels, x, own, keep)
     order = [labels.index(label) for label in output]
-    return result if order == sorted(order) else result.permute(*order)
+    return result if order == sorted(order) else result.permute(*order)  # type: ignore[no-any-return]
 
 
 def _union(terms: Sequence[Sequence[Label]]) -> set[Label]:

@@ -295,7 +295,7 @@ def _tolerance(x: Any, rtol: float | None) -> float:
     if rtol is not None:
         return rtol
     epsilon = 2.0**-52 if x.dtype == np.float64 else 2.0**-23
-    return max(x.shape[-2:]) * epsilon
+    return float(max(x.shape[-2:]) * epsilon)
 
 
 @public(method=False)
@@ -376,7 +376,7 @@ def linalg_lstsq(A: Any, B: Any, rcond: float | None = None) -> LstsqResult:
     rank = linalg_matrix_rank(A, rtol=rcond)
     m, n = A.shape[-2:]
     if m > n and bool((rank._array == n).all()):
-        residuals = (matmul(A, solution) - B).square().sum(0 if vector else -2)  # type: ignore[attr-defined]
+        residuals = (matmul(A, solution) - B).square().sum(0 if vector else -2)
     else:
         residuals = A.new_zeros(0)
     return LstsqResult(solution, residuals, rank, linalg_svdvals(A))
@@ -398,11 +398,13 @@ def linalg_matrix_power(A: Any, n: int) -> Tensor:
         return linalg_matrix_power(linalg_inv(A), -n)
     if n == 0:
         return identity_like(A, A.shape[-1]).expand(*A.shape).clone()  # type: ignore[no-any-return]
-    result, square = None, A
+    square = A
+    while not n & 1:
+        square, n = matmul(square, square), n >> 1
+    result, n = square, n >> 1
     while n:
+        square = matmul(square, square)
         if n & 1:
-            result = square if result is None else matmul(result, square)
+            result = matmul(result, square)
         n >>= 1
-        if n:
-            square = matmul(square, square)
-    return result.clone() if result is A else result  # type: ignore[no-any-return, union-attr]
+    return result.clone() if result is A else result  # type: ignore[no-any-return]

@@ -65,7 +65,9 @@ class Reduce(Function):
 
     def forward(self, x: Any, *, ufunc: Any, axis: Any, keepdim: bool) -> Any:
         """Return the truth of each slice."""
-        return ufunc.reduce(x.astype(bool, copy=False), axis=axis, keepdims=keepdim)
+        if x.dtype.kind != "b":
+            x = x != 0
+        return ufunc.reduce(x, axis=axis, keepdims=keepdim)
 
 
 @public(inplace=True)
@@ -221,7 +223,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> nnlib.any(nnlib.tensor([[0, 1], [0, 0]]), dim=1)
     tensor([ True, False])
     """
-    return _reduce("any", np.logical_or, input, dim, keepdim)
+    return _reduce("any", np.logical_or, input, dim, keepdim)  # type: ignore[no-any-return]
 
 
 @public()
@@ -247,7 +249,7 @@ def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> nnlib.all(nnlib.tensor([[0, 1], [0, 0]]), dim=1)
     tensor([False, False])
     """
-    return _reduce("all", np.logical_and, input, dim, keepdim)
+    return _reduce("all", np.logical_and, input, dim, keepdim)  # type: ignore[no-any-return]
 
 
 def _reduce(op: str, ufunc: Any, input: Any, dim: Any, keepdim: bool) -> Any:

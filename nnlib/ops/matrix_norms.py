@@ -130,17 +130,17 @@ def linalg_matrix_norm(
     if ord == "fro":
         return flat_norm(A, 2, (rows, columns), keepdim)
     if ord in (1, -1, math.inf, -math.inf):
-        along, across = (rows, columns) if abs(ord) == 1 else (columns, rows)  # type: ignore[arg-type]
+        along, across = (rows, columns) if abs(ord) == 1 else (columns, rows)
         sums = A.abs().sum(along, True)
-        out = sums.amax(across, True) if ord > 0 else sums.amin(across, True)  # type: ignore[operator]
+        out = sums.amax(across, True) if ord > 0 else sums.amin(across, True)
     elif ord in ("nuc", 2, -2):
         from nnlib.ops.decompositions import linalg_svdvals
 
         values = linalg_svdvals(A.movedim((rows, columns), (-2, -1)))
         if ord == "nuc":
-            out = values.sum(-1)  # type: ignore[attr-defined]
+            out = values.sum(-1)
         else:
-            out = values.amax(-1) if ord == 2 else values.amin(-1)  # type: ignore[attr-defined]
+            out = values.amax(-1) if ord == 2 else values.amin(-1)
         for axis in sorted((rows, columns)):
             out = out.unsqueeze(axis)
     else:

@@ -169,7 +169,7 @@ def tensordot(input: Any, other: Any, dims: Any = 2) -> Tensor:
     summed = math.prod(input.shape[i] for i in left)
     a = input.permute(*free_left, *left).reshape(math.prod(rows), summed)
     b = other.permute(*right, *free_right).reshape(summed, math.prod(columns))
-    return matmul(a, b).reshape(*rows, *columns)  # type: ignore[attr-defined, no-any-return]
+    return matmul(a, b).reshape(*rows, *columns)
 
 
 def _pairs(left: int, right: int, dims: Any) -> tuple[list[int], list[int]]:

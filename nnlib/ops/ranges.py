@@ -174,7 +174,8 @@ class Meshgrid(Function):
     def forward(self, *axes: Any, indexing: str) -> Any:
         """Return each axis spread over the grid."""
         self.indexing = indexing
-        return tuple(np.meshgrid(*axes, indexing=indexing, copy=True))
+        order: Any = indexing
+        return tuple(np.meshgrid(*axes, indexing=order, copy=True))
 
     def backward(self, *grads: Any) -> Any:
         """Sum the gradient over the other dimensions."""
@@ -184,7 +185,7 @@ class Meshgrid(Function):
                 axis = 1 - axis
             others = tuple(dim for dim in range(grad.ndim) if dim != axis)
             if others and isinstance(grad, Tensor):
-                grad = grad.sum(others)  # type: ignore[attr-defined]
+                grad = grad.sum(others)
             elif others:
                 grad = grad.sum(axis=others)
             found.append(grad)

@@ -418,7 +418,7 @@ def nan_to_num(
         return input.clone()  # type: ignore[no-any-return]
     from ml_dtypes import finfo
 
-    limits = finfo(input.dtype)
+    limits = finfo(input.dtype)  # type: ignore[no-untyped-call]
     return NanToNum.apply(  # type: ignore[no-any-return]
         input,
         nan=0.0 if nan is None else nan,

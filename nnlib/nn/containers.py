@@ -124,7 +124,7 @@ class Sequential(_Row):
     def forward(self, input: Any) -> Any:
         """Return the last module's output."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            input = module(input)
         return input
 
     def __getitem__(self, index: int | slice) -> Any:

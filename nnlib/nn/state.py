@@ -67,7 +67,9 @@ def _own_entries(module: Module) -> list[tuple[str, str, Tensor]]:
     ]
 
 
-def load(module: Module, state_dict: Any, strict: bool, assign: bool) -> Any:
+def load(
+    module: Module, state_dict: Any, strict: bool, assign: bool
+) -> IncompatibleKeys:
     """Check everything, then load everything; see `Module.load_state_dict`."""
     where = f"{type(module).__name__}.load_state_dict"
     if not isinstance(state_dict, Mapping):

@@ -25,7 +25,7 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("Adamax", {}),
     ("NAdam", {}),
     ("RAdam", {"lr": 3e-3}),
-    ("LBFGS", {"lr": 0.1, "max_iter": 2, "history_size": 5}),
+    ("LBFGS", {"lr": 0.05, "max_iter": 2, "history_size": 5}),
 ]
 
 
@@ -60,7 +60,9 @@ def curve(
     criterion = nn.CrossEntropyLoss()
     losses = []
     for step in range(STEPS):
-        part = slice(step * BATCH % 1600, step * BATCH % 1600 + BATCH)
+        # L-BFGS is made for the loss of one and the same batch.
+        start = 0 if name == "LBFGS" else step * BATCH % 1600
+        part = slice(start, start + BATCH)
         x, y = (library.tensor(values[part]) for values in digits)
 
         def closure(x: Any = x, y: Any = y) -> Any:

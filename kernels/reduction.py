@@ -1,6 +1,6 @@
 """Sums, sums of squares and extrema: of everything, of rows, of columns.
 
-Accuracy: on the CPU a float32 sum runs in float32 over blocks of at most 4,096 elements
+Accuracy: on the CPU a float32 sum runs in float32 over blocks of at most 1,024 elements
 (in some 64 partial sums each, because the vectorised loop keeps that many), and the
 blocks' sums are added in float64: the error does not grow with the array's length.
 On CUDA every thread keeps one partial sum and a tree adds them.
@@ -18,6 +18,7 @@ import numpy as np
 
 from nnlib.backend.errors import ShapeError
 from nnlib.kernels import special
+from nnlib.kernels.column_sum import matrix_out, sum_columns
 from nnlib.kernels.elementwise import flat_views, scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
@@ -45,12 +46,9 @@ MAXIMUM = 2
 MINIMUM = 3
 
 # Elements that one float32 accumulation takes before a wider one takes over.
-BLOCK = 4096
+BLOCK = 1024
 # Elements that the calling thread does alone.
 SERIAL = 32768
-# Rows that `sum_columns` adds up in one go, and the columns of one task.
-ROW_BLOCK = 256
-COLUMN_BLOCK = 128
 # Threads of a CUDA block; a power of two, for the tree.
 THREADS = 256
 
@@ -182,41 +180,6 @@ def reduce_rows_pool(operation: Any, x: Any, out: Any, scale: Any) -> None:
 
 
 @body
-def sum_block_of_rows(x: Any, partial: Any, k: Any, left: Any) -> None:
-    """Write the sums of one block of rows over a few columns to row k of `partial`."""
-    first = k * ROW_BLOCK
-    last = min(x.shape[0], first + ROW_BLOCK)
-    right = left + COLUMN_BLOCK
-    total = partial[k, left:right]
-    for c in range(total.size):
-        total[c] = 0
-    # Two rows at a time: `total` is read and written half as often.
-    for r in range(first, last - 1, 2):
-        row = x[r, left:right]
-        next_row = x[r + 1, left:right]
-        for c in range(total.size):
-            total[c] += row[c] + next_row[c]
-    if (last - first) % 2:
-        row = x[last - 1, left:right]
-        for c in range(total.size):
-            total[c] += row[c]
-
-
-@cpu_kernel(parallel=False)
-def sum_columns_cpu(x: Any, partial: Any) -> None:
-    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
-    for t in range(partial.shape[0] * across):
-        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
-
-
-@cpu_kernel
-def sum_columns_pool(x: Any, partial: Any) -> None:
-    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
-    for t in prange(partial.shape[0] * across):
-        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
-
-
-@body
 def tree(operation: Any, shared: Any, lane: Any, lanes: Any) -> None:
     """Reduce each group of `lanes` neighbours in shared memory to its first (CUDA)."""
     thread = cuda.threadIdx.x
@@ -263,20 +226,6 @@ def reduce_rows_cuda(operation: Any, x: Any, out: Any, scale: Any, lanes: Any) -
         if lane == 0 and row < rows:
             out[row] = shared[thread] * scale
         cuda.syncthreads()
-
-
-@cuda_kernel
-def sum_columns_cuda(x: Any, partial: Any) -> None:
-    # A thread per column and block of rows: neighbours read neighbouring columns.
-    rows, columns = x.shape
-    for i in range(cuda.grid(1), partial.size, cuda.gridsize(1)):
-        k = i // columns
-        column = i - k * columns
-        first = k * ROW_BLOCK
-        total = x[first, column]
-        for r in range(first + 1, min(rows, first + ROW_BLOCK)):
-            total += x[r, column]
-        partial[k, column] = total
 
 
 def lanes_for(columns: int, limit: int = THREADS) -> int:
@@ -387,7 +336,7 @@ def reduce_rows(
     array([2., 4.])
     """
     kind = scalar_type("reduce_rows", x)
-    module, out = _matrix("reduce_rows", x, out, 0)
+    module, out = matrix_out("reduce_rows", x, out, 0)
     rows, columns = x.shape
     if operation >= MAXIMUM:
         scale = 1.0
@@ -407,68 +356,3 @@ def reduce_rows(
             kernel = reduce_rows_cpu if x.size <= SERIAL else reduce_rows_pool
             kernel(operation, x, out, kind(scale))
     return out
-
-
-def sum_columns(x: Any, out: Any = None) -> Any:
-    """Add up the rows of a matrix: the gradient of a bias.
-
-    Parameters
-    ----------
-    x : array, shape (N, C), float32 or float64
-    out : array, shape (C,), dtype of `x`, C-contiguous, optional
-
-    Returns
-    -------
-    array, shape (C,), dtype of `x`
-
-    Raises
-    ------
-    ShapeError
-        If `x` is no matrix or `out` does not fit.
-
-    Examples
-    --------
-    >>> sum_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    array([4., 6.])
-    """
-    scalar_type("sum_columns", x)
-    module, out = _matrix("sum_columns", x, out, 1)
-    rows, columns = x.shape
-    if not rows:
-        out[...] = 0
-    if not rows or not columns:
-        return out
-    x = module.ascontiguousarray(x)
-    # A tree: each round leaves one row of sums for every block of rows.
-    while rows:
-        rows = (rows + ROW_BLOCK - 1) // ROW_BLOCK
-        last = rows == 1
-        partial = (
-            out.reshape(1, columns) if last else module.empty((rows, columns), x.dtype)
-        )
-        if on_cuda(x):
-            sum_columns_cuda(x, partial, items=partial.size)
-        elif x.size <= SERIAL:
-            sum_columns_cpu(x, partial)
-        else:
-            sum_columns_pool(x, partial)
-        if last:
-            break
-        x = partial
-    return out
-
-
-def _matrix(name: str, x: Any, out: Any, axis: int) -> tuple[Any, Any]:
-    """Check `x` and `out`, or make `out`, of the length of `axis`."""
-    module = array_module(x)
-    if x.ndim != 2:
-        raise ShapeError(f"{name}: x has shape {x.shape}, expected two dimensions")
-    length = x.shape[axis]
-    if out is None:
-        return module, module.empty(length, x.dtype)
-    if out.shape != (length,) or out.dtype != x.dtype or not out.flags.c_contiguous:
-        raise ShapeError(
-            f"{name}: out is {out.dtype} of shape {out.shape}, expected "
-            f"contiguous {x.dtype} of shape {(length,)}"
-        )
-    return module, out

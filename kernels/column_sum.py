@@ -1,0 +1,143 @@
+"""The sum of a matrix's rows, the gradient of a bias: `reduction.sum_columns`.
+
+Rows are added up in blocks of `ROW_BLOCK`, and the blocks' sums in further rounds: a
+tree, so that the error of a float32 sum grows with the logarithm of the rows. Blocks
+are fixed by the shape: the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.backend.errors import ShapeError
+from nnlib.kernels.elementwise import SERIAL, scalar_type
+from nnlib.kernels.machinery import (
+    array_module,
+    body,
+    cpu_kernel,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    prange,
+)
+
+__all__ = ["matrix_out", "sum_columns"]
+
+# Rows that are added up in one go, and the columns of one task.
+ROW_BLOCK = 256
+COLUMN_BLOCK = 128
+
+
+@body
+def sum_block_of_rows(x: Any, partial: Any, k: Any, left: Any) -> None:
+    """Write the sums of one block of rows over a few columns to row k of `partial`."""
+    first = k * ROW_BLOCK
+    last = min(x.shape[0], first + ROW_BLOCK)
+    right = left + COLUMN_BLOCK
+    total = partial[k, left:right]
+    for c in range(total.size):
+        total[c] = 0
+    # Two rows at a time: `total` is read and written half as often.
+    for r in range(first, last - 1, 2):
+        row = x[r, left:right]
+        next_row = x[r + 1, left:right]
+        for c in range(total.size):
+            total[c] += row[c] + next_row[c]
+    if (last - first) % 2:
+        row = x[last - 1, left:right]
+        for c in range(total.size):
+            total[c] += row[c]
+
+
+@cpu_kernel(parallel=False)
+def sum_columns_cpu(x: Any, partial: Any) -> None:
+    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
+    for t in range(partial.shape[0] * across):
+        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+
+
+@cpu_kernel
+def sum_columns_pool(x: Any, partial: Any) -> None:
+    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
+    for t in prange(partial.shape[0] * across):
+        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+
+
+@cuda_kernel
+def sum_columns_cuda(x: Any, partial: Any) -> None:
+    # A thread per column and block of rows: neighbours read neighbouring columns.
+    rows, columns = x.shape
+    for i in range(cuda.grid(1), partial.size, cuda.gridsize(1)):
+        k = i // columns
+        column = i - k * columns
+        first = k * ROW_BLOCK
+        total = x[first, column]
+        for r in range(first + 1, min(rows, first + ROW_BLOCK)):
+            total += x[r, column]
+        partial[k, column] = total
+
+
+def matrix_out(name: str, x: Any, out: Any, axis: int) -> tuple[Any, Any]:
+    """Check `x` and `out`, or make `out`, of the length of `axis`."""
+    module = array_module(x)
+    if x.ndim != 2:
+        raise ShapeError(f"{name}: x has shape {x.shape}, expected two dimensions")
+    length = x.shape[axis]
+    if out is None:
+        return module, module.empty(length, x.dtype)
+    if out.shape != (length,) or out.dtype != x.dtype or not out.flags.c_contiguous:
+        raise ShapeError(
+            f"{name}: out is {out.dtype} of shape {out.shape}, expected "
+            f"contiguous {x.dtype} of shape {(length,)}"
+        )
+    return module, out
+
+
+def sum_columns(x: Any, out: Any = None) -> Any:
+    """Add up the rows of a matrix: the gradient of a bias.
+
+    Parameters
+    ----------
+    x : array, shape (N, C), float32 or float64
+    out : array, shape (C,), dtype of `x`, C-contiguous, optional
+
+    Returns
+    -------
+    array, shape (C,), dtype of `x`
+
+    Raises
+    ------
+    ShapeError
+        If `x` is no matrix or `out` does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
+    scalar_type("sum_columns", x)
+    module, out = matrix_out("sum_columns", x, out, 1)
+    rows, columns = x.shape
+    if not rows:
+        out[...] = 0
+    if not rows or not columns:
+        return out
+    x = module.ascontiguousarray(x)
+    # A tree: each round leaves one row of sums for every block of rows.
+    while rows:
+        rows = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+        last = rows == 1
+        partial = (
+            out.reshape(1, columns) if last else module.empty((rows, columns), x.dtype)
+        )
+        if on_cuda(x):
+            sum_columns_cuda(x, partial, items=partial.size)
+        elif x.size <= SERIAL:
+            sum_columns_cpu(x, partial)
+        else:
+            sum_columns_pool(x, partial)
+        if last:
+            break
+        x = partial
+    return out

@@ -29,7 +29,14 @@ from nnlib.nn.activation import (
     Threshold,
 )
 from nnlib.nn.containers import ModuleDict, ModuleList, Sequential
-from nnlib.nn.dropout import AlphaDropout, Dropout
+from nnlib.nn.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from nnlib.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from nnlib.nn.loss import (
     BCELoss,
@@ -70,8 +77,12 @@ __all__ = [
     "CrossEntropyLoss",
     "AlphaDropout",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "ELU",
     "Exponential",
+    "FeatureAlphaDropout",
     "Flatten",
     "GELU",
     "GaussianNLLLoss",

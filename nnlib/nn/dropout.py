@@ -7,7 +7,14 @@ from nnlib.backend.errors import Error
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
-__all__ = ["AlphaDropout", "Dropout"]
+__all__ = [
+    "AlphaDropout",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+]
 
 
 class _Dropout(Module):
@@ -58,3 +65,44 @@ class AlphaDropout(_Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with elements dropped."""
         return F.alpha_dropout(input, self.p, self.training, self.inplace)
+
+
+class Dropout1d(_Dropout):
+    """Dropout of whole channels of input of shape (N, C, L).
+
+    See `nnlib.nn.functional.dropout1d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with channels dropped."""
+        return F.dropout1d(input, self.p, self.training, self.inplace)
+
+
+class Dropout2d(_Dropout):
+    """Dropout of whole channels of input of shape (N, C, H, W).
+
+    See `nnlib.nn.functional.dropout2d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with channels dropped."""
+        return F.dropout2d(input, self.p, self.training, self.inplace)
+
+
+class Dropout3d(_Dropout):
+    """Dropout of whole channels of input of shape (N, C, D, H, W).
+
+    See `nnlib.nn.functional.dropout3d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with channels dropped."""
+        return F.dropout3d(input, self.p, self.training, self.inplace)
+
+
+class FeatureAlphaDropout(_Dropout):
+    """`AlphaDropout` of whole channels; see `functional.feature_alpha_dropout`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input with channels dropped."""
+        return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)

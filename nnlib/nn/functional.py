@@ -16,5 +16,6 @@ from nnlib.ops.loss_classification import *  # noqa: F403
 from nnlib.ops.loss_margin import *  # noqa: F403
 from nnlib.ops.loss_regression import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
+from nnlib.ops.matmul import linear as linear
 from nnlib.ops.padding import *  # noqa: F403
 from nnlib.ops.softmax import *  # noqa: F403

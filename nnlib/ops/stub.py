@@ -88,7 +88,10 @@ class _Writer:
         self, parameter: inspect.Parameter, function: Callable[..., Any]
     ) -> str:
         """Write one parameter."""
-        mark = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
+        mark: dict[Any, str] = {
+            parameter.VAR_POSITIONAL: "*",
+            parameter.VAR_KEYWORD: "**",
+        }
         kind = self.annotation(parameter.annotation, function)
         text = f"{mark.get(parameter.kind, '')}{parameter.name}: {kind}"
         if parameter.default is parameter.empty:

@@ -213,8 +213,7 @@ def test_scheduler(scheduler_step):
 
 
 def test_plateau_scheduler_sees_the_validation_loss():
-    model, optimizer = linear(lr=0.0)
-    optimizer.param_groups[0]["lr"] = 1e-9
+    model, optimizer = linear(lr=1e-4)
     scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.5)
     history = fit_line(model, optimizer, scheduler=scheduler, validation=line())
     assert history["lr"][-1] < history["lr"][0]

@@ -12,6 +12,7 @@ from nnlib.backend.dtypes import HALF, float32, int64
 __all__ = ["add_up", "kept_shape", "spread_array", "stretch_array"]
 
 _ndarray = np.ndarray
+_reduce: Any = np.add.reduce
 # Below so many elements NumPy's own reduction is faster than entering a kernel.
 _KERNEL_SIZE = 1 << 15
 
@@ -38,12 +39,12 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
         if out is not None:
             return out
     if dtype in HALF:
-        total = np.add.reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
+        total = _reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
         return np.asarray(total).astype(dtype)
     if dtype.kind == "f":
-        out = np.add.reduce(x, axis=dims, keepdims=keepdim)
+        out = _reduce(x, axis=dims, keepdims=keepdim)
     else:
-        out = np.add.reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
+        out = _reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
     return out if type(out) is _ndarray else np.asarray(out)
 
 

@@ -45,13 +45,14 @@ def one_dim(op: str, dim: Any, ndim: int) -> int:
             raise DTypeError(
                 f"{op}: dim: expected an integer, got {type(dim).__name__}"
             ) from None
+    place: int = dim
     length = ndim or 1
     if not -length <= dim < length:
         raise BoundsError(
             f"{op}: dim {dim} is out of range for a tensor of {ndim} dimensions "
             f"(expected {-length} to {length - 1})"
         )
-    return dim + length if dim < 0 else dim
+    return place + length if place < 0 else place
 
 
 def many_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ def repeat_interleave(
     if repeats is None:
         counts = raw(input)
         module = array_module(counts)
-        return constant(module.repeat(module.arange(len(counts)), counts), input)
+        return constant(module.repeat(module.arange(len(counts)), counts), input)  # type: ignore[no-any-return]
     if dim is None:
         input, dim = reshape(input, (-1,)), 0
     dim = one_dim("repeat_interleave", dim, input.ndim)

@@ -34,7 +34,7 @@ def check_not_empty(op: str, shape: tuple[int, ...], dims: Any) -> None:
 def extreme_array(x: Any, dims: Any, keepdim: bool, largest: bool) -> Any:
     """Return the largest or smallest values of an array, as an array in any case."""
     if type(x) is np.ndarray:
-        ufunc = np.maximum if largest else np.minimum
+        ufunc: Any = np.maximum if largest else np.minimum
         out = ufunc.reduce(x, axis=dims, keepdims=keepdim)
         return out if type(out) is np.ndarray else np.asarray(out)
     return (x.max if largest else x.min)(axis=dims, keepdims=keepdim)

@@ -8,42 +8,32 @@ dimensions stand where the first of them stood if they are neighbours, else in f
 
 from __future__ import annotations
 
-import operator
 from typing import Any
-
-import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import bool_, int32, int64
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
-from nnlib.ops.dims import check_bounds, constant, raw
+from nnlib.ops.dims import raw
+from nnlib.ops.index_parts import (
+    FIRST,
+    FULL,
+    PLAIN,
+    as_part,
+    explained,
+    fill,
+    integer_key,
+    may_repeat,
+    parse,
+    separate,
+)
 from nnlib.ops.scattering import add_at, add_rows
 
 __all__ = ["index_put"]
-
-FULL = slice(None)
-_PLAIN = frozenset({int64, int32, bool_})
-
-
-class Slot(int):
-    """Stands in a key for the index array of that number."""
-
-
-# The key of a single index tensor.
-FIRST = (Slot(0),)
-
-
-def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Put the index arrays into a key."""
-    if not arrays:
-        return key
-    return tuple(arrays[part] if type(part) is Slot else part for part in key)
 
 
 class Slice(Function):
@@ -77,7 +67,7 @@ class Index(Function):
         try:
             return x[fill(key, arrays)]
         except IndexError as error:
-            raise _explained(error, x.shape, key, arrays) from None
+            raise explained(error, x.shape, key, arrays) from None
 
     def backward(self, grad: Any) -> Any:
         """Add the gradients up where they were picked."""
@@ -104,7 +94,7 @@ class PutIndex(Function):
             if x.size:
                 add_rows(out.reshape(-1, inner), rows, x.reshape(-1, inner))
             return out
-        if _may_repeat(arrays):
+        if may_repeat(arrays):
             return add_at(shape, integer_key(fill(key, arrays), len(shape)), x)
         out = array_module(x).zeros(shape, x.dtype)
         out[fill(key, arrays)] = x
@@ -161,7 +151,7 @@ class SetIndex(Function):
         out = x[...] if inplace else x.copy()
         full = fill(key, arrays)
         try:
-            if accumulate and _may_repeat(arrays):
+            if accumulate and may_repeat(arrays):
                 region = out[full]
                 full_value = array_module(x).broadcast_to(value, region.shape)
                 out += add_at(
@@ -172,7 +162,7 @@ class SetIndex(Function):
             else:
                 out[full] = value
         except IndexError as error:
-            raise _explained(error, x.shape, key, arrays) from None
+            raise explained(error, x.shape, key, arrays) from None
         except ValueError:
             raise ShapeError(
                 f"index assignment: a value of shape {self.value_shape} does not fit "
@@ -199,147 +189,6 @@ class SetIndex(Function):
             if surplus:
                 written = written.reshape(shape)
         return (kept, written, *[None] * len(arrays))
-
-
-def _may_repeat(arrays: tuple[Any, ...]) -> bool:
-    """Tell whether an element may be named twice: not by slices, nor by one mask."""
-    if not arrays:
-        return False
-    return len(arrays) > 1 or arrays[0].dtype.kind != "b"
-
-
-def integer_key(key: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
-    """Return a key in which masks are integer arrays, one entry per dimension."""
-    parts: list[Any] = []
-    for part in key:
-        if part is Ellipsis:
-            continue
-        if isinstance(part, slice) or part.dtype.kind != "b":
-            parts.append(part)
-        else:
-            parts.extend(part.nonzero())
-    return (*parts, *[FULL] * (ndim - len(parts)))
-
-
-def _explained(error: Exception, shape: Any, key: Any, arrays: Any) -> Exception:
-    """Return the error that names the bad value, its position and the size."""
-    place = 0
-    for part in key:
-        array = arrays[part] if type(part) is Slot else None
-        if array is None:
-            place += 1
-        elif array.dtype.kind == "b":
-            place += array.ndim
-        else:
-            if place < len(shape):
-                try:
-                    check_bounds("index", array, shape[place], negative=True)
-                except BoundsError as found:
-                    return found
-            place += 1
-    return BoundsError(f"index: {error}; the shape is {tuple(shape)}")
-
-
-def _as_part(part: Any, like: Any) -> Any:
-    """Return an index of an unusual type as a Tensor or array of integers or bool."""
-    array = raw(part)
-    if not hasattr(array, "dtype"):
-        array = np.asarray(list(array) if isinstance(array, range) else array)
-        if not array.size:
-            array = array.astype(np.int64)
-        array = part = array_module(raw(like)).asarray(array)
-    if array.dtype.kind not in "iub":
-        raise DTypeError(
-            "index: expected integers, slices, None, Ellipsis, integer or boolean "
-            f"tensors, got a tensor of {array.dtype}"
-        )
-    if array.dtype.kind == "u":
-        array = part = array.astype(np.int64)
-    return part if isinstance(part, Tensor) else constant(array, like)
-
-
-def _width(part: Any) -> int:
-    """Return how many dimensions of the input a part of an index stands for."""
-    if part is None or part is True or part is False:
-        return 0
-    if isinstance(part, int | slice):
-        return 1
-    array = raw(part)
-    return int(array.ndim) if array.dtype.kind == "b" else 1
-
-
-def parse(input: Any, index: Any) -> tuple[Any, Any, list[Any]]:
-    """Read an index.
-
-    Returns
-    -------
-    basic : tuple or None
-        The key of the view to take first; None if it would be the whole.
-    key : tuple
-        The key to apply to that view, with a `Slot` for each array.
-    arrays : list
-        The index arrays and masks; empty if the view is all.
-    """
-    parts = list(index) if type(index) is tuple else [index]
-    plain = True
-    for place, part in enumerate(parts):
-        if part is None or part is Ellipsis or isinstance(part, slice | int):
-            plain = plain and not isinstance(part, bool)
-            continue
-        if isinstance(part, Tensor | list | tuple | range) or hasattr(part, "dtype"):
-            part = _as_part(part, input)
-            array = raw(part)
-            if not array.ndim:
-                part = bool(array) if array.dtype.kind == "b" else int(array)
-        else:
-            try:
-                part = operator.index(part)
-            except TypeError:
-                raise DTypeError(
-                    "index: expected integers, slices, None, Ellipsis, integer or "
-                    f"boolean tensors, got {type(part).__name__}"
-                ) from None
-        parts[place] = part
-        plain = plain and isinstance(part, int) and not isinstance(part, bool)
-    if plain:
-        if any(part is Ellipsis for part in parts):
-            return tuple(parts), (), []
-        return (*parts, Ellipsis), (), []
-    return _split(input, parts)
-
-
-def _split(input: Any, parts: list[Any]) -> tuple[Any, Any, list[Any]]:
-    """Separate the parts that make a view from the arrays."""
-    used = sum(0 if part is Ellipsis else _width(part) for part in parts)
-    if used > input.ndim:
-        raise BoundsError(
-            f"index: {used} dimensions are indexed, the tensor has {input.ndim}"
-        )
-    if not any(part is Ellipsis for part in parts):
-        parts = [*parts, Ellipsis]
-    basic: list[Any] = []
-    key: list[Any] = []
-    arrays: list[Any] = []
-    for part in parts:
-        if part is Ellipsis:
-            basic += [FULL] * (input.ndim - used)
-            key += [FULL] * (input.ndim - used)
-        elif part is None or isinstance(part, slice):
-            basic.append(part)
-            key.append(FULL)
-        elif isinstance(part, bool):
-            basic.append(None)
-            key.append(Slot(len(arrays)))
-            module = array_module(raw(input))
-            arrays.append(constant(module.asarray([part]), input))
-        elif isinstance(part, int):
-            basic.append(part)
-        else:
-            basic += [FULL] * _width(part)
-            key.append(Slot(len(arrays)))
-            arrays.append(part)
-    trivial = all(isinstance(part, slice) and part == FULL for part in basic)
-    return (None if trivial else tuple(basic)), tuple(key), arrays
 
 
 @public(method=False, operators="__getitem__")
@@ -369,7 +218,7 @@ def getitem(input: Any, index: Any) -> Any:
     kind = type(index)
     if kind is int or kind is slice:
         return Slice.apply(input, key=(index, ...))
-    if kind is Tensor and index._array.dtype in _PLAIN and index._array.ndim:
+    if kind is Tensor and index._array.dtype in PLAIN and index._array.ndim:
         return Index.apply(input, index, key=FIRST)
     basic, key, arrays = parse(input, index)
     if basic is not None:
@@ -408,7 +257,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         basic: Any = (index, ...)
         key: Any = ()
         arrays: list[Any] = []
-    elif kind is Tensor and index._array.dtype in _PLAIN and index._array.ndim:
+    elif kind is Tensor and index._array.dtype in PLAIN and index._array.ndim:
         basic, key, arrays = None, FIRST, [index]
     else:
         basic, key, arrays = parse(input, index)
@@ -434,8 +283,8 @@ def _put_arguments(op: str, input: Any, indices: Any, values: Any) -> Any:
     dtype = raw(input).dtype
     if raw(values).dtype != dtype:
         raise DTypeError(f"{op}: values are {raw(values).dtype}, the input is {dtype}")
-    parts = [FULL if part is None else _as_part(part, input) for part in indices]
-    return _split(input, parts)[1:]
+    parts = [FULL if part is None else as_part(part, input) for part in indices]
+    return separate(input, parts)[1:]
 
 
 def _index_put_(

@@ -12,7 +12,8 @@ from nnlib.backend.dtypes import bool_, int64, resolve_dtype
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.dims import as_index, check_bounds, constant, raw
 from nnlib.ops.expanding import broadcast_shapes, expand
-from nnlib.ops.indexing import Index, Slot, index_put
+from nnlib.ops.index_parts import FIRST
+from nnlib.ops.indexing import Index, index_put
 from nnlib.ops.shape import reshape
 
 __all__ = [
@@ -58,7 +59,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     if not shape:
         input, mask, shape = reshape(input, (1,)), reshape(mask, (1,)), (1,)
     return Index.apply(  # type: ignore[no-any-return]
-        expand(input, shape), expand(mask, shape), key=(Slot(0),)
+        expand(input, shape), expand(mask, shape), key=FIRST
     )
 
 

@@ -67,6 +67,26 @@ def _read_widths(pad: Any, ndim: int) -> list[tuple[int, int]]:
     return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
 
 
+def _check_widths(
+    mode: str, shape: tuple[int, ...], widths: list[tuple[int, int]]
+) -> None:
+    for dim, (before, after) in enumerate(widths):
+        length = shape[dim]
+        if length + min(before, 0) + min(after, 0) < 0:
+            raise ShapeError(
+                f"pad: widths {before} and {after} cut more than the length {length} "
+                f"of dimension {dim}"
+            )
+        limit = {"reflect": length - 1, "circular": length}.get(mode)
+        if limit is not None and max(before, after, 0) > max(limit, 0):
+            raise ShapeError(
+                f"pad: mode {mode} copies at most {max(limit, 0)} entries of dimension "
+                f"{dim} of length {length}, got widths {before} and {after}"
+            )
+        if mode == "replicate" and not length and max(before, after) > 0:
+            raise ShapeError(f"pad: dimension {dim} is empty: nothing to replicate")
+
+
 @public(method=False)
 def pad(
     input: Any, pad: Any, mode: str = "constant", value: float | None = None
@@ -101,21 +121,7 @@ def pad(
     if mode not in _MODES:
         raise Error(f"pad: mode: expected one of {_MODES}, got {mode!r}")
     widths = _read_widths(pad, input.ndim)
-    for dim, (before, after) in enumerate(widths):
-        length = input.shape[dim]
-        if length + min(before, 0) + min(after, 0) < 0:
-            raise ShapeError(
-                f"pad: widths {before} and {after} cut more than the length {length} "
-                f"of dimension {dim}"
-            )
-        limit = {"reflect": length - 1, "circular": length}.get(mode)
-        if limit is not None and max(before, after, 0) > max(limit, 0):
-            raise ShapeError(
-                f"pad: mode {mode} copies at most {max(limit, 0)} entries of dimension "
-                f"{dim} of length {length}, got widths {before} and {after}"
-            )
-        if mode == "replicate" and not length and max(before, after) > 0:
-            raise ShapeError(f"pad: dimension {dim} is empty: nothing to replicate")
+    _check_widths(mode, tuple(input.shape), widths)
     if mode == "constant":
         return PadConstant.apply(  # type: ignore[no-any-return]
             input, widths=tuple(widths), value=value or 0.0

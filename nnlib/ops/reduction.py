@@ -241,8 +241,8 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     Examples
     --------
     >>> import nnlib
-    >>> nnlib.logsumexp(nnlib.tensor([1000.0, 1000.0]), 0)
-    tensor(1000.6931)
+    >>> nnlib.logsumexp(nnlib.tensor([1000.0, 0.0]), 0)
+    tensor(1000.)
     """
     return LogSumExp.apply(  # type: ignore[no-any-return]
         input, dims=many_dims("logsumexp", dim, input.ndim), keepdim=keepdim

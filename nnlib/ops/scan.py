@@ -277,4 +277,4 @@ def diff(
             out = after != before
         else:
             out = after - before
-    return out  # type: ignore[no-any-return]
+    return out

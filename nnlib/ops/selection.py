@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.registry import public
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 
+_NUMBERS = (float, int, bool)
+
+
 class Where(Function):
     """`x` where the condition holds, `y` elsewhere."""
 
@@ -38,14 +42,14 @@ class Where(Function):
         """Return the chosen elements."""
         self.shapes = shapes(x), shapes(y)
         self.save_for_backward(condition)
-        # A bare number would make NumPy widen bfloat16.
-        if type(y) is float:
-            y = x.dtype.type(y)
-        elif type(x) is float:
-            x = y.dtype.type(x)
         try:
-            return np.where(condition, x, y)
-        except ValueError as error:
+            # A bare number would make NumPy widen bfloat16.
+            if type(y) in _NUMBERS:
+                y = x.dtype.type(y)
+            elif type(x) in _NUMBERS:
+                x = y.dtype.type(x)
+            return kernels.selection.where(condition, x, y)
+        except (ValueError, OverflowError) as error:
             raise operand_error("where", error, condition, x, y) from None
 
     def backward(self, grad: Any) -> Any:
@@ -74,7 +78,7 @@ class MaskedFill(Function):
         elif self.value_dtype != x.dtype:
             value = value.astype(x.dtype)
         try:
-            return np.where(mask, value, x)
+            return kernels.selection.where(mask, value, x)
         except ValueError as error:
             raise operand_error("masked_fill", error, x, mask) from None
 

@@ -163,12 +163,12 @@ class Draw:
         flat = out.reshape(-1) if out.flags.c_contiguous else None
         if flat is None:
             flat = array_module(out).empty(out.size, out.dtype)
-        seed, offset = np.uint64(seed), np.uint64(offset)
+        args = (flat, np.uint64(seed), np.uint64(offset), a, b)
         if on_cuda(out):
-            self.cuda(flat, seed, offset, a, b, items=flat.size)
+            self.cuda(*args, items=flat.size)
         else:
             kernel = self.alone if flat.size <= CHUNK else self.pool
-            kernel(flat, seed, offset, a, b)
+            kernel(*args)
         if not out.flags.c_contiguous:
             out[...] = flat.reshape(out.shape)
         return out

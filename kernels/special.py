@@ -63,14 +63,12 @@ def select(condition: Any, a: Any, b: Any) -> Any:
     return a if condition else b
 
 
-@overload(select, strict=False)
-def _select_library(condition: Any, a: Any, b: Any) -> Any:
-    return lambda condition, a, b: a if condition else b
-
-
-@overload(select, target="cpu", strict=False)
-def _select_cpu(condition: Any, a: Any, b: Any) -> Any:
-    return lambda condition, a, b: _select(condition, a, b)
+overload(select, strict=False)(
+    lambda condition, a, b: lambda condition, a, b: a if condition else b
+)
+overload(select, target="cpu", strict=False)(
+    lambda condition, a, b: lambda condition, a, b: _select(condition, a, b)
+)
 
 
 def _extremum(name: str) -> Any:
@@ -339,8 +337,6 @@ for _function, _polynomial in (
 overload(sqrt, strict=False)(_library("sqrt"))
 
 
-# One definition for both targets: CUDA's own cosine falls back on 64-bit floats.
-@overload(cos_sin_turns, jit_options={"fastmath": {"contract"}}, strict=False)
 def _cos_sin_turns(u: Any) -> Any:
     if u == types.float32:
         return _cos_sin_turns_f32
@@ -350,3 +346,9 @@ def _cos_sin_turns(u: Any) -> Any:
         return math.cos(angle), math.sin(angle)
 
     return library
+
+
+# One definition for both targets: CUDA's own cosine falls back on 64-bit floats.
+overload(cos_sin_turns, jit_options={"fastmath": {"contract"}}, strict=False)(
+    _cos_sin_turns
+)

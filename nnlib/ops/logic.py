@@ -63,11 +63,12 @@ class Bitwise(Function):
 class Reduce(Function):
     """Whether any or all elements along dimensions are true."""
 
-    def forward(self, x: Any, *, ufunc: Any, axis: Any, keepdim: bool) -> Any:
+    def forward(self, x: Any, *, name: str, axis: Any, keepdim: bool) -> Any:
         """Return the truth of each slice."""
         if x.dtype.kind != "b":
             x = x != 0
-        return ufunc.reduce(x, axis=axis, keepdims=keepdim)
+        reduce = x.any if name == "any" else x.all
+        return reduce(axis=axis, keepdims=keepdim)
 
 
 @public(inplace=True)
@@ -223,7 +224,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> nnlib.any(nnlib.tensor([[0, 1], [0, 0]]), dim=1)
     tensor([ True, False])
     """
-    return _reduce("any", np.logical_or, input, dim, keepdim)  # type: ignore[no-any-return]
+    return _reduce("any", input, dim, keepdim)  # type: ignore[no-any-return]
 
 
 @public()
@@ -249,13 +250,13 @@ def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     >>> nnlib.all(nnlib.tensor([[0, 1], [0, 0]]), dim=1)
     tensor([False, False])
     """
-    return _reduce("all", np.logical_and, input, dim, keepdim)  # type: ignore[no-any-return]
+    return _reduce("all", input, dim, keepdim)  # type: ignore[no-any-return]
 
 
-def _reduce(op: str, ufunc: Any, input: Any, dim: Any, keepdim: bool) -> Any:
+def _reduce(op: str, input: Any, dim: Any, keepdim: bool) -> Any:
     axis = tuple(dim) if isinstance(dim, list | tuple) else dim
     try:
-        return Reduce.apply(input, ufunc=ufunc, axis=axis, keepdim=keepdim)
+        return Reduce.apply(input, name=op, axis=axis, keepdim=keepdim)
     except ValueError:
         raise ShapeError(
             f"{op}: dim: expected different dimensions of a tensor with {input.ndim}, "

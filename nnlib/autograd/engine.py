@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.mode import state
-from nnlib.autograd.passes import run_pass
+from nnlib.autograd.mode import set_grad_enabled, state
+from nnlib.autograd.passes import from_hook, run_pass
 from nnlib.autograd.saved import edge_of
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -17,8 +17,8 @@ from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 __all__ = ["backward", "grad"]
 
-# Re-entrant: a hook may run a backward pass of its own.
-_accumulating = threading.RLock()
+# Two threads may reach the same leaves.
+_accumulating = threading.Lock()
 
 
 def backward(
@@ -46,8 +46,8 @@ def backward(
     if inputs is None:
         start = [(edge_of(output), value) for output, value in roots]
         found = run_pass(start, keep, create_graph)
-        # Two threads may reach the same leaves.
-        with _accumulating:
+        # Hooks run as the pass does: recorded or not.
+        with set_grad_enabled(create_graph):
             for leaf, (value, owned) in found.items():
                 if leaf._hooks:
                     value, owned = _leaf_hooks(leaf, value, create_graph), False
@@ -55,10 +55,10 @@ def backward(
         return
     chosen = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     values = _captured(roots, chosen, keep, create_graph, name)
-    with _accumulating:
-        for tensor, value in zip(chosen, values, strict=True):
-            if value is not None:
-                plain = value if create_graph else value._array
+    with set_grad_enabled(create_graph):
+        for tensor, caught in zip(chosen, values, strict=True):
+            if caught is not None:
+                plain = caught if create_graph else caught._array
                 _accumulate(tensor, plain, False, create_graph)
 
 
@@ -187,7 +187,8 @@ def _captured(
         slot = found.get(edge)
         value = None if slot is None else slot[0]
         if value is not None and tensor._grad_fn is None and tensor._hooks:
-            value = _leaf_hooks(tensor, value, create_graph)
+            with set_grad_enabled(create_graph):
+                value = _leaf_hooks(tensor, value, create_graph)
         if value is not None and not isinstance(value, Tensor):
             value = Tensor._from_array(value)
         result.append(value)
@@ -198,17 +199,8 @@ def _leaf_hooks(leaf: Tensor, value: Any, create_graph: bool) -> Any:
     for hook in list((leaf._hooks or {}).values()):
         changed = hook(value if isinstance(value, Tensor) else _wrap(value))
         if changed is not None:
-            value = _from_hook(changed, leaf, create_graph)
+            value = from_hook(changed, leaf._array.shape, create_graph)
     return value
-
-
-def _from_hook(changed: Any, leaf: Tensor, create_graph: bool) -> Any:
-    if not isinstance(changed, Tensor) or changed._array.shape != leaf._array.shape:
-        found = getattr(changed, "shape", type(changed).__name__)
-        raise ShapeError(
-            f"hook: expected a gradient of shape {leaf._array.shape}, got {found}"
-        )
-    return changed if create_graph else changed._array
 
 
 def _wrap(array: Any) -> Tensor:
@@ -219,15 +211,17 @@ def _wrap(array: Any) -> Tensor:
 
 
 def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> None:
-    previous = leaf._grad
-    if create_graph:
-        leaf._grad = value if previous is None else previous + value
-    elif previous is None:
-        leaf._grad = _wrap(value if owned else value.copy())
-    elif previous._requires_grad:
-        leaf._grad = _wrap(previous._array + value)
-    else:
-        previous._array += value
-        previous._bump()
+    """Add to the gradient of a leaf; run the hooks that wait for it."""
+    with _accumulating:
+        previous = leaf._grad
+        if create_graph:
+            leaf._grad = value if previous is None else previous + value
+        elif previous is None:
+            leaf._grad = _wrap(value if owned else value.copy())
+        elif previous._requires_grad:
+            leaf._grad = _wrap(previous._array + value)
+        else:
+            previous._array += value
+            previous._bump()
     for hook in list((leaf._post_hooks or {}).values()):
         hook(leaf)

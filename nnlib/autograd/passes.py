@@ -27,7 +27,7 @@ from nnlib.backend.dtypes import HALF
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["run_pass"]
+__all__ = ["from_hook", "run_pass"]
 
 _new = object.__new__
 _ndarray = np.ndarray
@@ -335,4 +335,16 @@ def _call_hooks(node: Function, grads: list[Any], derived: bool) -> None:
         hook(wrapped)
         for index, value in enumerate(wrapped):
             if value is not None:
-                grads[index] = value if derived else value._array
+                meta = node.meta[index] if type(node.meta) is list else node.meta
+                grads[index] = from_hook(value, meta[0], derived)
+
+
+def from_hook(changed: Any, shape: Any, derived: bool) -> Any:
+    """Check what a hook put in the place of a gradient."""
+    if not isinstance(changed, Tensor) or changed._array.shape != shape:
+        found = getattr(changed, "shape", None)
+        raise ShapeError(
+            f"hook: expected a gradient of shape {shape}, got "
+            f"{type(changed).__name__ if found is None else tuple(found)}"
+        )
+    return changed if derived else changed._array

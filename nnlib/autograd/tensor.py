@@ -189,8 +189,10 @@ class Tensor(Conversions, TensorMethods):
             tensor = reference()
             if tensor is not None:
                 # A copy: the engine may hand its buffer on.
-                kept = Tensor._from_array(grad._array.copy())
-                tensor._grad = grad if grad._requires_grad else kept
+                kept = grad
+                if not grad._requires_grad:
+                    kept = Tensor._from_array(grad._array.copy())
+                tensor._grad = kept if tensor._grad is None else tensor._grad + kept
 
         self.register_hook(keep)
 

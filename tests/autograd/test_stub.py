@@ -14,7 +14,7 @@ from nnlib.ops.stub import render
 
 ROOT = Path(__file__).resolve().parents[2]
 
-PROGRAM = '''
+PROGRAM = """
 import nnlib
 from nnlib import Tensor
 
@@ -34,7 +34,7 @@ def figure(x: Tensor) -> float:
 
 reveal_type(layer(nnlib.tensor([1.0]), nnlib.ones(2)).log())
 nnlib.ones(2).no_such_method()
-'''
+"""
 
 
 def test_the_stub_is_up_to_date() -> None:

@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nnlib.autograd.halves import forward_upcast
 from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.saved import (
@@ -43,7 +44,7 @@ from nnlib.autograd.saved import (
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.device import device_of
-from nnlib.backend.dtypes import FLOATING, HALF, float32
+from nnlib.backend.dtypes import FLOATING, HALF
 from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
@@ -229,7 +230,7 @@ class Function:
             if cls._sees_tensors:
                 out = _forward_tensors(node, arrays, params)
             elif dtype in HALF and cls.upcasts and not foreign:
-                out, arrays = _forward_upcast(node, arrays, params)
+                out = forward_upcast(node, arrays, params)
             elif params:
                 out = node.forward(*arrays, **params)
             else:
@@ -395,30 +396,6 @@ def _forward_tensors(node: Function, arrays: Sequence[Any], params: Any) -> Any:
 
 def _unwrap(value: Any) -> Any:
     return value._array if isinstance(value, Tensor) else value
-
-
-def _forward_upcast(
-    node: Function, arrays: Sequence[Any], params: Any
-) -> tuple[Any, list[Any]]:
-    """Compute 16-bit floats in float32; round the outputs back."""
-    half = None
-    wide = []
-    for x in arrays:
-        if isinstance(x, np.ndarray) and x.dtype in HALF:
-            half = x.dtype if half is None or half == x.dtype else float32
-            x = x.astype(np.float32)
-        wide.append(x)
-    out = node.forward(*wide, **params)
-    node.half = True
-    if type(out) is tuple:
-        return tuple(_round(item, half) for item in out), wide
-    return _round(out, half), wide
-
-
-def _round(item: Any, half: Any) -> Any:
-    if getattr(item, "dtype", None) == float32:
-        return np.asarray(item).astype(half)
-    return item
 
 
 def _check_devices(cls: type[Function], args: Sequence[Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.halves import widen
 from nnlib.autograd.mode import state
 from nnlib.autograd.saved import raise_freed
 from nnlib.autograd.tensor import Tensor
@@ -133,6 +134,8 @@ class _Pass:
             if not self.keep and node._saved:
                 # A node that saved nothing can serve another pass.
                 node._saved = node._owners = node.edges = None
+            # Nothing of this node must live on during the next one.
+            results = value = None
         self.found.update(self.pending)
         return self.found
 
@@ -256,7 +259,7 @@ def _call_backward(node: Function, grads: list[Any], derived: bool) -> Any:
         elif node._sees_tensors:
             results = node.backward(*(x if x is None else _wrap(x) for x in grads))
         elif node.half:
-            results = node.backward(*(_widen(value) for value in grads))
+            results = node.backward(*(widen(value) for value in grads))
         else:
             results = node.backward(*grads)
     except Exception as error:
@@ -297,12 +300,6 @@ def _as_gradient(value: Any, derived: bool, sender: Any) -> Any:
             f"{type(value).__name__}"
         )
     return _wrap(value) if derived else value
-
-
-def _widen(value: Any) -> Any:
-    if value is not None and value.dtype in HALF and isinstance(value, _ndarray):
-        return value.astype(np.float32)
-    return value
 
 
 def _zeros(meta: Any, like: Any, derived: bool) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from nnlib.autograd.halves import widen
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import Error
@@ -105,7 +106,7 @@ def unpack(node: Function, derived: bool) -> tuple[Any, ...]:
     if count_changes(owners) != node._changes:
         _raise_changed(node)
     if not derived:
-        return saved
+        return tuple(map(widen, saved)) if node.half else saved
     values = []
     for array, owner in zip(saved, owners, strict=True):
         if isinstance(owner, Tensor):

@@ -369,12 +369,3 @@ def _share_counter(node: Function, memory: Any, counter: ChangeCounter) -> None:
             owners[position] = (owner[0], counter)
             node._changes += counter._version
     node._owners = owners
-
-
-def __getattr__(name: str) -> Any:
-    """Find the constructors where they moved to."""
-    if name in ("as_tensor", "from_dlpack", "from_numpy", "tensor"):
-        from nnlib.autograd import construct
-
-        return getattr(construct, name)
-    raise AttributeError(name)

@@ -247,3 +247,16 @@ def test_sixteen_bit_floats() -> None:
 def test_raw_arrays_give_raw_arrays() -> None:
     assert isinstance(Cube.apply(np.ones(2)), np.ndarray)
     assert isinstance(TorchExp.apply(np.ones(2)), np.ndarray)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_keep_sixteen_bits_and_their_history(dtype: str) -> None:
+    x = nnlib.tensor([0.5, 1.0], dtype=dtype, requires_grad=True)
+    y = nnlib.exp(x)
+    assert [value.dtype.name for value in y.grad_fn._saved] == [dtype]
+    (first,) = grad(y.sum(), x, create_graph=True)
+    (second,) = grad(first.sum(), x)
+    assert second.dtype.name == dtype
+    np.testing.assert_allclose(second.array.astype(float), np.exp([0.5, 1.0]), 1e-2)
+    z = Cube.apply(x)
+    assert z.grad_fn._saved[0] is x.array

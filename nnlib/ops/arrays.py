@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import HALF, float32, int64
+from nnlib.backend.dtypes import HALF, float32, float64, int64
 
-__all__ = ["add_up", "kept_shape", "spread_array", "stretch_array"]
+__all__ = ["add_up", "add_up_squares", "kept_shape", "spread_array", "stretch_array"]
 
 _ndarray = np.ndarray
 _reduce: Any = np.add.reduce
@@ -46,6 +46,17 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
     else:
         out = _reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
     return out if type(out) is _ndarray else np.asarray(out)
+
+
+def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """Return the sum of the squares of a floating array over `dims`."""
+    large = x.size >= _KERNEL_SIZE and len(dims) == x.ndim and x.flags.c_contiguous
+    if large and x.dtype in (float32, float64):
+        from nnlib import kernels
+
+        out = kernels.reduction.reduce_all(x, kernels.reduction.SQUARES)
+        return out.reshape((1,) * x.ndim) if keepdim else out
+    return add_up(x * x, dims, keepdim)
 
 
 def _wide(dtype: Any) -> Any:

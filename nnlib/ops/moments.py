@@ -11,7 +11,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arrays import add_up
+from nnlib.ops.arrays import add_up, add_up_squares
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
 from nnlib.ops.reduction import Mean, spread
@@ -182,7 +182,7 @@ class VectorNorm(Function):
         elif p == 1:
             out = add_up(size, dims, keepdim)
         elif p == 2:
-            out = module.sqrt(add_up(x * x, dims, keepdim))
+            out = module.sqrt(add_up_squares(x, dims, keepdim))
         else:
             out = add_up(size**p, dims, keepdim) ** (1 / p)
         out = module.asarray(out)

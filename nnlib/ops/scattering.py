@@ -1,7 +1,6 @@
 """Adding at indices that may repeat, on plain arrays, with the same bits every run.
 
-Sums over repeated indices are made after a stable sort, or by a histogram: never by
-atomics, whose order changes from run to run.
+Never by atomics, whose order changes from run to run.
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import HALF, float32
+from nnlib.backend.dtypes import HALF, float32, float64
 
 __all__ = ["add_at", "add_rows", "grid", "line"]
 
 
 # So many elements NumPy's slow but simple loop adds sooner than a sort begins.
 _SMALL = 256
+# From so many on a kernel is worth loading; below, NumPy adds row by row.
+_LARGE = 1 << 14
+_KERNEL = frozenset({float32, float64})
 
 
 def add_rows(out: Any, rows: Any, values: Any) -> None:
@@ -47,19 +49,32 @@ def add_rows(out: Any, rows: Any, values: Any) -> None:
         rows = np.where(rows < 0, rows + len(out), rows)
     elif module is not np:
         rows = module.where(rows < 0, rows + len(out), rows)
-    histogram = out.shape[1] == 1 and 8 * count >= len(out) and out.dtype.kind == "f"
-    if histogram and module is np:
-        out[:, 0] += np.bincount(rows, values[:, 0], len(out)).astype(out.dtype)
-        return
-    order = module.argsort(rows, kind="stable")
+    if module is np and out.shape[1] == 1:
+        np.add.at(out[:, 0], rows, values[:, 0])
+    elif out.dtype in _KERNEL and (module is not np or values.size >= _LARGE):
+        from nnlib import kernels
+
+        kernels.add_rows.add_rows(out, rows, values)
+    elif module is np:
+        for row, value in zip(rows.tolist(), values, strict=True):
+            out[row] += value
+    else:
+        _add_sorted(out, rows, values)
+
+
+def _add_sorted(out: Any, rows: Any, values: Any) -> None:
+    """Add integers on CUDA, whose order does not matter, after a sort."""
+    module = array_module(out)
+    order = module.argsort(rows)
     ordered = rows[order]
-    first = module.ones(count, bool)
+    first = module.ones(len(rows), bool)
     module.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     starts = module.flatnonzero(first)
-    if len(starts) == count:
-        out[rows] += values
-    else:
-        out[ordered[starts]] += module.add.reduceat(values[order], starts, axis=0)
+    sums = module.cumsum(values[order], axis=0)
+    stops = module.concatenate([starts[1:], module.asarray([len(rows)])]) - 1
+    totals = sums[stops]
+    totals[1:] -= sums[stops[:-1]]
+    out[ordered[starts]] += totals
 
 
 def line(arrays: Any, lengths: Any) -> Any:

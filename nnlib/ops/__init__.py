@@ -11,6 +11,7 @@ from nnlib.ops.activation_hard import hardshrink as hardshrink
 from nnlib.ops.activation_hard import threshold as threshold
 from nnlib.ops.arithmetic import *  # noqa: F403
 from nnlib.ops.arranging import *  # noqa: F403
+from nnlib.ops.bounds import *  # noqa: F403
 from nnlib.ops.casting import *  # noqa: F403
 from nnlib.ops.comparison import *  # noqa: F403
 from nnlib.ops.counting import *  # noqa: F403

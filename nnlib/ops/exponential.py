@@ -374,7 +374,7 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
     tensor([0.    , 1.0986])
     """
     if eps is not None:
-        from nnlib.ops.selection import clamp
+        from nnlib.ops.bounds import clamp
 
         input = clamp(input, eps, 1 - eps)
     return Logit.apply(input)  # type: ignore[no-any-return]

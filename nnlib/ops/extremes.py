@@ -181,7 +181,7 @@ def max(
     if dim is None and other is None:
         return _extreme("max", input, None, False, True)
     if other is not None or _is_other(dim):
-        from nnlib.ops.selection import maximum
+        from nnlib.ops.bounds import maximum
 
         return maximum(input, dim if other is None else other)
     return _best("max", input, dim, keepdim, True)
@@ -198,7 +198,7 @@ def min(
     if dim is None and other is None:
         return _extreme("min", input, None, False, False)
     if other is not None or _is_other(dim):
-        from nnlib.ops.selection import minimum
+        from nnlib.ops.bounds import minimum
 
         return minimum(input, dim if other is None else other)
     return _best("min", input, dim, keepdim, False)

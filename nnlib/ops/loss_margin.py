@@ -11,6 +11,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.activation_smooth import logsigmoid
+from nnlib.ops.bounds import minimum
 from nnlib.ops.dims import raw
 from nnlib.ops.distance import pairwise_distance
 from nnlib.ops.labels import (
@@ -29,7 +30,6 @@ from nnlib.ops.loss import (
     signs,
 )
 from nnlib.ops.power import sqrt
-from nnlib.ops.selection import minimum
 from nnlib.ops.softmax import sum_over
 
 __all__ = [

@@ -108,6 +108,7 @@ class Clamp(Function):
         return gx, g_low, g_high
 
 
+@public()
 def maximum(input: Any, other: Any) -> Tensor:
     """Return the larger of two, element by element; NaN if either is NaN.
 
@@ -122,6 +123,7 @@ def maximum(input: Any, other: Any) -> Tensor:
     return Extremum.apply(input, other, ufunc=np.maximum)  # type: ignore[no-any-return]
 
 
+@public()
 def minimum(input: Any, other: Any) -> Tensor:
     """Return the smaller of two, element by element; NaN if either is NaN.
 
@@ -136,6 +138,7 @@ def minimum(input: Any, other: Any) -> Tensor:
     return Extremum.apply(input, other, ufunc=np.minimum)  # type: ignore[no-any-return]
 
 
+@public()
 def fmax(input: Any, other: Any) -> Tensor:
     """Return the larger of two; a NaN gives way to the other.
 
@@ -148,6 +151,7 @@ def fmax(input: Any, other: Any) -> Tensor:
     return FExtremum.apply(input, other, ufunc=np.fmax)  # type: ignore[no-any-return]
 
 
+@public()
 def fmin(input: Any, other: Any) -> Tensor:
     """Return the smaller of two; a NaN gives way to the other.
 
@@ -160,6 +164,7 @@ def fmin(input: Any, other: Any) -> Tensor:
     return FExtremum.apply(input, other, ufunc=np.fmin)  # type: ignore[no-any-return]
 
 
+@public(inplace=True)
 def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return ``min(max(input, min), max)``.
 
@@ -185,16 +190,19 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     return Clamp.apply(input, min, max)  # type: ignore[no-any-return]
 
 
+@public(inplace=True)
 def clip(input: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return ``min(max(input, min), max)``: another name of `clamp`."""
     return clamp(input, min, max)
 
 
+@public(inplace=True)
 def clamp_min(input: Any, min: Any) -> Tensor:
     """Return ``max(input, min)``."""
     return clamp(input, min, None)
 
 
+@public(inplace=True)
 def clamp_max(input: Any, max: Any) -> Tensor:
     """Return ``min(input, max)``."""
     return clamp(input, None, max)

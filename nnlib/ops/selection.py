@@ -204,14 +204,6 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     return MaskedFill.apply(input, mask, value)  # type: ignore[no-any-return]
 
 
-@public()
-@public()
-@public()
-@public()
-@public(inplace=True)
-@public(inplace=True)
-@public(inplace=True)
-@public(inplace=True)
 @public(inplace=True)
 def nan_to_num(
     input: Any,

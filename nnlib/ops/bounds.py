@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to

@@ -187,6 +187,11 @@ class Map(_Elementwise):
         """
         kind = scalar_type(self.__name__, x)
         if out is None:
+            if type(x) is np.ndarray and x.size <= SERIAL and x.flags.c_contiguous:
+                # The short way, for small arrays: 1 us less.
+                out = np.empty_like(x)
+                self.alone(x.reshape(-1), out.reshape(-1), kind(parameter))
+                return out
             out = array_module(x).empty_like(x)
         else:
             _check(self.__name__, x, "out", out)

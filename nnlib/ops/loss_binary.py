@@ -187,9 +187,9 @@ def binary_cross_entropy(
     Examples
     --------
     >>> import nnlib
-    >>> binary_cross_entropy(nnlib.tensor([0.5, 1.0]), nnlib.tensor([1.0, 1.0]), None,
-    ...                      "none")
-    tensor([0.6931, 0.    ])
+    >>> p, t = nnlib.tensor([0.5, 0.25]), nnlib.tensor([1.0, 0.0])
+    >>> binary_cross_entropy(p, t, reduction="none")
+    tensor([0.6931, 0.2877])
     """
     name = "binary_cross_entropy"
     check_float(name, "input", input)

@@ -130,7 +130,8 @@ class _Pass:
                 value = results[position]
                 if value is None:
                     continue
-                self.send(edge, value, _references(value) == _ALONE, node)
+                owned = _references(value) == _ALONE
+                self.send(edge, value, owned, node)
             if not self.keep and node._saved:
                 # A node that saved nothing can serve another pass.
                 node._saved = node._owners = node.edges = None

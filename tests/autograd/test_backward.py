@@ -55,6 +55,26 @@ def test_a_result_that_someone_else_holds_is_not_added_to() -> None:
     assert x.grad.tolist() == [15.0, 18.0]
 
 
+def test_a_gradient_that_nobody_else_holds_is_not_copied() -> None:
+    made: list[Any] = []
+
+    class Fresh(Function):
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+        def backward(self, grad: Any) -> Any:
+            result = grad * 2
+            made.append(result.ctypes.data)
+            return result
+
+    x, y = leaf(*range(1000)), leaf(*range(1000))
+    Fresh.apply(x).sum().backward()
+    assert x.grad.array.ctypes.data == made[0]
+    # The second gradient is added to the first in place.
+    (Fresh.apply(y) + Fresh.apply(y)).sum().backward()
+    assert y.grad.array.ctypes.data in made[1:]
+
+
 def test_third_order() -> None:
     x = leaf(2.0)
     y = (x * x * x * x).sum()

@@ -113,10 +113,10 @@ class _Pass:
         heap = self.heap
         while heap:
             node = heapq.heappop(heap)[1]
-            grads = self._collect(node)
+            grads = self.collect(node)
             if targets is not None and node not in self.reaching:
                 continue
-            acting = node if targets is None else self._narrowed(node)
+            acting = node if targets is None else self.narrowed(node)
             edges = acting.edges
             if node._saved is None or edges is None:
                 raise_freed(node)
@@ -142,20 +142,19 @@ class _Pass:
 
     def send(self, edge: Any, value: Any, owned: bool, sender: Any) -> None:
         """Add a gradient to what waits at `edge`."""
-        node = edge[0] if type(edge) is tuple else edge
+        node, index = edge if type(edge) is tuple else (edge, 0)
         if self.targets is not None:
             if node not in self.reaching and edge not in self.targets:
                 return
         slot = self.pending.get(edge)
-        if slot is None and isinstance(node, Function):
-            self._schedule(node)
         if isinstance(node, Function):
+            if slot is None:
+                self.schedule(node)
             meta = node.meta
-            if type(meta) is list:
-                meta = meta[edge[1] if edge is not node else 0]
-            shape, dtype = meta
+            shape, dtype = meta[index] if type(meta) is list else meta
         else:
-            shape, dtype = node._array.shape, node._array.dtype
+            array = node._array
+            shape, dtype = array.shape, array.dtype
         if type(value) is not _ndarray:
             value = _as_gradient(value, self.derived, sender)
         if value.shape != shape or value.dtype is not dtype:
@@ -171,14 +170,15 @@ class _Pass:
             slot[0] = np.asarray(total) if isinstance(total, np.generic) else total
             slot[1] = not self.derived
 
-    def _schedule(self, node: Function) -> None:
+    def schedule(self, node: Function) -> None:
+        """Put a node among those that wait, unless another output's gradient did."""
         if type(node.meta) is list:
             for index in range(len(node.meta)):
                 if ((node, index) if index else node) in self.pending:
                     return
         heapq.heappush(self.heap, (-node.sequence, node))
 
-    def _collect(self, node: Function) -> list[Any]:
+    def collect(self, node: Function) -> list[Any]:
         """Take a node's gradients out of the dictionary, one per output."""
         if type(node.meta) is list:
             slots = [
@@ -197,7 +197,7 @@ class _Pass:
                     self.found[edge] = [value, False]
         return grads
 
-    def _narrowed(self, node: Function) -> Function:
+    def narrowed(self, node: Function) -> Function:
         """Return a twin of `node` without the edges that lead to no target.
 
         Its backward then computes no gradient that nobody asked for.

@@ -56,6 +56,8 @@ class ModuleTree:
             if not isinstance(value, Tensor):
                 self._check_kind(name, value, "buffer", "Tensor")
             own["_buffers"][name] = value
+        elif isinstance(value, Tensor) and self._computed(name) is not None:
+            self._computed(name).assign(value)
         else:
             object.__setattr__(self, name, value)
 
@@ -80,7 +82,17 @@ class ModuleTree:
             members = own.get(kind)
             if members is not None and name in members:
                 return members[name]
+        computed = self._computed(name)
+        if computed is not None:
+            return computed()
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def _computed(self, name: str) -> Any:
+        """Return what computes a parametrised tensor (`nn.utils.parametrize`)."""
+        table = self.__dict__.get("_modules", {}).get("parametrizations")
+        if isinstance(table, ModuleTree) and name in table._modules:
+            return table._modules[name]
+        return None
 
     def __delattr__(self, name: str) -> None:
         for kind in ("_parameters", "_buffers", "_modules"):

@@ -1,5 +1,7 @@
 """Gradient clipping, parameters as a vector, weight normalisations."""
 
+from nnlib.nn.utils import parametrizations as parametrizations
+from nnlib.nn.utils import parametrize as parametrize
 from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from nnlib.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from nnlib.nn.utils.vector import parameters_to_vector, vector_to_parameters
@@ -10,6 +12,8 @@ __all__ = [
     "clip_grad_value_",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
     "spectral_norm",

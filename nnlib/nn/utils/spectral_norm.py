@@ -16,12 +16,13 @@ from nnlib.nn import init
 from nnlib.nn.module import Module
 from nnlib.nn.utils.weight_norm import take_hook, take_parameter
 
-__all__ = ["SpectralNorm", "remove_spectral_norm", "spectral_norm"]
+__all__ = ["SpectralNorm", "remove_spectral_norm", "spectral_norm", "unit"]
 
 M = TypeVar("M", bound=Module)
 
 
-def _unit(x: Tensor, eps: float) -> Tensor:
+def unit(x: Tensor, eps: float) -> Tensor:
+    """Return a vector over its length."""
     return x / (x * x).sum().sqrt().clamp(min=eps)
 
 
@@ -45,8 +46,8 @@ class SpectralNorm:
         with no_grad():
             matrix = self.matrix(weight.detach())
             for _ in range(steps):
-                v.copy_(_unit(ops.matmul(matrix.t(), u), self.eps))
-                u.copy_(_unit(ops.matmul(matrix, v), self.eps))
+                v.copy_(unit(ops.matmul(matrix.t(), u), self.eps))
+                u.copy_(unit(ops.matmul(matrix, v), self.eps))
 
     def compute(self, module: Module, iterate: bool) -> Tensor:
         """Return the weight over its largest singular value, ``u^T W v``."""
@@ -112,7 +113,7 @@ def spectral_norm(
     vectors = []
     for length in matrix.shape:
         vector = Tensor._from_array(matrix._array.flatten()[:1].repeat(length))
-        vectors.append(_unit(init.normal_(vector), eps))
+        vectors.append(unit(init.normal_(vector), eps))
     # Some steps at once: with PyTorch's single one the first losses come from a
     # weight that is far from its norm.
     hook.iterate(weight, vectors[0], vectors[1], 15)

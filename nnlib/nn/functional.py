@@ -8,6 +8,7 @@ from nnlib.ops.activation_elu import *  # noqa: F403
 from nnlib.ops.activation_hard import *  # noqa: F403
 from nnlib.ops.activation_smooth import *  # noqa: F403
 from nnlib.ops.bilinear import *  # noqa: F403
+from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.distance import *  # noqa: F403
 from nnlib.ops.dropout import *  # noqa: F403
 from nnlib.ops.exponential import sigmoid as sigmoid
@@ -15,8 +16,10 @@ from nnlib.ops.hyperbolic import tanh as tanh
 from nnlib.ops.loss_binary import *  # noqa: F403
 from nnlib.ops.loss_classification import *  # noqa: F403
 from nnlib.ops.loss_margin import *  # noqa: F403
+from nnlib.ops.loss_multilabel import *  # noqa: F403
 from nnlib.ops.loss_regression import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
 from nnlib.ops.matmul import linear as linear
 from nnlib.ops.padding import *  # noqa: F403
 from nnlib.ops.softmax import *  # noqa: F403
+from nnlib.ops.unfolding import *  # noqa: F403

@@ -14,7 +14,9 @@ from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import ShapeError
+from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.dims import raw
 
@@ -24,6 +26,8 @@ __all__ = [
     "prelu",
     "relu",
     "relu_",
+    "rrelu",
+    "rrelu_",
 ]
 
 # Up to this many elements NumPy is done before a kernel has started.
@@ -246,3 +250,57 @@ def prelu(input: Any, weight: Any) -> Tensor:
     else:
         slopes = (*count, *(1,) * (len(shape) - 2))  # (C,) -> (C, 1, ...)
     return PRelu.apply(input, weight.reshape(slopes))  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def rrelu(
+    input: Any,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Return `input` above 0 and a random slope times it below.
+
+    Source: Xu et al., "Empirical evaluation of rectified activations in convolutional
+    network", 2015.
+
+    Parameters
+    ----------
+    input : Tensor, any shape, floating
+    lower, upper : float
+        The slopes are drawn between these; outside of training the slope is their
+        mean.
+    training : bool, default False
+    inplace : bool, default False
+        Write the result into `input`.
+    generator : Generator, optional
+        Where the random numbers come from; default: the one that `manual_seed` seeds.
+
+    Raises
+    ------
+    ShapeError
+        If `lower` exceeds `upper`.
+    """
+    if lower > upper:
+        raise ShapeError(f"rrelu: lower {lower} must not exceed upper {upper}")
+    if inplace:
+        options = {"generator": generator}
+        return run_inplace("rrelu_", rrelu, input, (lower, upper, training), options)
+    if not training:
+        return LeakyRelu.apply(input, slope=(lower + upper) / 2)  # type: ignore[no-any-return]
+    array = raw(input)
+    wide = float32 if array.dtype.itemsize < 4 else array.dtype
+    slopes = array_module(array).empty(array.shape, wide)
+    seed, offset = (generator or default_generator).reserve(slopes.size)
+    kernels.philox.uniform(slopes, seed, offset, lower, upper)
+    return PRelu.apply(input, slopes.astype(array.dtype, copy=False))  # type: ignore[no-any-return]
+
+
+def rrelu_(
+    input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Tensor:
+    """Do `rrelu` in place; return `input`."""
+    return run_inplace("rrelu_", rrelu, input, (lower, upper, training), {})

@@ -15,12 +15,14 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import Slope, gate
-from nnlib.ops.dims import raw
+from nnlib.ops.dimensions import narrow
+from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.exponential import exp, sigmoid
 from nnlib.ops.hyperbolic import tanh
 
 __all__ = [
     "gelu",
+    "glu",
     "logsigmoid",
     "mish",
     "silu",
@@ -346,3 +348,33 @@ def softsign(input: Any) -> Tensor:
 def tanhshrink(input: Any) -> Tensor:
     """Return ``input - tanh(input)``."""
     return TanhShrink.apply(input)  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def glu(input: Any, dim: int = -1) -> Tensor:
+    """Return ``a * sigmoid(b)``, a and b the halves of `input` along `dim`.
+
+    Source: Dauphin et al., "Language modeling with gated convolutional networks", 2017.
+
+    Raises
+    ------
+    ShapeError
+        If the dimension has an odd length.
+    BoundsError
+        If there is no such dimension.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> glu(nnlib.tensor([3.0, 0.0]))
+    tensor([1.5])
+    """
+    dim = one_dim("glu", dim, len(input.shape))
+    length = input.shape[dim] if len(input.shape) else 1
+    if length % 2:
+        raise ShapeError(
+            f"glu: dimension {dim} of input has length {length}, expected an even one"
+        )
+    half = length // 2
+    a, b = narrow(input, dim, 0, half), narrow(input, dim, half, half)
+    return a * sigmoid(b)  # type: ignore[no-any-return]

@@ -10,7 +10,6 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate, relu
-from nnlib.ops.activation_smooth import logsigmoid
 from nnlib.ops.bounds import minimum
 from nnlib.ops.dims import raw
 from nnlib.ops.distance import pairwise_distance
@@ -37,7 +36,6 @@ __all__ = [
     "hinge_embedding_loss",
     "margin_ranking_loss",
     "multi_margin_loss",
-    "multilabel_soft_margin_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]
@@ -305,38 +303,4 @@ def _triplet(
     if swap:
         far = minimum(far, distance(positive, negative))
     loss = relu(distance(anchor, positive) - far + margin)
-    return reduce(loss, reduction)  # type: ignore[no-any-return]
-
-
-@public(method=False)
-def multilabel_soft_margin_loss(
-    input: Any, target: Any, weight: Any = None, reduction: str = "mean"
-) -> Tensor:
-    """Return the binary cross-entropy with logits, averaged over the classes.
-
-    Parameters
-    ----------
-    input, target : Tensor, shape (N, C) or (C,)
-        Logits and labels 0 or 1.
-    weight : Tensor, shape (C,), optional
-        A constant weight per class.
-    reduction : {"mean", "sum", "none"}
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
-    """
-    name = "multilabel_soft_margin_loss"
-    check_float(name, "input", input)
-    check_same_shape(name, input=input, target=target)
-    shape = tuple(input.shape)
-    if not shape:
-        raise ShapeError(f"{name}: input: expected (N, C) or (C,), got no dimension")
-    check_reduction(name, reduction, shape[:-1])
-    weights = class_weights(name, weight, shape[-1], input)
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
-    if weights is not None:
-        loss = loss * weights
-    loss = sum_over(loss, len(shape) - 1).reshape(shape[:-1]) * (1 / shape[-1])
     return reduce(loss, reduction)  # type: ignore[no-any-return]

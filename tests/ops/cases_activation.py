@@ -46,6 +46,11 @@ def log_softmax(x: Any, dim: int, dtype: Any = None) -> Any:
     return x - top - np.log(np.exp(x - top).sum(axis=dim, keepdims=True))
 
 
+def glu(x: Any, dim: int = -1) -> Any:
+    a, b = np.split(x, 2, axis=dim)
+    return a * sigmoid(b)
+
+
 def prelu(x: Any, w: Any) -> Any:
     if w.size > 1:
         w = w.reshape(w.shape + (1,) * (x.ndim - 2))
@@ -218,6 +223,35 @@ CASES = [
     ),
     case("tanhshrink", SMOOTH, lambda x: x - np.tanh(x)),
     Case("exponential", SMOOTH[:3], np.exp, torch="exp"),
+    case(
+        "glu",
+        [
+            normal(3, 4),
+            Sample((normal(4, 3), 0)),
+            Sample((normal(2, 6, 3),), {"dim": 1}),
+        ],
+        glu,
+        errors=[
+            (
+                lambda: F.glu(nnlib.tensor([1.0, 2.0, 3.0])),
+                ShapeError,
+                "glu: dimension 0 of input has length 3, expected an even one",
+            ),
+        ],
+        empty=False,
+    ),
+    case(
+        "rrelu",
+        [*kinked(0.0), Sample((away_from(3, 4), 0.1, 0.5))],
+        lambda x, lower=1 / 8, upper=1 / 3: np.where(x > 0, x, x * (lower + upper) / 2),
+        errors=[
+            (
+                lambda: F.rrelu(nnlib.tensor([1.0]), 0.5, 0.1),
+                ShapeError,
+                "rrelu: lower 0.5 must not exceed upper 0.1",
+            ),
+        ],
+    ),
     case(
         "softmax",
         [

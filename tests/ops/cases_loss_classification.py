@@ -152,6 +152,17 @@ def ranking(
     return reduced(np.maximum(0, -target * (x - y) + margin), reduction)
 
 
+def multilabel_margin(x: Any, t: Any, reduction: str = "mean") -> Any:
+    losses = []
+    for row, listed in zip(np.atleast_2d(x), np.atleast_2d(t), strict=True):
+        ends = np.flatnonzero(listed < 0)
+        own = listed[: ends[0]] if ends.size else listed
+        others = np.delete(row, own)
+        gaps = np.maximum(0, 1 - row[own][:, None] + others)
+        losses.append(gaps.sum() / row.size)
+    return reduced(np.array(losses).reshape(x.shape[:-1]), reduction)
+
+
 def multilabel(x: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
     loss = target * np.logaddexp(0, -x) + (1 - target) * np.logaddexp(0, x)
     return reduced((loss if weight is None else loss * weight).mean(-1), reduction)
@@ -418,6 +429,30 @@ CASES = [
             Sample((normal(5, 3), normal(5, 3), normal(5, 3)), {"swap": True}),
         ],
         triplet,
+    ),
+    case(
+        "multilabel_margin_loss",
+        [
+            *over_reductions(
+                normal(3, 4), np.array([[3, 0, -1, 1], [-1] * 4, [0, 1, 2, 3]])
+            ),
+            (normal(3), np.array([2, -1, -1])),
+        ],
+        multilabel_margin,
+        errors=[
+            (
+                lambda: F.multilabel_margin_loss(
+                    nnlib.tensor([[1.0, 2.0]]), nnlib.tensor([[0, 2]])
+                ),
+                BoundsError,
+                r"multilabel_margin_loss: target\[0, 1\] is 2, expected -1 <= class",
+            ),
+            (
+                lambda: F.multilabel_margin_loss(*[nnlib.tensor([1.0, 2.0])] * 2),
+                DTypeError,
+                "multilabel_margin_loss: target: expected integers, got float32",
+            ),
+        ],
     ),
     case(
         "multilabel_soft_margin_loss",

@@ -85,3 +85,15 @@ def test_whole_channels_go() -> None:
     assert set(np.unique(y)) == {0.0, 2.0}
     np.testing.assert_array_equal(y.min((2, 3)), y.max((2, 3)))
     assert 0.4 < (y[:, :, 0, 0] == 0).mean() < 0.6
+
+
+def test_rrelu_draws_a_slope_for_each_element() -> None:
+    x = nnlib.tensor(-np.ones(2000), requires_grad=True)
+    y = F.rrelu(x, 0.2, 0.4, training=True)
+    slopes = -y.detach().numpy()
+    assert 0.2 <= slopes.min() < 0.21 and 0.39 < slopes.max() <= 0.4
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), slopes)
+    z = nnlib.tensor([-1.0, 2.0])
+    assert F.rrelu_(z, 0.5, 0.5) is z
+    assert z.tolist() == [-0.5, 2.0]

@@ -1,13 +1,15 @@
 """Addition, subtraction, multiplication, division; how gradients are un-broadcast.
 
-The arrays' own operators do the work, for NumPy and CuPy alike; elsewhere in the
-operations a NumPy ufunc called on a CuPy array runs CuPy's (``__array_ufunc__``).
+The arrays' own operators do the work, for NumPy and CuPy alike, and a kernel on large
+arrays; elsewhere in the operations a NumPy ufunc called on a CuPy array runs CuPy's
+(``__array_ufunc__``).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -15,6 +17,9 @@ from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arrays import add_up, stretch_array
 
 __all__ = ["add", "div", "mul", "neg", "positive", "rsub", "sub"]
+
+# From so many elements on a kernel's threads are ahead of NumPy's one.
+_LARGE = 1 << 18
 
 
 def shapes(x: Any) -> tuple[int, ...]:
@@ -90,6 +95,8 @@ class Add(Function):
         """Return the sum."""
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
+            if getattr(x, "size", 0) >= _LARGE:
+                return kernels.arithmetic.add(x, y)
             return x + y
         except (ValueError, TypeError, OverflowError) as error:
             raise operand_error("add", error, x, y) from None
@@ -112,6 +119,8 @@ class Sub(Function):
         """Return the difference."""
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
+            if getattr(x, "size", 0) >= _LARGE:
+                return kernels.arithmetic.subtract(x, y)
             return x - y
         except (ValueError, TypeError, OverflowError) as error:
             raise operand_error("sub", error, x, y) from None
@@ -144,6 +153,8 @@ class Mul(Function):
             else:
                 self.save_for_backward(x, y)
         try:
+            if getattr(x, "size", 0) >= _LARGE:
+                return kernels.arithmetic.multiply(x, y)
             return x * y
         except (ValueError, TypeError, OverflowError) as error:
             raise operand_error("mul", error, x, y) from None
@@ -170,6 +181,8 @@ class Div(Function):
         # Only the divisor's gradient needs the dividend.
         self.save_for_backward(x if self.needs(1) else None, y)
         try:
+            if getattr(x, "size", 0) >= _LARGE:
+                return kernels.arithmetic.divide(x, y)
             return x / y
         except (ValueError, TypeError, OverflowError) as error:
             raise operand_error("div", error, x, y) from None

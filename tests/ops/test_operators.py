@@ -178,3 +178,17 @@ def test_memory_is_kept_only_for_gradients_that_are_wanted() -> None:
     product = x * y
     assert product.grad_fn is not None
     assert [value is None for value in product.grad_fn.saved] == [True, False]
+
+
+@pytest.mark.parametrize("symbol", ["+", "-", "*", "/"])
+def test_large_operands(symbol: str) -> None:
+    function = BINARY[symbol]
+    rng = np.random.default_rng(0)
+    a, b = rng.random((600, 500)) + 1, rng.random((600, 500)) + 1
+    x, y = nnlib.tensor(a, requires_grad=True), nnlib.tensor(b, requires_grad=True)
+    np.testing.assert_array_equal(values(function(x, y)), function(a, b))
+    np.testing.assert_array_equal(values(function(x, y[0])), function(a, b[0]))
+    np.testing.assert_array_equal(values(function(x, 3)), function(a, 3))
+    np.testing.assert_array_equal(values(function(3, x)), function(3, a))
+    with pytest.raises(ShapeError, match="do not broadcast"):
+        function(x, y[:, 1:])

@@ -1,0 +1,87 @@
+"""Sum, difference, product and quotient of large arrays on all threads.
+
+A NumPy operator runs on one thread. From a quarter of a million elements on, sharing
+the loop out pays for entering the pool (``bench/overhead.py``); smaller arrays, other
+dtypes, broadcasting and CUDA arrays go through the array's own operator.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nnlib.kernels.elementwise import flat_views
+from nnlib.kernels.machinery import cpu_kernel, prange
+
+__all__ = ["add", "divide", "multiply", "subtract"]
+
+_SHARED = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
+
+@cpu_kernel
+def add_cpu(x, y, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        out[i] = x[i] + y[i]
+
+
+@cpu_kernel
+def subtract_cpu(x, y, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        out[i] = x[i] - y[i]
+
+
+@cpu_kernel
+def multiply_cpu(x, y, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        out[i] = x[i] * y[i]
+
+
+@cpu_kernel
+def divide_cpu(x, y, out):  # type: ignore[no-untyped-def]
+    for i in prange(out.size):
+        out[i] = x[i] / y[i]
+
+
+def _shared(kernel: Any, plain: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+    if (
+        type(x) is np.ndarray
+        and type(y) is np.ndarray
+        and x.shape == y.shape
+        and x.dtype == y.dtype
+        and x.dtype in _SHARED
+    ):
+        out = np.empty_like(x)
+        views = flat_views(x, y, out)
+        if views is not None:
+            kernel(*views)
+            return out
+    return plain(x, y)
+
+
+def add(x: Any, y: Any) -> Any:
+    """Return ``x + y``; arrays or numbers that broadcast.
+
+    Examples
+    --------
+    >>> add(np.ones(2), np.ones(2))
+    array([2., 2.])
+    """
+    return _shared(add_cpu, operator.add, x, y)
+
+
+def subtract(x: Any, y: Any) -> Any:
+    """Return ``x - y``; arrays or numbers that broadcast."""
+    return _shared(subtract_cpu, operator.sub, x, y)
+
+
+def multiply(x: Any, y: Any) -> Any:
+    """Return ``x * y``; arrays or numbers that broadcast."""
+    return _shared(multiply_cpu, operator.mul, x, y)
+
+
+def divide(x: Any, y: Any) -> Any:
+    """Return ``x / y``; arrays or numbers that broadcast. x / 0 is inf or NaN."""
+    return _shared(divide_cpu, operator.truediv, x, y)

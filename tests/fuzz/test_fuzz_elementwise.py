@@ -309,3 +309,19 @@ def test_in_place(name: str) -> None:
             return z
 
         agree(name, call, [x, y], order=rng)
+
+
+@pytest.mark.parametrize("name", ["exp", "sqrt", "tanh", "sigmoid", "abs", "log1p"])
+def test_half_precision(name: str) -> None:
+    rng = seed("half" + name)
+    for _ in range(CASES):
+        shape = draw_shape(rng)
+        x = abs(np.asarray(rng.standard_normal(shape))).astype(np.float16)
+        y = np.asarray(rng.standard_normal(related_shape(rng, shape)))
+        kind = rng.choice([np.float16, np.float32])
+        agree(
+            f"{name} of float16, plus {np.dtype(kind)}",
+            lambda lib, x, y: getattr(lib, name)(x + 0.25) * y,
+            [x, y.astype(kind)],
+            order=rng,
+        )

@@ -54,9 +54,10 @@ LAST_TWO = frozenset("Cholesky Determinant Inverse LogDeterminant QR Eigh".split
 
 def find_rule(cls: type[Function]) -> Rule | None:
     """Return the rule of an operation of this library, or None."""
-    if not cls.__module__.startswith("nnlib.ops."):
-        return None
-    return RULES.get(cls.__name__)
+    for kind in cls.__mro__:
+        if kind.__name__ in RULES and kind.__module__.startswith("nnlib.ops."):
+            return RULES[kind.__name__]
+    return None
 
 
 def elementwise(level: Any, cls: Any, args: Any, params: Any) -> Any:
@@ -222,6 +223,41 @@ def linear(level: Any, cls: Any, args: Any, params: Any) -> Any:
     return value
 
 
+def point_loss(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Leave the reduction to a reduction that knows the batch."""
+    values = [level.value(x) if isinstance(x, Tensor) else x for x in args]
+    out = cls.apply(*values, **{**params, "reduction": "none"})
+    return _reduce(out, params["reduction"])
+
+
+def _reduce(out: Any, reduction: str) -> Any:
+    dims = tuple(range(1, out.ndim))
+    if reduction == "none" or not dims:
+        return out
+    return out.mean(dims) if reduction == "mean" else out.sum(dims)
+
+
+def cross_entropy(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Make samples and batch one batch; divide by the labels that count."""
+    x, labels = args
+    mean = params["reduction"] == "mean"
+    if mean and params["weight"] is not None:
+        return NotImplemented
+    logits, classes = level.value(x), level.value(labels)
+    if x.ndim > 1:
+        # (B, N, C, ...) -> (B*N, C, ...)
+        logits = reshape(logits, (-1, *x.shape[1:]))
+    rows = reshape(classes, (-1, *labels.shape[1:]))
+    out = cls.apply(logits, rows, **{**params, "reduction": "none"})
+    out = reshape(out, (level.size, *labels.shape))
+    if not mean:
+        return _reduce(out, params["reduction"])
+    counted = (classes != params["ignore"]).to(out.dtype)
+    if labels.ndim:
+        counted = counted.sum(tuple(range(1, counted.ndim)))
+    return _reduce(out, "sum") / counted.clamp(min=1)
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(ONE_DIM, one_dim),
@@ -230,8 +266,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Expand"), with_shape),
     **dict.fromkeys(("MatMul", "MatVec", "Dot"), product),
     **dict.fromkeys(("Narrow", "Split", "Unbind"), narrow),
+    "CrossEntropy": cross_entropy,
     "Flip": flip,
     "Linear": linear,
     "Permute": permute,
+    "PointLoss": point_loss,
     "Slice": slicing,
 }

@@ -181,7 +181,7 @@ class Function:
         arrays = []
         edges: list[Any] = []
         dtype = None
-        tracked = mixed = foreign = entangled = False
+        tracked = mixed = numbers = foreign = entangled = False
         for x in args:
             if type(x) in TENSOR_TYPES:
                 array = x._array
@@ -208,6 +208,7 @@ class Function:
             else:
                 arrays.append(x)
                 edges.append(None)
+                numbers = True
                 if type(x) not in _WEAK:
                     mixed = True
         node = cls()
@@ -215,7 +216,9 @@ class Function:
             if cls._sees_tensors:
                 return _forward_tensors(node, arrays, params)
             return node.forward(*arrays, **params)
-        if cls.promotes is not None and (mixed or dtype.kind != "f"):
+        if cls.promotes is not None and (
+            mixed or (dtype.kind != "f" and (numbers or cls.promotes == "float"))
+        ):
             promoted = promote_arguments(cls.promotes, args)
             if promoted is not None:
                 return cls.apply(*promoted, **params)

@@ -90,7 +90,7 @@ def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
 
 
 def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
-    """Broadcast a reduced array back over `dims` of `shape`, without a copy."""
+    """Broadcast a reduced array back over `dims` of `shape`; not to be written into."""
     kept = (1,) * len(shape) if dims is None else kept_shape(shape, dims)
     if type(x) is _ndarray and x.flags.c_contiguous and 0 not in shape:
         # The same as broadcast_to, which costs 2 us more.
@@ -101,7 +101,9 @@ def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
             else:
                 steps.append(step)
                 step *= shape[place]
-        return _ndarray(shape, x.dtype, x, 0, steps[::-1])
+        out = _ndarray(shape, x.dtype, x, 0, steps[::-1])
+        out.flags.writeable = False
+        return out
     return array_module(x).broadcast_to(x.reshape(kept), shape)
 
 

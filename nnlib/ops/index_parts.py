@@ -28,6 +28,19 @@ class Slot(int):
 FIRST = (Slot(0),)
 
 
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
+
+
+def basic_key(index: Any) -> Any:
+    """Return the key of an index of integers, slices, None and Ellipsis, else None."""
+    kind = type(index)
+    if kind is int or kind is slice or index is None:
+        return (index, ...)
+    if kind is tuple and _BASIC.issuperset(map(type, index)):
+        return index if Ellipsis in index else (*index, ...)
+    return (...,) if index is Ellipsis else None
+
+
 def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Put the index arrays into a key."""
     if not arrays:

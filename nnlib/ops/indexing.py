@@ -24,6 +24,7 @@ from nnlib.ops.index_parts import (
     FULL,
     PLAIN,
     as_part,
+    basic_key,
     explained,
     fill,
     integer_key,
@@ -215,10 +216,10 @@ def getitem(input: Any, index: Any) -> Any:
     >>> x[:, 0], x[x > 2]
     (tensor([1, 3]), tensor([3, 4]))
     """
-    kind = type(index)
-    if kind is int or kind is slice:
-        return Slice.apply(input, key=(index, ...))
-    if kind is Tensor and index._array.dtype in PLAIN and index._array.ndim:
+    basic = basic_key(index)
+    if basic is not None:
+        return Slice.apply(input, key=basic)
+    if type(index) is Tensor and index._array.dtype in PLAIN and index._array.ndim:
         return Index.apply(input, index, key=FIRST)
     basic, key, arrays = parse(input, index)
     if basic is not None:
@@ -252,13 +253,13 @@ def setitem(input: Any, index: Any, value: Any) -> None:
             value = cast(value, array.dtype)
     elif not isinstance(value, int | float):
         value = array_module(array).asarray(value, dtype=array.dtype)
-    kind = type(index)
-    if kind is int or kind is slice:
-        basic: Any = (index, ...)
-        key: Any = ()
-        arrays: list[Any] = []
-    elif kind is Tensor and index._array.dtype in PLAIN and index._array.ndim:
-        basic, key, arrays = None, FIRST, [index]
+    basic = basic_key(index)
+    key: Any = ()
+    arrays: list[Any] = []
+    if basic is not None:
+        pass
+    elif type(index) is Tensor and index._array.dtype in PLAIN and index._array.ndim:
+        key, arrays = FIRST, [index]
     else:
         basic, key, arrays = parse(input, index)
     if arrays and basic is not None:

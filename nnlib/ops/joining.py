@@ -144,8 +144,7 @@ def _checked(op: str, tensors: Any) -> list[Any]:
     for place, x in enumerate(found):
         if type(x) is not Tensor and not hasattr(x, "dtype"):
             raise DTypeError(
-                f"{op}: tensors: element {place} is no tensor but "
-                f"{type(x).__name__}"
+                f"{op}: tensors: element {place} is no tensor but {type(x).__name__}"
             )
     return found
 

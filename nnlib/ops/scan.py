@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -19,6 +21,24 @@ from nnlib.ops.joining import cat
 from nnlib.ops.return_types import ValuesIndices
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "diff", "logcumsumexp"]
+
+
+def accumulate(name: str, x: Any, dim: int) -> Any:
+    """Return running results of a ufunc along `dim` of an array.
+
+    CuPy has them for sums and products only: there the stretch that is combined
+    doubles in each step.
+    """
+    ufunc = getattr(array_module(x), name)
+    if isinstance(x, np.ndarray):
+        return ufunc.accumulate(x, axis=dim)
+    out, step = x.copy(), 1
+    lead = (slice(None),) * dim
+    while step < x.shape[dim]:
+        tail = (*lead, slice(step, None))
+        out[tail] = ufunc(out[tail], out[(*lead, slice(None, -step))])
+        step *= 2
+    return out
 
 
 def _backwards(x: Any, dim: int) -> Any:
@@ -128,7 +148,7 @@ class LogCumSumExp(Function):
         if not x.ndim:
             out = x.copy()
         else:
-            out = array_module(x).logaddexp.accumulate(x, axis=dim)
+            out = accumulate("logaddexp", x, dim)
         self.save_for_backward(x, out)
         return out
 
@@ -166,13 +186,12 @@ class CumExtreme(Function):
         self.shape, self.dim = x.shape, dim
         if not x.ndim:
             return x.copy(), module.zeros((), int64)
-        best = module.maximum if largest else module.minimum
-        values = best.accumulate(x, axis=dim)
+        values = accumulate("maximum" if largest else "minimum", x, dim)
         places = module.arange(x.shape[dim]).reshape(
             [-1 if place == dim else 1 for place in range(x.ndim)]
         )
         new = (x == values) | (x != x)
-        where = module.maximum.accumulate(module.where(new, places, 0), axis=dim)
+        where = accumulate("maximum", module.where(new, places, 0), dim)
         self.save_for_backward(where)
         return values, where
 

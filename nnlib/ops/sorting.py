@@ -14,6 +14,7 @@ from nnlib.ops.arrays import kept_shape
 from nnlib.ops.dims import one_dim
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
+from nnlib.ops.scan import accumulate
 from nnlib.ops.shape import reshape
 
 __all__ = [
@@ -293,7 +294,7 @@ class Mode(Picked):
         new[(*lead, slice(1, None))] = (
             values[(*lead, slice(1, None))] != values[(*lead, slice(0, -1))]
         )
-        start = module.maximum.accumulate(module.where(new, line, 0), axis=dim)
+        start = accumulate("maximum", module.where(new, line, 0), dim)
         longest = (line - start).argmax(axis=dim).reshape(kept_shape(x.shape, (dim,)))
         return self.keep(x, take_along(places, longest, dim), dim, keepdim)
 

@@ -103,9 +103,7 @@ def extreme_at(name, pick, index, two):
             return pick(x)
         if isinstance(dim, np.ndarray):
             return two(x, dim)
-        return pick(x, axis=dim, keepdims=keepdim), index(
-            x, axis=dim, keepdims=keepdim
-        )
+        return pick(x, axis=dim, keepdims=keepdim), index(x, axis=dim, keepdims=keepdim)
 
     return Case(
         name,
@@ -157,7 +155,6 @@ def norm_reference(x, p="fro", dim=None, keepdim=False):
     if p == 0:
         return (x != 0).sum(axis=axis, keepdims=keepdim).astype(float)
     return (size**p).sum(axis=axis, keepdims=keepdim) ** (1 / p)
-
 
 
 CASES = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_context, device_of
+from nnlib.backend.device import array_module, device_context, device_of, to_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 
@@ -70,14 +70,16 @@ class Batch:
         column = []
         for array, state in zip(self.arrays, self.states, strict=True):
             kept = state.get(name)
-            if kept is None or kept._array.strides != array.strides:
-                with device_context(device_of(array)):
+            if kept is None:
+                self.fresh = True
+            if kept is None or not _alike(kept._array, array):
+                place = device_of(array)
+                with device_context(place):
                     made = array_module(array).full_like(array, start)
-                if kept is None:
-                    self.fresh = True
-                else:
-                    # Loaded in another memory order than the parameter's.
-                    made[...] = kept._array
+                    if kept is not None:
+                        # The parameter has moved, or the state was loaded in another
+                        # memory order.
+                        made[...] = to_device(kept._array, place)
                 state[name] = kept = Tensor._from_array(made)
             column.append(kept._array)
         return column
@@ -117,6 +119,15 @@ class Batch:
         for p in self.params:
             p._bump()
         self.fresh = False
+
+
+def _alike(kept: Any, array: Any) -> bool:
+    """Tell whether a kept array has the dtype, layout and device of its parameter."""
+    return bool(
+        kept.dtype == array.dtype
+        and kept.strides == array.strides
+        and device_of(kept) == device_of(array)
+    )
 
 
 def _workspace(array: Any) -> Any:

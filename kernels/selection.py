@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.backend.device import array_module
-
 __all__ = ["where"]
 
 # Below this many elements NumPy's one call is cheaper than several.
@@ -39,9 +37,10 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     >>> where(np.array([True, False]), np.float32(1), np.zeros(2, np.float32))
     array([1., 0.], dtype=float32)
     """
-    size = max(condition.size, x.size, y.size)
-    if size < _SMALL or array_module(condition) is not np:
-        return array_module(condition).where(condition, x, y)
+    small = condition.size < _SMALL and x.size < _SMALL and y.size < _SMALL
+    if small or type(condition) is not np.ndarray:
+        # On CuPy arrays NumPy calls CuPy's function.
+        return np.where(condition, x, y)
     dtype = x.dtype
     integer = _INTEGERS[dtype.itemsize]
     # True -> -1, all bits set; a byte is extended with its sign.

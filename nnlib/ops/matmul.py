@@ -77,6 +77,8 @@ class MatMul(Function):
         if a.shape[-1] != b.shape[-2]:
             raise _mismatch("matmul", a, b)
         try:
+            if a.size * b.shape[-1] <= _SMALL:
+                return np.matmul(a, b)
             return product(a, b)
         except ValueError:
             raise _mismatch("matmul", a, b) from None
@@ -209,15 +211,17 @@ def matmul(input: Any, other: Any) -> Tensor:
     >>> a @ nnlib.tensor([1.0, 1.0])
     tensor([3., 7.])
     """
+    # The arrays' attributes: a Tensor's are calls of Python functions.
+    a, b = getattr(input, "_array", input), getattr(other, "_array", other)
     try:
-        left, right = input.ndim, other.ndim
-        if input.dtype != other.dtype:
-            check_dtypes("matmul", "other", input, other)
+        left, right = a.ndim, b.ndim
     except AttributeError:
         raise DTypeError(
             f"matmul: expected two tensors, got {type(input).__name__} and "
             f"{type(other).__name__}"
         ) from None
+    if a.dtype is not b.dtype:
+        check_dtypes("matmul", "other", a, b)
     if left >= 2 and right >= 2:
         return MatMul.apply(input, other)  # type: ignore[no-any-return]
     if left == 0 or right == 0:

@@ -4,111 +4,47 @@ from typing import TYPE_CHECKING
 
 from nnlib import autograd as autograd
 from nnlib import cuda as cuda
-from nnlib import nn as nn
 from nnlib import linalg as linalg
+from nnlib import nn as nn
 from nnlib import ops as ops
 from nnlib import optim as optim
 from nnlib.autograd.construct import as_tensor as as_tensor
 from nnlib.autograd.construct import from_dlpack as from_dlpack
 from nnlib.autograd.construct import from_numpy as from_numpy
 from nnlib.autograd.construct import tensor as tensor
-from nnlib.autograd.mode import (
-    enable_grad as enable_grad,
-)
-from nnlib.autograd.mode import (
-    inference_mode as inference_mode,
-)
-from nnlib.autograd.mode import (
-    is_grad_enabled as is_grad_enabled,
-)
-from nnlib.autograd.mode import (
-    is_inference_mode_enabled as is_inference_mode_enabled,
-)
-from nnlib.autograd.mode import (
-    no_grad as no_grad,
-)
-from nnlib.autograd.mode import (
-    set_grad_enabled as set_grad_enabled,
-)
-from nnlib.autograd.tensor import (
-    Size as Size,
-)
-from nnlib.autograd.tensor import (
-    Tensor as Tensor,
-)
+from nnlib.autograd.mode import enable_grad as enable_grad
+from nnlib.autograd.mode import inference_mode as inference_mode
+from nnlib.autograd.mode import is_grad_enabled as is_grad_enabled
+from nnlib.autograd.mode import is_inference_mode_enabled as is_inference_mode_enabled
+from nnlib.autograd.mode import no_grad as no_grad
+from nnlib.autograd.mode import set_grad_enabled as set_grad_enabled
+from nnlib.autograd.tensor import Size as Size
+from nnlib.autograd.tensor import Tensor as Tensor
 from nnlib.backend.device import Device
-from nnlib.backend.dtypes import (
-    bfloat16 as bfloat16,
-)
-from nnlib.backend.dtypes import (
-    bool_,
-)
-from nnlib.backend.dtypes import (
-    float16 as float16,
-)
-from nnlib.backend.dtypes import (
-    float32 as float32,
-)
-from nnlib.backend.dtypes import (
-    float64 as float64,
-)
-from nnlib.backend.dtypes import (
-    get_default_dtype as get_default_dtype,
-)
-from nnlib.backend.dtypes import (
-    int8 as int8,
-)
-from nnlib.backend.dtypes import (
-    int16 as int16,
-)
-from nnlib.backend.dtypes import (
-    int32 as int32,
-)
-from nnlib.backend.dtypes import (
-    int64 as int64,
-)
-from nnlib.backend.dtypes import (
-    set_default_dtype as set_default_dtype,
-)
-from nnlib.backend.dtypes import (
-    uint8 as uint8,
-)
-from nnlib.backend.errors import (
-    BoundsError as BoundsError,
-)
-from nnlib.backend.errors import (
-    DeviceError as DeviceError,
-)
-from nnlib.backend.errors import (
-    DTypeError as DTypeError,
-)
-from nnlib.backend.errors import (
-    Error as Error,
-)
-from nnlib.backend.errors import (
-    ShapeError as ShapeError,
-)
-from nnlib.backend.random import (
-    Generator as Generator,
-)
-from nnlib.backend.random import (
-    default_generator as default_generator,
-)
-from nnlib.backend.random import (
-    initial_seed as initial_seed,
-)
-from nnlib.backend.random import (
-    manual_seed as manual_seed,
-)
-from nnlib.backend.random import (
-    seed as seed,
-)
-from nnlib.backend.threads import (
-    get_num_threads as get_num_threads,
-)
-from nnlib.backend.threads import (
-    set_num_threads as set_num_threads,
-)
+from nnlib.backend.dtypes import bfloat16 as bfloat16
+from nnlib.backend.dtypes import bool_
+from nnlib.backend.dtypes import float16 as float16
+from nnlib.backend.dtypes import float32 as float32
+from nnlib.backend.dtypes import float64 as float64
+from nnlib.backend.dtypes import get_default_dtype as get_default_dtype
+from nnlib.backend.dtypes import int8 as int8
+from nnlib.backend.dtypes import int16 as int16
+from nnlib.backend.dtypes import int32 as int32
+from nnlib.backend.dtypes import int64 as int64
+from nnlib.backend.dtypes import set_default_dtype as set_default_dtype
+from nnlib.backend.dtypes import uint8 as uint8
+from nnlib.backend.errors import BoundsError as BoundsError
+from nnlib.backend.errors import DeviceError as DeviceError
+from nnlib.backend.errors import DTypeError as DTypeError
+from nnlib.backend.errors import Error as Error
+from nnlib.backend.errors import ShapeError as ShapeError
+from nnlib.backend.random import Generator as Generator
+from nnlib.backend.random import default_generator as default_generator
+from nnlib.backend.random import initial_seed as initial_seed
+from nnlib.backend.random import manual_seed as manual_seed
+from nnlib.backend.random import seed as seed
+from nnlib.backend.threads import get_num_threads as get_num_threads
+from nnlib.backend.threads import set_num_threads as set_num_threads
 from nnlib.io import load as load
 from nnlib.io import save as save
 from nnlib.ops import *  # noqa: F403

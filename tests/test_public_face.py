@@ -1,0 +1,97 @@
+"""What `import nnlib` gives, what it costs, and CUDA's names where there is none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nnlib
+
+
+def test_the_import_is_light() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import nnlib; "
+        "print(time.perf_counter() - start, "
+        "[m for m in ('numba', 'cupy', 'matplotlib', 'torch') if m in sys.modules])"
+    )
+    runs = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        seconds, _, loaded = done.stdout.partition(" ")
+        assert loaded.strip() == "[]"
+        runs.append(float(seconds))
+    # The aim is 0.3 s; a busy machine takes longer.
+    assert min(runs) < 1.0
+
+
+def test_names_of_dtypes() -> None:
+    pairs = {
+        "float": "float32",
+        "double": "float64",
+        "half": "float16",
+        "long": "int64",
+        "int": "int32",
+        "short": "int16",
+        "bool": "bool",
+    }
+    for short, name in pairs.items():
+        assert getattr(nnlib, short) == np.dtype(name)
+    assert nnlib.bfloat16.itemsize == 2
+    assert nnlib.tensor([1], dtype=nnlib.double).dtype == nnlib.float64
+
+
+def test_rooms_are_loaded_when_named() -> None:
+    assert nnlib.data.DataLoader is not None
+    assert nnlib.__version__
+    with pytest.raises(
+        AttributeError, match="module 'nnlib' has no attribute 'nothing'"
+    ):
+        _ = nnlib.nothing
+
+
+def test_seeds_and_threads() -> None:
+    first = nnlib.manual_seed(3).initial_seed()
+    assert first == nnlib.initial_seed() == 3
+    a = nnlib.rand(3)
+    nnlib.manual_seed(3)
+    assert nnlib.rand(3).tolist() == a.tolist()
+    assert nnlib.get_num_threads() >= 1
+
+
+@pytest.mark.skipif(nnlib.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device() -> None:
+    assert nnlib.cuda.device_count() == 0
+    nnlib.cuda.empty_cache()
+    for call in (
+        nnlib.cuda.current_device,
+        nnlib.cuda.synchronize,
+        nnlib.cuda.memory_allocated,
+        nnlib.cuda.Stream,
+        nnlib.cuda.get_device_name,
+    ):
+        with pytest.raises(nnlib.DeviceError, match="device 'cuda': .*to mend it"):
+            call()
+    with pytest.raises(nnlib.DeviceError, match="expected a CUDA device, got cpu"):
+        nnlib.cuda.synchronize("cpu")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not nnlib.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_with_a_device() -> None:
+    assert nnlib.cuda.device_count() >= 1
+    assert nnlib.cuda.get_device_name()
+    assert nnlib.cuda.get_device_capability() >= (7, 0)
+    with nnlib.cuda.stream(nnlib.cuda.Stream()):
+        x = nnlib.ones(1000, device="cuda")
+        y = x + x
+    nnlib.cuda.synchronize()
+    assert y.sum().item() == 2000
+    assert nnlib.cuda.memory_allocated() >= 8000
+    assert nnlib.cuda.max_memory_allocated() >= nnlib.cuda.memory_allocated()
+    free, total = nnlib.cuda.mem_get_info()
+    assert 0 < free <= total

@@ -7,7 +7,6 @@ from nnlib.autograd.checkpointing import checkpoint as checkpoint
 from nnlib.autograd.engine import backward as backward
 from nnlib.autograd.engine import grad as grad
 from nnlib.autograd.function import Function as Function
-from nnlib.autograd.function import once_differentiable as once_differentiable
 from nnlib.autograd.gradcheck import GradcheckError as GradcheckError
 from nnlib.autograd.gradcheck import gradcheck as gradcheck
 from nnlib.autograd.gradcheck import gradgradcheck as gradgradcheck
@@ -16,3 +15,4 @@ from nnlib.autograd.mode import inference_mode as inference_mode
 from nnlib.autograd.mode import is_grad_enabled as is_grad_enabled
 from nnlib.autograd.mode import no_grad as no_grad
 from nnlib.autograd.mode import set_grad_enabled as set_grad_enabled
+from nnlib.autograd.once import once_differentiable as once_differentiable

@@ -36,7 +36,6 @@ from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.saved import (
     FIRST_OUTPUT,
-    edge_of,
     mark_view,
     pack,
     raise_stale,
@@ -44,11 +43,11 @@ from nnlib.autograd.saved import (
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.device import device_of
-from nnlib.backend.dtypes import FLOATING, HALF
+from nnlib.backend.dtypes import FLOATING, HALF, float32, float64
 from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["Function", "next_sequence", "once_differentiable"]
+__all__ = ["Function", "next_sequence"]
 
 # Numbers the nodes in the order of recording.
 next_sequence = itertools.count(1).__next__
@@ -57,6 +56,9 @@ _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
 # array does not, and has to be promoted by PyTorch's table.
 _WEAK = frozenset({int, float, bool, type(None), tuple, list, str, slice})
+
+# What needs neither promotion nor care: nearly every operation.
+_WIDE = frozenset({float32, float64})
 
 
 class Function:
@@ -151,6 +153,13 @@ class Function:
         """Say that these outputs have no gradient."""
         self._non_differentiable = outputs
 
+    def mark_dirty(self, *inputs: Any) -> None:
+        """Refuse: a custom function returns new values."""
+        raise Error(
+            f"{self.name()}: mark_dirty: a Function cannot change its inputs; return a "
+            "new tensor, and copy_() it where it belongs"
+        )
+
     def set_materialize_grads(self, value: bool) -> None:
         """Say whether a missing gradient of an output arrives as zeros or None."""
         self.materialize_grads = value
@@ -232,7 +241,7 @@ class Function:
         try:
             if cls._sees_tensors:
                 out = _forward_tensors(node, arrays, params)
-            elif dtype in HALF and cls.upcasts and not foreign:
+            elif dtype not in _WIDE and dtype in HALF and cls.upcasts and not foreign:
                 out = forward_upcast(node, arrays, params)
             elif params:
                 out = node.forward(*arrays, **params)
@@ -274,65 +283,6 @@ class Function:
         if modes.watcher is not None:
             modes.watcher.after_forward(node, args, result)
         return result
-
-
-def once_differentiable(
-    alternative: str,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark a fused ``backward`` that has no derivative of its own.
-
-    Parameters
-    ----------
-    alternative : str
-        What to call instead for a second derivative; named in the error.
-    """
-
-    def mark(backward: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(self: Function, *grads: Any) -> Any:
-            if not any(isinstance(grad, Tensor) for grad in grads):
-                return backward(self, *grads)
-            return _differentiated_once(self, backward, grads, alternative)
-
-        return checked
-
-    return mark
-
-
-class _NoSecondDerivative(Function):
-    """Stands in the graph where a fused derivative ends it."""
-
-    operation = alternative = ""
-
-    def backward(self, *grads: Any) -> Any:
-        """Say what to call instead."""
-        raise Error(
-            f"{self.operation}: this fused operation has no second derivative; use "
-            f"{self.alternative} instead"
-        )
-
-
-def _differentiated_once(
-    node: Function, backward: Callable[..., Any], grads: Any, alternative: str
-) -> Any:
-    """Run a fused backward on arrays in a recorded pass; a further pass will fail."""
-    modes = state.modes
-    modes.derived = False
-    try:
-        results = backward(node, *(_unwrap(grad) for grad in grads))
-    finally:
-        modes.derived = True
-    end = _NoSecondDerivative()
-    end.operation, end.alternative = node.name(), alternative
-    end.sequence = next_sequence()
-    end.edges = list(node.edges or ())
-    for grad in grads:
-        if isinstance(grad, Tensor) and grad._requires_grad:
-            end.edges.append(edge_of(grad))
-    several = type(results) is tuple
-    out = tuple(results) if several else (results,)
-    end.meta = [None if x is None else (x.shape, x.dtype) for x in out]
-    wrapped = tuple(_wrap(end, x, index, True) for index, x in enumerate(out))
-    return wrapped if several else wrapped[0]
 
 
 # -- helpers of the door, off the fast path --------------------------------------

@@ -27,7 +27,14 @@ from nnlib.backend.dtypes import category, float32, float64, int64
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["check_writable", "run_direct", "run_inplace", "take_again", "write"]
+__all__ = [
+    "check_writable",
+    "is_plain",
+    "run_direct",
+    "run_inplace",
+    "take_again",
+    "write",
+]
 
 _UFUNCS = {
     "add_": "add",
@@ -57,13 +64,20 @@ def run_inplace(
     DTypeError
         If the result is of a higher kind (float) than `target` (integer).
     """
+    ufunc = _UFUNCS.get(name)
+    if ufunc is not None and is_plain(target):
+        recorded = state.modes.grad and _tracked(args)
+        if not recorded and _run_ufunc(ufunc, target, args, kwargs):
+            target._version += 1
+            target._entangled = True
+            return target
     if state.modes.interpreter is not None:
         run = state.modes.interpreter.run_inplace
         return run(name, function, target, args, kwargs)
     check_writable(name, target)
     if not _is_recorded(target, args, kwargs):
-        ufunc = _UFUNCS.get(name)
         if ufunc is not None and _run_ufunc(ufunc, target, args, kwargs):
+            _changed(target)
             return target
         result = function(target, *args, **kwargs)
         if not isinstance(result, Tensor):
@@ -110,6 +124,26 @@ def run_direct(
     source = _alias(target)
     result = cls.apply(source, *args, **params)
     return _adopt(target, result)
+
+
+def is_plain(target: Tensor) -> bool:
+    """Tell whether `target` may be overwritten at once: nothing else knows of it.
+
+    No history, no base, no detached twin, nobody who watches: for such a tensor the
+    short ways of `zero_`, `copy_` and the arithmetic methods only have to count.
+    """
+    modes = state.modes
+    array = target._array
+    return (
+        target._grad_fn is None
+        and target._base is None
+        and target._owner is None
+        and not (target._requires_grad and modes.grad)
+        and modes.interpreter is None
+        and modes.watcher is None
+        and type(array) is np.ndarray
+        and array.flags.writeable
+    )
 
 
 def check_writable(name: str, target: Tensor) -> None:
@@ -198,10 +232,17 @@ def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
         return True
     if target._base is not None and target._base._requires_grad:
         return True
+    if _tracked(args):
+        return True
+    return any(isinstance(x, Tensor) and x._requires_grad for x in kwargs.values())
+
+
+def _tracked(args: Any) -> bool:
+    """Tell whether an argument may bring a history (a view may have become stale)."""
     for x in args:
         if isinstance(x, Tensor) and (x._requires_grad or x._base is not None):
             return True
-    return any(isinstance(x, Tensor) and x._requires_grad for x in kwargs.values())
+    return False
 
 
 def _run_ufunc(ufunc: str, target: Tensor, args: Any, kwargs: Any) -> bool:
@@ -230,7 +271,6 @@ def _run_ufunc(ufunc: str, target: Tensor, args: Any, kwargs: Any) -> bool:
         return False
     finally:
         restore_errors(errors)
-    _changed(target)
     return True
 
 

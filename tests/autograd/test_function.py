@@ -204,6 +204,38 @@ def test_a_derivative_that_ends_names_the_alternative() -> None:
     assert grad(dy.sum(), y)[0].shape == (2,)
 
 
+class TorchFused(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return grad * 2 * x
+
+
+def test_the_bare_decorator_as_in_pytorch() -> None:
+    x = leaf(2)
+    assert gradcheck(TorchFused.apply, x)
+    (dx,) = grad(TorchFused.apply(x).sum(), x, create_graph=True)
+    np.testing.assert_allclose(dx.detach().array, 2 * x.detach().array)
+    with pytest.raises(Error, match="TorchFused: .*no second derivative"):
+        dx.sum().backward()
+
+
+def test_changing_an_input_is_refused() -> None:
+    class Dirty(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.mark_dirty(x)
+
+    with pytest.raises(Error, match="Dirty: mark_dirty: .*return a new tensor"):
+        Dirty.apply(leaf(2))
+
+
 class Same(Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:

@@ -6,8 +6,8 @@ With s the sum over a row of exp(x - max x)::
     log_softmax    y = x - max x - log(s)        gradient  g - exp(y) * sum(g)
 
 On the CPU blocks of rows pass through the cache, the exponentials of a block in one
-run; on CUDA a group of threads shares each row. A row that holds a NaN or plus
-infinity, or nothing but minus infinity, becomes NaN.
+run; on CUDA a group of threads shares each row (`softmax_cross_entropy_cuda`). A row
+that holds a NaN or plus infinity, or nothing but minus infinity, becomes NaN.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
-    cuda,
-    cuda_kernel,
     on_cuda,
     prange,
 )
-from nnlib.kernels.reduction import MAXIMUM, SUM, THREADS, lanes_for
+from nnlib.kernels.reduction import THREADS, lanes_for
 from nnlib.kernels.softmax_cross_entropy import CHUNK, run_total
-from nnlib.kernels.softmax_cross_entropy_cuda import group_total
+from nnlib.kernels.softmax_cross_entropy_cuda import (
+    softmax_backward_cuda,
+    softmax_forward_cuda,
+)
 
 __all__ = ["log_softmax", "log_softmax_backward", "softmax", "softmax_backward"]
 
@@ -117,64 +118,6 @@ def backward_pool(g: Any, y: Any, out: Any, logarithm: Any) -> None:
         backward_rows(g, y, out, logarithm, k * step, min(rows, (k + 1) * step))
 
 
-@cuda_kernel(threads=THREADS)
-def forward_cuda(x: Any, y: Any, logarithm: Any, lanes: Any, one: Any) -> None:
-    """Do all rows; `lanes` threads share one."""
-    # Every thread meets every synchronisation, those beyond the last row too.
-    shared = cuda.shared.array(THREADS, dtype=x.dtype)
-    rows, columns = x.shape
-    kind = type(one)
-    group = cuda.threadIdx.x // lanes
-    lane = cuda.threadIdx.x - group * lanes
-    groups = cuda.blockDim.x // lanes
-    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
-        i = base + group
-        inside = i < rows
-        top = kind(-special.INFINITY)
-        if inside:
-            for j in range(lane, columns, lanes):
-                top = special.maximum(top, x[i, j])
-        top = group_total(MAXIMUM, shared, top, lane, lanes)
-        total = kind(0)
-        if inside:
-            for j in range(lane, columns, lanes):
-                total += special.exp(x[i, j] - top)
-        total = group_total(SUM, shared, total, lane, lanes)
-        norm = special.log(total)
-        scale = one / total
-        if inside:
-            for j in range(lane, columns, lanes):
-                value = x[i, j] - top
-                y[i, j] = value - norm if logarithm else special.exp(value) * scale
-
-
-@cuda_kernel(threads=THREADS)
-def backward_cuda(
-    g: Any, y: Any, out: Any, logarithm: Any, lanes: Any, one: Any
-) -> None:
-    """Do all rows; `lanes` threads share one."""
-    shared = cuda.shared.array(THREADS, dtype=y.dtype)
-    rows, columns = y.shape
-    kind = type(one)
-    group = cuda.threadIdx.x // lanes
-    lane = cuda.threadIdx.x - group * lanes
-    groups = cuda.blockDim.x // lanes
-    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
-        i = base + group
-        inside = i < rows
-        total = kind(0)
-        if inside:
-            for j in range(lane, columns, lanes):
-                total += g[i, j] if logarithm else g[i, j] * y[i, j]
-        total = group_total(SUM, shared, total, lane, lanes)
-        if inside:
-            for j in range(lane, columns, lanes):
-                if logarithm:
-                    out[i, j] = g[i, j] - special.exp(y[i, j]) * total
-                else:
-                    out[i, j] = y[i, j] * (g[i, j] - total)
-
-
 def _check_rows(name: str, x: Any) -> Any:
     kind = scalar_type(name, x)
     if x.ndim != 2:
@@ -196,7 +139,7 @@ def _forward(name: str, x: Any, logarithm: int) -> Any:
     if on_cuda(x):
         lanes = lanes_for(x.shape[1])
         blocks = _blocks(x.shape[0], lanes)
-        forward_cuda(x, y, logarithm, lanes, kind(1), blocks=blocks)
+        softmax_forward_cuda(x, y, logarithm, lanes, kind(1), blocks=blocks)
     else:
         kernel = forward_cpu if x.size <= CHUNK else forward_pool
         kernel(x, y, logarithm)
@@ -221,7 +164,7 @@ def _backward(name: str, g: Any, y: Any, logarithm: int) -> Any:
     if on_cuda(y):
         lanes = lanes_for(y.shape[1])
         blocks = _blocks(y.shape[0], lanes)
-        backward_cuda(g, y, out, logarithm, lanes, kind(1), blocks=blocks)
+        softmax_backward_cuda(g, y, out, logarithm, lanes, kind(1), blocks=blocks)
     else:
         kernel = backward_cpu if y.size <= CHUNK else backward_pool
         kernel(g, y, out, logarithm)

@@ -1,8 +1,8 @@
-"""The CUDA loops of `softmax_cross_entropy`.
+"""The CUDA loops of `softmax_cross_entropy` and `softmax`.
 
 They differ from the CPU's in kind: there, blocks of rows pass through the cache and
 through vector registers; here a group of threads shares each row and adds up through
-shared memory. The formulas are those at the head of `softmax_cross_entropy`.
+shared memory. The formulas are at the heads of those two.
 """
 
 from __future__ import annotations
@@ -137,3 +137,61 @@ def backward_cuda(
                 if j == t:
                     value -= own
             grad[i, j] = value
+
+
+@cuda_kernel(threads=THREADS)
+def softmax_forward_cuda(x: Any, y: Any, logarithm: Any, lanes: Any, one: Any) -> None:
+    """Do all rows; `lanes` threads share one."""
+    # Every thread meets every synchronisation, those beyond the last row too.
+    shared = cuda.shared.array(THREADS, dtype=x.dtype)
+    rows, columns = x.shape
+    kind = type(one)
+    group = cuda.threadIdx.x // lanes
+    lane = cuda.threadIdx.x - group * lanes
+    groups = cuda.blockDim.x // lanes
+    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
+        i = base + group
+        inside = i < rows
+        top = kind(-special.INFINITY)
+        if inside:
+            for j in range(lane, columns, lanes):
+                top = special.maximum(top, x[i, j])
+        top = group_total(MAXIMUM, shared, top, lane, lanes)
+        total = kind(0)
+        if inside:
+            for j in range(lane, columns, lanes):
+                total += special.exp(x[i, j] - top)
+        total = group_total(SUM, shared, total, lane, lanes)
+        if inside:
+            norm = special.log(total)
+            scale = one / total
+            for j in range(lane, columns, lanes):
+                value = x[i, j] - top
+                y[i, j] = value - norm if logarithm else special.exp(value) * scale
+
+
+@cuda_kernel(threads=THREADS)
+def softmax_backward_cuda(
+    g: Any, y: Any, out: Any, logarithm: Any, lanes: Any, one: Any
+) -> None:
+    """Do all rows; `lanes` threads share one."""
+    shared = cuda.shared.array(THREADS, dtype=y.dtype)
+    rows, columns = y.shape
+    kind = type(one)
+    group = cuda.threadIdx.x // lanes
+    lane = cuda.threadIdx.x - group * lanes
+    groups = cuda.blockDim.x // lanes
+    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
+        i = base + group
+        inside = i < rows
+        total = kind(0)
+        if inside:
+            for j in range(lane, columns, lanes):
+                total += g[i, j] if logarithm else g[i, j] * y[i, j]
+        total = group_total(SUM, shared, total, lane, lanes)
+        if inside:
+            for j in range(lane, columns, lanes):
+                if logarithm:
+                    out[i, j] = g[i, j] - special.exp(y[i, j]) * total
+                else:
+                    out[i, j] = y[i, j] * (g[i, j] - total)

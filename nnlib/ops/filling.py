@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
-from nnlib.autograd.inplace import run_direct
+from nnlib.autograd.inplace import is_plain, run_direct
+from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import device_of
@@ -45,9 +46,24 @@ class Overwrite(Function):
         return lost, sum_to(grad, self.shape) if self.needs(1) else None
 
 
+def _counted(target: Tensor) -> Tensor:
+    """Count a change of a plain tensor (see `is_plain`)."""
+    target._version += 1
+    target._entangled = True
+    return target
+
+
+def _holds(target: Tensor, value: float) -> bool:
+    """Tell whether a number can be written without a warning or an error."""
+    return target._array.dtype.kind == "f" and -65504 <= value <= 65504
+
+
 @public()
 def zero_(input: Any) -> Tensor:
     """Set every element to 0, in place."""
+    if is_plain(input):
+        input._array.fill(0)
+        return _counted(input)
     return run_direct("zero_", Overwrite, input, 0)
 
 
@@ -60,6 +76,9 @@ def fill_(input: Any, value: Any) -> Tensor:
     ShapeError
         If `value` has dimensions.
     """
+    if type(value) in (int, float) and is_plain(input) and _holds(input, value):
+        input._array.fill(value)
+        return _counted(input)
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(
@@ -84,6 +103,13 @@ def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
     ShapeError
         If `src` does not broadcast.
     """
+    if type(src) is Tensor and is_plain(input):
+        array, source = input._array, src._array
+        alike = array.dtype is source.dtype and array.shape == source.shape
+        tracked = src._requires_grad or src._base is not None
+        if alike and type(source) is np.ndarray and not (tracked and state.modes.grad):
+            array[...] = source
+            return _counted(input)
     if not isinstance(src, Tensor):
         src = Tensor._from_array(np.asarray(src))
     if src._array.dtype != input._array.dtype:

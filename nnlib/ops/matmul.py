@@ -137,7 +137,7 @@ class Dot(Function):
                 f"dot: input has {a.shape[0]} elements, other {b.shape[0]}"
             )
         if a.size <= _SMALL:
-            return np.matmul(a, b)
+            return np.dot(a, b)
         return product(a.reshape(1, -1), b.reshape(-1, 1)).reshape(())
 
     def backward(self, grad: Any) -> Any:

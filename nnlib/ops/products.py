@@ -235,9 +235,11 @@ def _added(op: str, input: Any, other: Any, beta: float, alpha: float) -> Tensor
 def _add_product(
     op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
 ) -> Tensor:
-    for argument, x in (("the second factor", b), ("input", input)):
-        if x.dtype != a.dtype:
-            check_dtypes(op, argument, a, x)
+    dtype = a.dtype
+    if b.dtype is not dtype:
+        check_dtypes(op, "the second factor", a, b)
+    if input.dtype is not dtype:
+        check_dtypes(op, "input", a, input)
     return AddProduct.apply(input, a, b, op=op, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
 
@@ -260,7 +262,8 @@ def addmm(
     >>> nnlib.addmm(nnlib.ones(2), nnlib.ones(1, 3), nnlib.ones(3, 2), beta=2)
     tensor([[5., 5.]])
     """
-    check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
+    if mat1.ndim != 2 or mat2.ndim != 2:
+        check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
     return _add_product("addmm", input, mat1, mat2, beta, alpha)
 
 

@@ -52,12 +52,15 @@ from nnlib.ops import *  # noqa: F403
 if TYPE_CHECKING:
     from nnlib import data as data
     from nnlib import debug as debug
+    from nnlib import func as func
     from nnlib import kernels as kernels
     from nnlib import models as models
     from nnlib import train as train
     from nnlib import viz as viz
 
 device = Device
+get_rng_state = default_generator.get_state
+set_rng_state = default_generator.set_state
 
 # PyTorch's short names of dtypes. They hide Python's in this file, so nothing that
 # needs those may follow.

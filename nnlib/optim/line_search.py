@@ -76,26 +76,11 @@ def strong_wolfe(
     Point, int
         The best point, and how often `evaluate` was called.
     """
-    previous, point = start, evaluate(t)
-    calls, done = 1, False
-    for iteration in range(most):
-        if _too_high(point, start) or (iteration > 1 and point.loss >= previous.loss):
-            bracket = [previous, point]
-            break
-        if _flat(point, start):
-            return point, calls
-        if point.slope >= 0:
-            bracket = [previous, point]
-            break
-        bounds = point.t + 0.01 * (point.t - previous.t), point.t * 10
-        t = _minimum_of_cubic(previous, point, bounds)
-        previous, point = point, evaluate(t)
-        calls += 1
-    else:
-        iteration = most
-        bracket = [start, point]
-    low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
-    stuck = False
+    bracket, calls, iteration = _bracket(evaluate, start, t, most)
+    if len(bracket) == 1:
+        return bracket[0], calls
+    low, high = _order(bracket)
+    stuck = done = False
     while not done and iteration < most:
         if abs(bracket[1].t - bracket[0].t) * longest < tolerance_change:
             break
@@ -105,13 +90,41 @@ def strong_wolfe(
         iteration += 1
         if _too_high(point, start) or point.loss >= bracket[low].loss:
             bracket[high] = point
-            low, high = (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
+            low, high = _order(bracket)
         else:
             done = _flat(point, start)
             if not done and point.slope * (bracket[high].t - bracket[low].t) >= 0:
                 bracket[high] = bracket[low]
             bracket[low] = point
     return bracket[low], calls
+
+
+def _bracket(
+    evaluate: Callable[[float], Point], start: Point, t: float, most: int
+) -> tuple[list[Point], int, int]:
+    """Go on until a good point lies between two; return these, or the good one alone.
+
+    Also returns how often `evaluate` was called, and the iterations.
+    """
+    previous, point = start, evaluate(t)
+    calls = 1
+    for iteration in range(most):
+        if _too_high(point, start) or (iteration > 1 and point.loss >= previous.loss):
+            return [previous, point], calls, iteration
+        if _flat(point, start):
+            return [point], calls, iteration
+        if point.slope >= 0:
+            return [previous, point], calls, iteration
+        bounds = point.t + 0.01 * (point.t - previous.t), point.t * 10
+        t = _minimum_of_cubic(previous, point, bounds)
+        previous, point = point, evaluate(t)
+        calls += 1
+    return [start, point], calls, most
+
+
+def _order(bracket: list[Point]) -> tuple[int, int]:
+    """Return the places of the lower and of the higher loss."""
+    return (0, 1) if bracket[0].loss <= bracket[1].loss else (1, 0)
 
 
 def _too_high(point: Point, start: Point) -> bool:

@@ -174,13 +174,13 @@ def relu(input: Any, inplace: bool = False) -> Tensor:
     tensor([0., 2.])
     """
     if inplace:
-        return run_inplace("relu_", relu, input, (), {})
+        return run_inplace("relu_", relu, input, (), {})  # type: ignore[no-any-return]
     return Relu.apply(input)  # type: ignore[no-any-return]
 
 
 def relu_(input: Tensor) -> Tensor:
     """Do `relu` in place; return `input`."""
-    return run_inplace("relu_", relu, input, (), {})
+    return run_inplace("relu_", relu, input, (), {})  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -212,7 +212,7 @@ def leaky_relu(
 
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """Do `leaky_relu` in place; return `input`."""
-    return run_inplace("leaky_relu_", leaky_relu, input, (negative_slope,), {})
+    return run_inplace("leaky_relu_", leaky_relu, input, (negative_slope,), {})  # type: ignore[no-any-return]
 
 
 @public()
@@ -288,7 +288,7 @@ def rrelu(
         raise ShapeError(f"rrelu: lower {lower} must not exceed upper {upper}")
     if inplace:
         options = {"generator": generator}
-        return run_inplace("rrelu_", rrelu, input, (lower, upper, training), options)
+        return run_inplace("rrelu_", rrelu, input, (lower, upper, training), options)  # type: ignore[no-any-return]
     if not training:
         return LeakyRelu.apply(input, slope=(lower + upper) / 2)  # type: ignore[no-any-return]
     array = raw(input)
@@ -303,4 +303,4 @@ def rrelu_(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
 ) -> Tensor:
     """Do `rrelu` in place; return `input`."""
-    return run_inplace("rrelu_", rrelu, input, (lower, upper, training), {})
+    return run_inplace("rrelu_", rrelu, input, (lower, upper, training), {})  # type: ignore[no-any-return]

@@ -116,7 +116,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """Do `elu` in place; return `input`."""
-    return run_inplace("elu_", elu, input, (alpha,), {})
+    return run_inplace("elu_", elu, input, (alpha,), {})  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -132,7 +132,7 @@ def selu(input: Any, inplace: bool = False) -> Tensor:
 
 def selu_(input: Tensor) -> Tensor:
     """Do `selu` in place; return `input`."""
-    return run_inplace("selu_", selu, input, (), {})
+    return run_inplace("selu_", selu, input, (), {})  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -155,7 +155,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """Do `celu` in place; return `input`."""
-    return run_inplace("celu_", celu, input, (alpha,), {})
+    return run_inplace("celu_", celu, input, (alpha,), {})  # type: ignore[no-any-return]
 
 
 @public(method=False)

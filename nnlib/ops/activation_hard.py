@@ -136,7 +136,7 @@ def hardtanh(
 
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Do `hardtanh` in place; return `input`."""
-    return run_inplace("hardtanh_", hardtanh, input, (min_val, max_val), {})
+    return run_inplace("hardtanh_", hardtanh, input, (min_val, max_val), {})  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -159,7 +159,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     tensor([0.  , 0.5 , 0.75])
     """
     if inplace:
-        return run_inplace("hardsigmoid_", hardsigmoid, input, (), {})
+        return run_inplace("hardsigmoid_", hardsigmoid, input, (), {})  # type: ignore[no-any-return]
     return Line.apply(input, low=0, high=1, scale=1 / 6, shift=0.5)  # type: ignore[no-any-return]
 
 
@@ -170,7 +170,7 @@ def hardswish(input: Any, inplace: bool = False) -> Tensor:
     Source: Howard et al., "Searching for MobileNetV3", 2019, section 5.2.
     """
     if inplace:
-        return run_inplace("hardswish_", hardswish, input, (), {})
+        return run_inplace("hardswish_", hardswish, input, (), {})  # type: ignore[no-any-return]
     return HardSwish.apply(input)  # type: ignore[no-any-return]
 
 
@@ -219,7 +219,7 @@ def threshold(
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """Do `threshold` in place; return `input`."""
-    return run_inplace("threshold_", _threshold, input, (threshold, value), {})
+    return run_inplace("threshold_", _threshold, input, (threshold, value), {})  # type: ignore[no-any-return]
 
 
 # In `threshold_` a parameter hides the function.

@@ -292,7 +292,7 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
     tensor([-0.2689,  1.7616])
     """
     if inplace:
-        return run_inplace("silu_", silu, input, (), {})
+        return run_inplace("silu_", silu, input, (), {})  # type: ignore[no-any-return]
     return Silu.apply(input)  # type: ignore[no-any-return]
 
 
@@ -303,7 +303,7 @@ def mish(input: Any, inplace: bool = False) -> Tensor:
     Source: Misra, "Mish: a self regularized non-monotonic activation", 2019.
     """
     if inplace:
-        return run_inplace("mish_", mish, input, (), {})
+        return run_inplace("mish_", mish, input, (), {})  # type: ignore[no-any-return]
     return Mish.apply(input)  # type: ignore[no-any-return]
 
 
@@ -377,4 +377,4 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         )
     half = length // 2
     a, b = narrow(input, dim, 0, half), narrow(input, dim, half, half)
-    return a * sigmoid(b)  # type: ignore[no-any-return]
+    return a * sigmoid(b)

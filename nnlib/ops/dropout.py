@@ -131,7 +131,7 @@ def dropout(
         return input  # type: ignore[no-any-return]
     if inplace:
         options = {"generator": generator}
-        return run_inplace("dropout_", dropout, input, (p,), options)
+        return run_inplace("dropout_", dropout, input, (p,), options)  # type: ignore[no-any-return]
     seed, offset = (generator or default_generator).reserve(math.prod(input.shape))
     return DropoutElements.apply(input, p=p, seed=seed, offset=offset)  # type: ignore[no-any-return]
 
@@ -279,7 +279,7 @@ def alpha_dropout(
         return input  # type: ignore[no-any-return]
     if inplace:
         options = {"training": True, "generator": generator}
-        return run_inplace("alpha_dropout_", alpha_dropout, input, (p,), options)
+        return run_inplace("alpha_dropout_", alpha_dropout, input, (p,), options)  # type: ignore[no-any-return]
     return _saturate(input, p, tuple(input.shape), generator)
 
 
@@ -315,5 +315,5 @@ def feature_alpha_dropout(
         return input  # type: ignore[no-any-return]
     if inplace:
         options = {"training": True, "generator": generator}
-        return run_inplace(f"{name}_", feature_alpha_dropout, input, (p,), options)
+        return run_inplace(f"{name}_", feature_alpha_dropout, input, (p,), options)  # type: ignore[no-any-return]
     return _saturate(input, p, shape[:2] + (1,) * (len(shape) - 2), generator)

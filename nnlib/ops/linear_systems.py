@@ -20,7 +20,8 @@ from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.matmul import matmul
 
-__all__: list[str] = []
+# These names PyTorch has at the top level as well.
+__all__ = ["det", "inverse", "matrix_power", "pinverse", "slogdet"]
 
 
 def check_matrix(op: str, x: Any, argument: str = "A", *, square: bool = False) -> None:
@@ -408,3 +409,10 @@ def linalg_matrix_power(A: Any, n: int) -> Tensor:
             result = matmul(result, square)
         n >>= 1
     return result.clone() if result is A else result  # type: ignore[no-any-return]
+
+
+det = linalg_det
+inverse = linalg_inv
+matrix_power = linalg_matrix_power
+pinverse = linalg_pinv
+slogdet = linalg_slogdet

@@ -1,0 +1,78 @@
+"""Linear algebra: singular, rank-deficient and empty matrices, missing gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnlib
+from nnlib.backend.errors import Error
+
+L = nnlib.linalg
+
+
+def test_singular_matrices() -> None:
+    x = nnlib.ones(2, 2)
+    assert L.det(x).item() == 0
+    sign, logarithm = L.slogdet(x)
+    assert (sign.item(), logarithm.item()) == (0.0, -np.inf)
+    for call in (lambda: L.inv(x), lambda: L.solve(x, nnlib.ones(2))):
+        with pytest.raises(Error, match="singular"):
+            call()
+
+
+def test_what_has_no_gradient_says_so() -> None:
+    x = nnlib.rand(4, 3, requires_grad=True)
+    u = L.svd(x).U
+    with pytest.raises(Error, match="full_matrices=True has no gradient for M != N"):
+        u.sum().backward()
+    q = L.qr(x, mode="complete").Q
+    with pytest.raises(Error, match="mode='complete' has no gradient for M > N"):
+        q.sum().backward()
+
+
+def test_singular_values_alone_have_a_gradient_where_they_are_equal() -> None:
+    x = nnlib.eye(3).requires_grad_()
+    L.svdvals(x).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), np.eye(3), atol=1e-6)
+
+
+def test_modes_of_qr() -> None:
+    x = nnlib.rand(4, 3)
+    q, r = L.qr(x, mode="r")
+    assert q.numel() == 0
+    np.testing.assert_allclose(r.numpy(), L.qr(x).R.numpy())
+    q, r = L.qr(x, mode="complete")
+    assert tuple(q.shape) == (4, 4)
+    np.testing.assert_allclose((q @ r).numpy(), x.numpy(), atol=1e-6)
+
+
+def test_lstsq_tells_rank_and_residuals() -> None:
+    a = nnlib.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    found = L.lstsq(a, nnlib.tensor([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(found.solution.numpy(), [1.0, 1.0], atol=1e-5)
+    assert found.rank.item() == 1
+    assert found.residuals.numel() == 0
+    full = L.lstsq(nnlib.eye(3)[:, :2], nnlib.tensor([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(full.residuals.numpy(), 9.0, rtol=1e-5)
+
+
+def test_results_have_names() -> None:
+    x = nnlib.eye(2)
+    assert L.svd(x)._fields == ("U", "S", "Vh")
+    assert L.eigh(x)._fields == ("eigenvalues", "eigenvectors")
+    assert L.qr(x)._fields == ("Q", "R")
+    assert L.slogdet(x)._fields == ("sign", "logabsdet")
+
+
+def test_batches_without_elements() -> None:
+    x = nnlib.zeros(0, 3, 3)
+    assert tuple(L.inv(x).shape) == (0, 3, 3)
+    assert tuple(L.det(x).shape) == (0,)
+
+
+def test_top_level_names() -> None:
+    assert nnlib.det is L.det
+    assert nnlib.inverse is L.inv
+    assert nnlib.eye(2).inverse().tolist() == [[1.0, 0.0], [0.0, 1.0]]

@@ -28,6 +28,7 @@ from nnlib.ops.hyperbolic import *  # noqa: F403
 from nnlib.ops.indexing import *  # noqa: F403
 from nnlib.ops.interpolation import *  # noqa: F403
 from nnlib.ops.joining import *  # noqa: F403
+from nnlib.ops.linear_systems import *  # noqa: F403
 from nnlib.ops.logic import *  # noqa: F403
 from nnlib.ops.masking import *  # noqa: F403
 from nnlib.ops.matmul import *  # noqa: F403

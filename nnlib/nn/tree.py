@@ -195,9 +195,10 @@ class ModuleTree:
                 below = f"{prefix}.{name}" if prefix else name
                 yield from module.named_modules(seen, below, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """Iterate over this module and all below."""
-        return (module for _, module in self.named_modules())
+        found = self.named_modules(remove_duplicate=remove_duplicate)
+        return (module for _, module in found)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Iterate over the direct sub-modules with their names, each once."""

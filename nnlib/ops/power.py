@@ -181,9 +181,9 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> 2 ** nnlib.tensor([1, 2])
     tensor([2, 4])
     """
-    if hasattr(exponent, "dtype"):
-        return Pow.apply(input, exponent)  # type: ignore[no-any-return]
-    return PowScalar.apply(input, exponent)  # type: ignore[no-any-return]
+    if isinstance(exponent, int | float) and hasattr(input, "dtype"):
+        return PowScalar.apply(input, exponent)  # type: ignore[no-any-return]
+    return Pow.apply(input, exponent)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)

@@ -391,6 +391,6 @@ def sparse_(
     zeros = math.ceil(sparsity * tensor.shape[0])
     module = array_module(tensor._array)
     order = module.argsort(_draw("rand", tensor.shape, tensor, generator), axis=0)
-    module.put_along_axis(tensor._array, order[:zeros], 0, axis=0)
+    tensor._array[module.argsort(order, axis=0) < zeros] = 0
     tensor._bump()
     return tensor

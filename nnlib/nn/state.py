@@ -146,7 +146,11 @@ def _as_array(value: Any) -> Any:
     if type(value).__module__.startswith("cupy"):
         return value
     if hasattr(value, "__array__"):
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            # NumPy itself knows no bfloat16.
+            value = value.float() if str(value.dtype).endswith("bfloat16") else value
+        array = np.asarray(value)
         try:
             resolve_dtype(array.dtype)
         except DTypeError:

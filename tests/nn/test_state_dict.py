@@ -38,6 +38,16 @@ def test_pytorchs_weights_load_as_they_are_and_back() -> None:
         np.testing.assert_array_equal(array(value), array(fresh.state_dict()[name]))
 
 
+@needs_torch
+def test_pytorchs_bfloat16_loads() -> None:
+    theirs = torch.nn.Linear(2, 3).bfloat16()
+    mine = nn.Linear(2, 3).bfloat16()
+    mine.load_state_dict(theirs.state_dict())
+    np.testing.assert_array_equal(
+        array(mine.weight.float()), theirs.weight.detach().float().numpy()
+    )
+
+
 def test_it_shares_memory_and_has_no_history() -> None:
     layer = nn.Linear(2, 2)
     state = layer.state_dict()

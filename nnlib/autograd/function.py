@@ -55,7 +55,7 @@ _new = object.__new__
 _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
 # array does not, and has to be promoted by PyTorch's table.
-_WEAK = frozenset({int, float, bool, type(None), tuple, list, str, slice})
+_WEAK = frozenset({int, float, bool, type(None), str})
 
 # What needs neither promotion nor care: nearly every operation.
 _WIDE = frozenset({float32, float64})
@@ -228,7 +228,7 @@ class Function:
         if cls.promotes is not None and (
             mixed or (dtype.kind != "f" and (numbers or cls.promotes == "float"))
         ):
-            promoted = promote_arguments(cls.promotes, args)
+            promoted = promote_arguments(cls.promotes, args, cls.__name__)
             if promoted is not None:
                 return cls.apply(*promoted, **params)
         if foreign:

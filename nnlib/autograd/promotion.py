@@ -9,11 +9,14 @@ import numpy as np
 
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype, int64, promote
+from nnlib.backend.errors import DTypeError
 
 __all__ = ["promote_arguments"]
 
 
-def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
+def promote_arguments(
+    kind: str, args: Sequence[Any], op: str = "promotion"
+) -> list[Any] | None:
     """Bring tensor arguments to their common dtype.
 
     Three ranks of arguments are combined: tensors with dimensions, tensors without,
@@ -25,13 +28,21 @@ def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
     ----------
     kind : {"arithmetic", "float"}
         Whether integers become the default float in the end.
+    args : sequence
+    op : str
+        The operation, for the error.
 
     Returns
     -------
     list or None
         The arguments, some of them cast; None if nothing had to change.
+
+    Raises
+    ------
+    DTypeError
+        If an argument is a list or a tuple.
     """
-    args, changed = _plain(args)
+    args, changed = _plain(args, op)
     ranks: list[Any] = [None, None, None]
     for x in args:
         if isinstance(x, Tensor):
@@ -55,11 +66,16 @@ def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
     return args if changed else None
 
 
-def _plain(args: Sequence[Any]) -> tuple[list[Any], bool]:
+def _plain(args: Sequence[Any], op: str) -> tuple[list[Any], bool]:
     """Turn NumPy's numbers into Python's, and raw arrays into Tensors."""
     plain: list[Any] = []
     changed = False
-    for x in args:
+    for position, x in enumerate(args):
+        if isinstance(x, list | tuple):
+            raise DTypeError(
+                f"{op.lower()}: argument {position}: expected a Tensor or a number, "
+                f"got a {type(x).__name__}"
+            )
         if not isinstance(x, Tensor) and hasattr(x, "dtype"):
             if isinstance(x, np.generic) or x.ndim == 0:
                 x = x.item()

@@ -125,6 +125,15 @@ def test_arrays_of_numpy_have_their_dtype() -> None:
     assert x.grad.tolist() == [3.0, 4.0]
 
 
+def test_lists_are_no_operands() -> None:
+    x = nnlib.ones(2)
+    for call in (lambda: x * [1, 2], lambda: [1.0, 2.0] + x, lambda: x - (1, 2)):
+        with pytest.raises(
+            DTypeError, match="argument .: expected a Tensor or a number"
+        ):
+            call()
+
+
 @needs_torch
 def test_promotion_equals_pytorchs() -> None:
     names = ["bool", "uint8", "int32", "int64", "float16", "bfloat16", "float32"]

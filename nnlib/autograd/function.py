@@ -55,7 +55,7 @@ _new = object.__new__
 _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
 # array does not, and has to be promoted by PyTorch's table.
-_WEAK = frozenset({int, float, bool, type(None), str})
+_WEAK = frozenset({int, float, bool, type(None)})
 
 # What needs neither promotion nor care: nearly every operation.
 _WIDE = frozenset({float32, float64})

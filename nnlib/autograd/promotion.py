@@ -40,7 +40,7 @@ def promote_arguments(
     Raises
     ------
     DTypeError
-        If an argument is a list or a tuple.
+        If an argument is a list, a tuple or a string.
     """
     args, changed = _plain(args, op)
     ranks: list[Any] = [None, None, None]
@@ -71,10 +71,10 @@ def _plain(args: Sequence[Any], op: str) -> tuple[list[Any], bool]:
     plain: list[Any] = []
     changed = False
     for position, x in enumerate(args):
-        if isinstance(x, list | tuple):
+        if isinstance(x, list | tuple | str):
             raise DTypeError(
                 f"{op.lower()}: argument {position}: expected a Tensor or a number, "
-                f"got a {type(x).__name__}"
+                f"got {type(x).__name__}"
             )
         if not isinstance(x, Tensor) and hasattr(x, "dtype"):
             if isinstance(x, np.generic) or x.ndim == 0:

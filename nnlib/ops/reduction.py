@@ -14,7 +14,7 @@ from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arrays import add_up, kept_shape, spread_array
 from nnlib.ops.casting import cast
-from nnlib.ops.dims import constant, many_dims, raw
+from nnlib.ops.dims import many_dims, raw
 
 __all__ = ["logsumexp", "mean", "prod", "sum"]
 
@@ -126,19 +126,19 @@ class LogSumExp(Function):
     def backward(self, grad: Any) -> Any:
         """Return ``grad * exp(x - out)``: the softmax, times the gradient."""
         from nnlib.ops.exponential import exp
+        from nnlib.ops.selection import masked_fill
 
         x, out = self.saved
         shape = tuple(x.shape)
+        # Where all elements are -inf, so is the result; 0 in its place makes the
+        # shares exp(-inf) = 0 instead of exp(-inf + inf).
+        values = raw(out)
+        dead = values == -np.inf
+        if isinstance(out, Tensor):
+            out = masked_fill(out, Tensor._from_array(dead), 0)
+        else:
+            out = array_module(values).where(dead, values.dtype.type(0), values)
         share = exp(x - spread(out, shape, self.dims))
-        lost = raw(share) != raw(share)
-        if lost.any():
-            # exp(-inf - -inf): an empty sum has no elements to share among.
-            nothing = lost & (raw(x) == -np.inf)
-            share = (
-                share.masked_fill(constant(nothing, x), 0)
-                if isinstance(share, Tensor)
-                else array_module(share).where(nothing, 0, share)
-            )
         return spread(grad, shape, self.dims) * share
 
 

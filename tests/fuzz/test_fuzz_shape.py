@@ -238,7 +238,8 @@ def pad_mode(rng: Any, x: Any) -> Call:
     widths = [int(n) for n in rng.integers(0, 4, 2 * pairs)]
 
     def call(lib: Any, x: Any) -> Any:
-        # PyTorch takes these modes for batched images only.
+        # PyTorch takes these modes for batched images only, and no empty ones.
+        x = x if x.numel() else lib.ones(2, 3) * x.sum()
         image = x.reshape(1, 1, *x.shape)[(slice(None),) * 2]
         while image.ndim < 2 + pairs:
             image = image.unsqueeze(-1)

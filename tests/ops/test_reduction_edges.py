@@ -106,3 +106,9 @@ def test_named_results():
     assert values.tolist() == [5, 7]
     assert x.min(1).indices.tolist() == indices.tolist()[::-1] == [0, 1]
     assert x.median(1).values.tolist() == [1, 2]
+
+
+def test_logsumexp_of_nothing_but_minus_infinity_has_no_gradient():
+    x = nnlib.tensor([[-inf, -inf], [0.0, -inf]], requires_grad=True)
+    x.logsumexp(1).sum().backward()
+    assert x.grad.tolist() == [[0, 0], [1, 0]]

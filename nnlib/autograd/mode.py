@@ -29,9 +29,9 @@ class Modes:
     derived : bool
         Whether a backward pass under way is itself recorded: `Function.saved` then
         gives Tensors instead of arrays.
-    interpreter : callable or None
-        A function ``(cls, args, params) -> result`` that stands in for the door: how
-        `vmap` sees every op.
+    interpreter : object or None
+        Stands in for the door, as ``interpreter(cls, args, params)``, and for in-place
+        methods, as its ``run_inplace``: how `vmap` sees every op.
     watcher : object or None
         Its ``after_forward(node, args, out)`` sees every op: anomaly detection,
         profilers.

@@ -1,0 +1,123 @@
+"""Every example runs as its text says, and reaches its figure on real data."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+# Where the data sets lie on this machine; without it the examples would download.
+DATA = os.environ.get("NNLIB_DATA") or str(ROOT.parent / "shared" / "data")
+HAS_MNIST = (Path(DATA) / "mnist").is_dir()
+
+
+def number(pattern: str, text: str) -> float:
+    """Return the number that `pattern` catches in what an example printed."""
+    match = re.search(pattern, text)
+    assert match is not None, f"no {pattern!r} in:\n{text}"
+    return float(match[1])
+
+
+def perceptron(text: str) -> bool:
+    return "separable: converged" in text and "xor: 4 mistakes" in text
+
+
+def linear_regression(text: str) -> bool:
+    found = re.search(r"slope (\S+), intercept (\S+) \(normal equations: (\S+), ", text)
+    assert found is not None
+    return (
+        abs(float(found[1]) - float(found[3])) < 1e-3
+        and number(r"3 against 8, test accuracy (\S+)%", text) > 96
+    )
+
+
+def hinge_and_log_loss(text: str) -> bool:
+    idle = r"{} loss: .*, (\d+)% of the training"
+    return (
+        number(idle.format("hinge"), text) > 50 and number(idle.format("log"), text) < 5
+    )
+
+
+def function_fit(text: str) -> bool:
+    narrow = number(r" 2 hidden units: mean squared error (\S+)", text)
+    return number(r"100 hidden units: mean squared error (\S+)", text) < narrow / 1000
+
+
+def sigmoid_and_relu(text: str) -> bool:
+    return number(r"sigmoid: .*ratio (\S+)\)", text) < 1e-3 and (
+        number(r"ReLU: .*ratio (\S+)\)", text) > 0.1
+    )
+
+
+def batch_sizes(text: str) -> bool:
+    mini = number(r"mini-batch of 32: .*training loss ([\d.]+)", text)
+    return mini < number(r"full batch: .*training loss ([\d.]+)", text)
+
+
+def optimizers(text: str) -> bool:
+    plain = number(r"plain +ravine: height (\S+)", text)
+    others = re.findall(r"test accuracy (\S+)%", text)
+    return number(r"momentum +ravine: height (\S+)", text) < plain / 100 and (
+        len(others) == 5 and all(float(x) > 95 for x in others)
+    )
+
+
+def regularization(text: str) -> bool:
+    unseen = {
+        name: number(rf"{name} +loss on seen digits \S+, on unseen (\S+);", text)
+        for name in ("none", "L2", "L1", "dropout", "input noise", "early stopping")
+    }
+    plain = unseen.pop("none")
+    return all(loss < plain for loss in unseen.values())
+
+
+def random_labels(text: str) -> bool:
+    line = r"random labels: training accuracy (\S+)% .*, test"
+    return number(line, text) == 100 and (
+        number(r"random labels: .*test accuracy (\S+)%", text) < 15
+    )
+
+
+CHECKS: dict[str, tuple[bool, Callable[[str], bool]]] = {
+    "perceptron": (False, perceptron),
+    "linear_regression": (False, linear_regression),
+    "hinge_and_log_loss": (False, hinge_and_log_loss),
+    "xor": (False, lambda text: "all four right: True" in text),
+    "function_fit": (False, function_fit),
+    "batch_sizes": (False, batch_sizes),
+    "softmax_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 92.0),
+    "mlp_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 98.2),
+    "sigmoid_and_relu": (True, sigmoid_and_relu),
+    "optimizers": (True, optimizers),
+    "regularization": (True, regularization),
+    "random_labels": (True, random_labels),
+}
+
+
+def test_every_example_is_checked() -> None:
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted(CHECKS)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_example(name: str, tmp_path: Path) -> None:
+    needs_mnist, check = CHECKS[name]
+    if needs_mnist and not HAS_MNIST:
+        pytest.skip(f"MNIST is not in {DATA}")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NNLIB_DATA": DATA},
+        cwd=tmp_path,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert check(done.stdout), done.stdout
+    assert list(tmp_path.glob("*.png"))

@@ -29,6 +29,16 @@ from nnlib.nn.activation import (
     Threshold,
 )
 from nnlib.nn.containers import ModuleDict, ModuleList, Sequential
+from nnlib.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Fold,
+    Unfold,
+)
 from nnlib.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -72,6 +82,12 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bilinear",
     "CELU",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
@@ -84,6 +100,7 @@ __all__ = [
     "Exponential",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "GELU",
     "GaussianNLLLoss",
     "Hardshrink",
@@ -133,6 +150,7 @@ __all__ = [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
     "Unflatten",
+    "Unfold",
     "functional",
     "init",
     "utils",

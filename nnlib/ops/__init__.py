@@ -14,6 +14,7 @@ from nnlib.ops.arranging import *  # noqa: F403
 from nnlib.ops.bounds import *  # noqa: F403
 from nnlib.ops.casting import *  # noqa: F403
 from nnlib.ops.comparison import *  # noqa: F403
+from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.counting import *  # noqa: F403
 from nnlib.ops.creation import *  # noqa: F403
 from nnlib.ops.dimensions import *  # noqa: F403

@@ -1,0 +1,313 @@
+"""Convolution in one, two or three dimensions, and its two gradients, on arrays.
+
+Shapes are (N, C, *spatial); memory is channels-last: results are views of contiguous
+(N, *spatial, C) arrays, and inputs that lie so are taken as they are (others are copied
+once). Which way is taken depends on the shape alone:
+
+* a filter per channel: the direct loop of `nnlib.kernels.depthwise`;
+* all others: blocks of patches and BLAS (`nnlib.kernels.im2col`), a 1x1 convolution
+  without patches.
+
+Everything is computed by one thread per output, in one order: same bits from run to
+run for one number of threads. Padding is told as `before`, the zeros before the first
+element of each dimension; those behind the last follow from the size of the output.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from nnlib.backend.errors import DTypeError
+from nnlib.kernels import convolution_cuda, depthwise, im2col
+from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
+from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
+
+__all__ = ["channels_last", "convolve", "input_grad", "weight_grad"]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+# Pixels that a thread moves at a time.
+_PIXELS = 64
+
+
+def move_channels_loop(x: Any, y: Any) -> None:
+    """Write (N, C, L) to (N, L, C)."""
+    images, channels, length = x.shape
+    blocks = (length + _PIXELS - 1) // _PIXELS
+    for job in prange(images * blocks):
+        n = job // blocks
+        start = job % blocks * _PIXELS
+        count = min(length - start, _PIXELS)
+        target = y[n, start : start + count]
+        for c in range(channels):
+            source = x[n, c, start : start + count]
+            for i in range(source.size):
+                target[i, c] = source[i]
+
+
+def _mover(real: Any) -> Any:
+    source = types.Array(real, 3, "C", readonly=True)
+    return cpu_kernel(signatures=[types.void(source, real[:, :, ::1])])(
+        move_channels_loop
+    )
+
+
+_MOVE = dict(zip(_FLOATS, map(_mover, (types.float32, types.float64)), strict=True))
+
+
+def channels_last(x: Any) -> Any:
+    """Return (N, C, *spatial) as a C-contiguous (N, D, H, W, C) array.
+
+    Parameters
+    ----------
+    x : array
+        Any strides; nothing is copied where channels lie together already.
+
+    Examples
+    --------
+    >>> channels_last(np.zeros((2, 3, 5, 7))).shape
+    (2, 1, 5, 7, 3)
+    """
+    n, c, *spatial = x.shape
+    axes = (0, *range(2, x.ndim), 1)
+    moved = x.transpose(axes)
+    if not moved.flags.c_contiguous:
+        if x.flags.c_contiguous and x.dtype in _FLOATS and not on_cuda(x):
+            length = math.prod(spatial)
+            made = np.empty((n, length, c), x.dtype)
+            _MOVE[x.dtype](x.reshape(n, c, length), made)
+            moved = made
+        else:
+            moved = array_module(x).ascontiguousarray(moved)
+    return moved.reshape(n, *to_three(spatial, 1), c)
+
+
+def _channels_first(y: Any, rank: int) -> Any:
+    """Return (N, D, H, W, C) as a view (N, C, *spatial) of `rank` dimensions."""
+    n, c = y.shape[0], y.shape[4]
+    y = y.reshape(n, *y.shape[4 - rank : 4], c)
+    return y.transpose(0, rank + 1, *range(1, rank + 1))
+
+
+def _check(op: str, **arrays: Any) -> Any:
+    """Return the dtype to compute in; 16-bit floats on CUDA go through float32."""
+    kinds = {name: x.dtype for name, x in arrays.items() if x is not None}
+    first = next(iter(kinds.values()))
+    if any(kind != first for kind in kinds.values()):
+        told = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
+        raise DTypeError(f"{op}: expected one dtype, {told}")
+    if first in _FLOATS:
+        return first
+    if first.name in ("float16", "bfloat16"):
+        return _FLOATS[0]
+    raise DTypeError(f"{op}: expected a floating dtype, got {first}")
+
+
+class _Weights:
+    """The weights of a call, packed anew for each plan."""
+
+    def __init__(self, weight: Any, groups: int, dtype: Any, *, transposed: bool):
+        k, cg = weight.shape[:2]
+        taps = math.prod(weight.shape[2:])
+        # (K, C/G, *kernel) -> (G, K/G, C/G, T)
+        split = weight.astype(dtype, copy=False).reshape(groups, k // groups, cg, taps)
+        # -> (G, in, out, T)
+        self.split = split if transposed else split.swapaxes(1, 2)
+        self.depthwise = groups > 1 and split.shape[1] == split.shape[2] == 1
+
+    def run(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
+        """Write the outputs of a plan."""
+        module = array_module(x)
+        if self.depthwise:
+            # (C, 1, 1, T) -> (T, C)
+            order = plan.order if type(x) is np.ndarray else module.asarray(plan.order)
+            w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
+            convolve_each = convolution_cuda if on_cuda(x) else depthwise
+            run = convolution_cuda.depthwise if on_cuda(x) else convolve_each.correlate
+            run(plan, x, w, bias, y)
+        elif on_cuda(x):
+            groups, cg, kg, _ = self.split.shape
+            w = self.split[..., module.asarray(plan.order)].transpose(0, 3, 1, 2)
+            packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
+            convolution_cuda.correlate(plan, x, packed, bias, y)
+        else:
+            im2col.correlate(plan, x, im2col.pack(self.split, plan.order), bias, y)
+
+
+def _row(bias: Any, like: Any, dtype: Any) -> Any:
+    """Return a bias as a contiguous row, or an empty one."""
+    module = array_module(like)
+    if bias is None:
+        return module.empty(0, dtype)
+    return module.ascontiguousarray(bias.astype(dtype, copy=False))
+
+
+def convolve(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    out: tuple[int, ...],
+    stride: tuple[int, ...],
+    before: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Any:
+    """Return the convolution (cross-correlation) of `x` with `weight`, plus `bias`.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, *spatial), one to three spatial dimensions
+    weight : array, shape (K, C / groups, *kernel)
+    bias : array, shape (K,), or None
+    out : tuple of int
+        Spatial shape of the result.
+    stride, before, dilation : tuple of int
+        One value per spatial dimension.
+    groups : int
+        Channels of input and output are cut into so many groups.
+
+    Returns
+    -------
+    array, shape (N, K, *out), channels-last in memory
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 2.0, 4.0]]])
+    >>> convolve(x, np.array([[[1.0, -1.0]]]), None, (2,), (1,), (0,), (1,), 1)
+    array([[[-1., -2.]]])
+    """
+    kept = x.dtype
+    dtype = _check("convolve", x=x, weight=weight, bias=bias)
+    rank = len(out)
+    weights = _Weights(weight, groups, dtype, transposed=False)
+    plan = forward_plan(
+        to_three(out, 1),
+        to_three(weight.shape[2:], 1),
+        to_three(stride, 1),
+        to_three(before, 0),
+        to_three(dilation, 1),
+    )
+    x = channels_last(x.astype(dtype, copy=False))
+    shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
+    y = array_module(x).empty(shape, dtype)
+    weights.run(plan, x, _row(bias, x, dtype), y)
+    return _channels_first(y, rank).astype(kept, copy=False)
+
+
+def input_grad(
+    g: Any,
+    weight: Any,
+    bias: Any,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    before: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Any:
+    """Return the gradient of `convolve` by its input: a transposed convolution.
+
+    Parameters
+    ----------
+    g : array, shape (N, K, *out)
+        The gradient by the result.
+    weight : array, shape (K, C / groups, *kernel)
+    bias : array, shape (C,), or None
+        Added to each channel (for a transposed convolution).
+    size : tuple of int
+        Spatial shape of the result.
+    stride, before, dilation, groups
+        As in `convolve`.
+
+    Returns
+    -------
+    array, shape (N, C, *size), channels-last in memory
+
+    Examples
+    --------
+    >>> g = np.array([[[1.0, 2.0]]])
+    >>> input_grad(g, np.array([[[1.0, -1.0]]]), None, (3,), (1,), (0,), (1,), 1)
+    array([[[ 1.,  1., -2.]]])
+    """
+    kept = g.dtype
+    dtype = _check("input_grad", g=g, weight=weight, bias=bias)
+    rank = len(size)
+    weights = _Weights(weight, groups, dtype, transposed=True)
+    plans = input_grad_plans(
+        to_three(size, 1),
+        to_three(weight.shape[2:], 1),
+        to_three(stride, 1),
+        to_three(before, 0),
+        to_three(dilation, 1),
+    )
+    g = channels_last(g.astype(dtype, copy=False))
+    shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
+    dx = array_module(g).empty(shape, dtype)
+    row = _row(bias, g, dtype)
+    for plan in plans:
+        weights.run(plan, g, row, dx)
+    return _channels_first(dx, rank).astype(kept, copy=False)
+
+
+def weight_grad(
+    x: Any,
+    g: Any,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    before: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Any:
+    """Return the gradient of `convolve` by its weight.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, *spatial)
+    g : array, shape (N, K, *out)
+        The gradient by the result.
+    kernel : tuple of int
+        Spatial shape of the weight.
+    stride, before, dilation, groups
+        As in `convolve`.
+
+    Returns
+    -------
+    array, shape (K, C / groups, *kernel), C-contiguous
+
+    Examples
+    --------
+    >>> x, g = np.array([[[1.0, 2.0, 4.0]]]), np.array([[[1.0, 0.0]]])
+    >>> weight_grad(x, g, (2,), (1,), (0,), (1,), 1)
+    array([[[1., 2.]]])
+    """
+    kept = x.dtype
+    dtype = _check("weight_grad", x=x, g=g)
+    k, c = g.shape[1], x.shape[1]
+    plan = forward_plan(
+        to_three(g.shape[2:], 1),
+        to_three(kernel, 1),
+        to_three(stride, 1),
+        to_three(before, 0),
+        to_three(dilation, 1),
+    )
+    x = channels_last(x.astype(dtype, copy=False))
+    g = channels_last(g.astype(dtype, copy=False))
+    taps = math.prod(kernel)
+    module = array_module(x)
+    if k == c == groups > 1:
+        depthwise_sums = (
+            convolution_cuda.depthwise_weight_sums
+            if on_cuda(x)
+            else depthwise.weight_sums
+        )
+        dw = module.ascontiguousarray(depthwise_sums(plan, x, g).T)  # (T, C) -> (C, T)
+    else:
+        dw = module.empty((groups, k // groups, c // groups, taps), dtype)
+        if on_cuda(x):
+            convolution_cuda.weight_sums(plan, x, g, dw)
+        else:
+            im2col.weight_sums(plan, x, g, dw)
+    shape = (k, c // groups, *kernel)
+    return dw.reshape(shape).astype(kept, copy=False)

@@ -69,22 +69,19 @@ def expand(input: Any, *shape: Any) -> Tensor:
             [2, 2, 2]])
     """
     wanted = sizes("expand", shape)
-    old = tuple(input.shape)
+    old = raw(input).shape
     lead = len(wanted) - len(old)
-    full = list(wanted)
-    fits = lead >= 0
-    for place, length in enumerate(wanted):
-        if place < lead:
-            fits = fits and length >= 0
-            continue
-        mine = old[place - lead] if fits else 1
-        if length == -1:
-            full[place] = mine
-        elif length != mine and (mine != 1 or length < 0):
-            fits = False
-    if not fits:
-        raise ShapeError(f"expand: shape {old} cannot be expanded to {wanted}")
-    return Expand.apply(input, shape=tuple(full))  # type: ignore[no-any-return]
+    if lead >= 0:
+        full = list(wanted)
+        fits = True
+        for place, mine in enumerate(old, lead):
+            if full[place] == -1:
+                full[place] = mine
+            elif mine != 1 and full[place] != mine:
+                fits = False
+        if fits and (not full or min(full) >= 0):
+            return Expand.apply(input, shape=tuple(full))  # type: ignore[no-any-return]
+    raise ShapeError(f"expand: shape {old} cannot be expanded to {wanted}")
 
 
 @public()

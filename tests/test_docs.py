@@ -101,3 +101,9 @@ def test_the_two_commands_lead_the_readme():
         "python -m pip install . && nnlib demo",
         'python -m pip install -e ".[test]" && python -m pytest',
     ]
+
+
+def test_every_example_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert set(re.findall(r"`python examples/(\w+\.py)`", text)) == scripts

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nnlib.bench import memory, mixed_pools, overhead, startup, training
+from nnlib.bench import memory, mixed_pools, ops, startup, training
 
 __all__ = ["main", "machine"]
 
@@ -54,7 +54,7 @@ def main() -> None:
     print("Training steps")
     found["training"] = [row.as_dict() for row in training.run(options.rounds)]
     print("\nOverhead of an operation")
-    found["overhead"] = [row.as_dict() for row in overhead.run(options.rounds)]
+    found["ops"] = [cost.as_dict() for cost in ops.run(options.rounds)]
     print("\nPeak memory above parameters and optimiser state")
     found["memory"] = [row.as_dict() for row in memory.run()]
     print("\nNumPy's BLAS between steps")

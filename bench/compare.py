@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Comparison", "compare", "libraries"]
+__all__ = ["HEADER", "Comparison", "Pair", "compare", "libraries"]
 
 
 @dataclass
@@ -80,23 +80,121 @@ def _work(
     pipe: Connection,
     library: str,
     build: Callable[[Any, str], Any],
-    case: str,
     threads: int | None,
+    clock: str,
 ) -> None:
-    """Build one case, then run as many steps as the parent asks for."""
+    """Run as many steps of a case as the parent asks for, until it asks for none."""
     module = libraries(library)
     if threads is not None:
         module.set_num_threads(threads)
-    step = build(module, case)
+    now = getattr(time, clock)
+    built: str | None = None
     while True:
-        count = pipe.recv()
+        case, count = pipe.recv()
         if not count:
             return
-        start = time.perf_counter()
+        if case != built:
+            step, built = build(module, case), case
+        start = now()
         for _ in range(count):
             value = step()
-        elapsed = time.perf_counter() - start
+        elapsed = now() - start
         pipe.send((elapsed / count, float(value)))
+
+
+class Pair:
+    """A process of each library, in which cases are timed in turns.
+
+    Parameters
+    ----------
+    build : callable
+        Given the library's module and a case's name, returns a step: a function
+        without arguments that does the work once and returns a number (a loss).
+        Must be importable (the processes are spawned).
+    threads : int, optional
+        Threads of each library; default: its own choice.
+    clock : str, default "perf_counter"
+        The function of `time` to measure with; ``"thread_time"`` leaves out what other
+        processes take, and is right for work of one thread.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Any, str], Any],
+        *,
+        threads: int | None = None,
+        clock: str = "perf_counter",
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipes: list[Any] = []
+        self.processes: list[Any] = []
+        for library in ("nnlib", "torch"):
+            mine, theirs = context.Pipe()
+            process = context.Process(
+                target=_work,
+                args=(theirs, library, build, threads, clock),
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            self.pipes.append(mine)
+            self.processes.append(process)
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            if process.is_alive():
+                pipe.send(("", 0))
+            process.join(5)
+
+    def turn(self, which: int, case: str, count: int) -> tuple[float, float]:
+        """Run `count` steps in one library; return the time of one, and its value."""
+        pipe = self.pipes[which]
+        pipe.send((case, count))
+        return pipe.recv()  # type: ignore[no-any-return]
+
+    def time(
+        self, case: str, *, rounds: int = 15, budget: float = 0.1, least: int = 3
+    ) -> Comparison:
+        """Time a case in both libraries, in turns.
+
+        Parameters
+        ----------
+        case : str
+        rounds : int
+            Turns of each library.
+        budget : float
+            Seconds of one turn.
+        least : int
+            Steps of one turn at least.
+        """
+        counts = []
+        for which in (0, 1):
+            self.turn(which, case, least)
+            warm, _ = self.turn(which, case, least)
+            counts.append(max(least, int(budget / max(warm, 1e-7))))
+        count = min(counts)
+        for which in (0, 1):
+            self.turn(which, case, count)
+        times: list[list[float]] = [[], []]
+        values = [0.0, 0.0]
+        for round_ in range(rounds):
+            for which in (0, 1) if round_ % 2 == 0 else (1, 0):
+                seconds, values[which] = self.turn(which, case, count)
+                times[which].append(seconds)
+        ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
+        quartiles = statistics.quantiles(ratios, n=4)
+        return Comparison(
+            case,
+            statistics.median(times[0]) * 1e3,
+            statistics.median(times[1]) * 1e3,
+            statistics.median(ratios),
+            quartiles[0],
+            quartiles[2],
+            *values,
+        )
 
 
 def compare(
@@ -107,64 +205,9 @@ def compare(
     budget: float = 0.1,
     threads: int | None = None,
 ) -> Comparison:
-    """Time ``build(library, case)()`` in both libraries, in turns.
+    """Time ``build(library, case)()`` in both libraries, in processes of their own.
 
-    Parameters
-    ----------
-    build : callable
-        Given the library's module and the case's name, returns a step: a function
-        without arguments that does the work once and returns a number (a loss).
-        Must be importable (the processes are spawned).
-    case : str
-    rounds : int
-        Turns of each library.
-    budget : float
-        Seconds of one turn.
-    threads : int, optional
-        Threads of each library; default: its own choice.
+    See `Pair` and `Pair.time` for the arguments.
     """
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    for library in ("nnlib", "torch"):
-        mine, theirs = context.Pipe()
-        process = context.Process(
-            target=_work, args=(theirs, library, build, case, threads), daemon=True
-        )
-        process.start()
-        theirs.close()
-        pipes.append(mine)
-        processes.append(process)
-
-    def turn(pipe: Connection, count: int) -> tuple[float, float]:
-        pipe.send(count)
-        return pipe.recv()  # type: ignore[no-any-return]
-
-    counts = []
-    for pipe in pipes:
-        turn(pipe, 3)
-        warm, _ = turn(pipe, 3)
-        counts.append(max(3, int(budget / max(warm, 1e-7))))
-    count = min(counts)
-    for pipe in pipes:
-        turn(pipe, count)
-    times: list[list[float]] = [[], []]
-    values = [0.0, 0.0]
-    for round_ in range(rounds):
-        order = (0, 1) if round_ % 2 == 0 else (1, 0)
-        for which in order:
-            seconds, values[which] = turn(pipes[which], count)
-            times[which].append(seconds)
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(0)
-        process.join(5)
-    ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
-    quartiles = statistics.quantiles(ratios, n=4)
-    return Comparison(
-        case,
-        statistics.median(times[0]) * 1e3,
-        statistics.median(times[1]) * 1e3,
-        statistics.median(ratios),
-        quartiles[0],
-        quartiles[2],
-        *values,
-    )
+    with Pair(build, threads=threads) as pair:
+        return pair.time(case, rounds=rounds, budget=budget)

@@ -1,7 +1,7 @@
 """Sum, difference, product and quotient of large arrays on all threads.
 
 A NumPy operator runs on one thread. From a quarter of a million elements on, sharing
-the loop out pays for entering the pool (``bench/overhead.py``); smaller arrays, other
+the loop out pays for entering the pool; smaller arrays, other
 dtypes, broadcasting and CUDA arrays go through the array's own operator.
 """
 

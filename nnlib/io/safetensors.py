@@ -88,7 +88,9 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) 
             file.write(len(text).to_bytes(8, "little"))
             file.write(text)
             for name in order:
-                file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view("u1").data)
+                file.write(
+                    np.ascontiguousarray(arrays[name]).reshape(-1).view("u1").data
+                )
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -61,6 +61,9 @@ class Device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, name: str | Device, index: int | None = None) -> None:
         if isinstance(name, Device):
             self.type, self.index = name.type, name.index
@@ -73,8 +76,7 @@ class Device:
         kind = match[1]
         if kind == "auto":
             kind = "cuda" if is_available() else "cpu"
-        self.type: str = kind
-        self.index: int | None = None
+        self.type, self.index = kind, None
         if kind == "cuda":
             self.index = _cuda_index(int(match[2]) if match[2] else index)
 

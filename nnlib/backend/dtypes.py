@@ -108,14 +108,14 @@ def resolve_dtype(dtype: Any) -> DType:
     DTypeError
         If `dtype` names nothing that a tensor can hold.
     """
-    if type(dtype) is type(float32) and dtype in FLOATING:
-        return dtype  # type: ignore[no-any-return]
+    if isinstance(dtype, np.dtype) and dtype in FLOATING:
+        return dtype
     if dtype is float:
         return _Default.dtype
     if isinstance(dtype, str) and dtype in _NAMES:
         return _NAMES[dtype]
     try:
-        resolved = np.dtype(dtype)
+        resolved: DType = np.dtype(dtype)
     except TypeError:
         raise DTypeError(f"dtype: {dtype!r} is not a dtype") from None
     if resolved not in FLOATING and resolved.kind not in "biu":

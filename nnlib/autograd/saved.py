@@ -158,16 +158,23 @@ def spoil_output(node: Function | None, memory: Any) -> None:
 def mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
     """Tie a view to the tensor that owns its memory, with the way to take it again."""
     source = args[0]
-    if not isinstance(source, Tensor):
+    if type(source) not in TENSOR_TYPES:
         return
     mine, its = out._array, source._array
     if mine is its:
         out._array = mine = its[...]
-    owner = its if its.base is None else its.base
-    if mine.base is not owner and mine.base is not its:
+    memory = mine.base
+    # NumPy names the array that owns the memory, or the one the view was taken of.
+    if memory is not its and (memory is None or memory is not its.base):
         return
-    out._base = root = source if source._base is None else source._base
-    out._replay = (*source._replay, (cls, args[1:], params))
+    step = (cls, args[1:], params)
+    root = source._base
+    if root is None:
+        out._base = root = source
+        out._replay = (step,)
+    else:
+        out._base = root
+        out._replay = (*source._replay, step)
     out._birth = root._rebased
     out._entangled = True
 

@@ -49,8 +49,8 @@ CASES: dict[str, tuple[list[int], int, Callable[[Any, Any], Any], str, float]] =
 }  # fmt: skip
 
 
-def build(lib: Any, case: str) -> Callable[[], float]:
-    """Return one training step of `case` in `lib` (nnlib or torch)."""
+def build(lib: Any, case: str, device: str = "cpu") -> Callable[[], float]:
+    """Return one training step of `case` in `lib` (nnlib or torch) on `device`."""
     sizes, batch, make_optimizer, loss_name, _ = CASES[case]
     rng = np.random.default_rng(0)
     model = _mlp(lib, sizes)
@@ -60,11 +60,12 @@ def build(lib: Any, case: str) -> Callable[[], float]:
         drawn = rng.uniform(-bound, bound, tuple(parameter.shape))
         weights[name] = lib.tensor(drawn.astype(np.float32))
     model.load_state_dict(weights)
+    model.to(device)
     optimizer = make_optimizer(lib, model)
-    x = lib.tensor(rng.random((batch, sizes[0]), dtype=np.float32))
+    x = lib.tensor(rng.random((batch, sizes[0]), dtype=np.float32)).to(device)
     target = x
     if loss_name == "cross_entropy":
-        target = lib.tensor(rng.integers(0, sizes[-1], batch))
+        target = lib.tensor(rng.integers(0, sizes[-1], batch)).to(device)
     loss_function = getattr(lib.nn.functional, loss_name)
 
     def step() -> float:

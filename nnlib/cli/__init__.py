@@ -1,4 +1,4 @@
-"""The command ``nnlib``: ``nnlib demo`` and ``nnlib info``."""
+"""The command ``nnlib``: ``nnlib demo``, ``nnlib info`` and ``nnlib kernels``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seed=arguments.seed,
                 output=arguments.output,
             )
+        elif arguments.command == "kernels":
+            return _kernels(arguments)
         else:
             print(info())
     except Error as error:
@@ -41,6 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nnlib {arguments.command}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _kernels(arguments: argparse.Namespace) -> int:
+    from nnlib.cli.kernels import kernels_text, warm
+
+    if arguments.warm is None:
+        print(kernels_text(arguments.names, signatures=arguments.signatures))
+        return 0
+    warmed = warm([*arguments.warm, *arguments.names])
+    print(f"warm: {', '.join(warmed.done)}")
+    for name, error in warmed.failed.items():
+        print(f"nnlib kernels: {name}: {error}", file=sys.stderr)
+    return int(bool(warmed.failed))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +85,17 @@ def _parser() -> argparse.ArgumentParser:
         "--output", help="the picture of the learning curves (default: in this folder)"
     )
     commands.add_parser("info", help="versions, devices, threads, kernel cache")
+    kernels = commands.add_parser("kernels", help="list the kernels, warm their cache")
+    kernels.add_argument("names", nargs="*", help="parts of the names to list")
+    kernels.add_argument(
+        "--signatures", action="store_true", help="list what each is compiled for"
+    )
+    kernels.add_argument(
+        "--warm",
+        nargs="*",
+        metavar="FAMILY",
+        help="compile what training usually needs (all families, or these)",
+    )
     return parser
 
 

@@ -1,0 +1,332 @@
+"""What `nnlib.bench.cuda_check` measures: one part of it, in a process of its own.
+
+    python -m nnlib.bench.cuda_figures PART --report FILE [--device cuda] [--seconds S]
+
+Each figure is written to the report as soon as it is known, so that a crash or the end
+of the time loses none that came before. Times on CUDA are between two events of the
+current stream, on the CPU those of the clock; medians of rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nnlib
+from nnlib import kernels
+from nnlib.backend import device as backend
+from nnlib.bench.report import Report
+
+__all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
+
+PARTS = ("bandwidth", "training", "compilation")
+# The aim of a memory-bound kernel on CUDA, as a share of copy bandwidth.
+AIM = 0.85
+
+
+class Clock:
+    """Median times of a step on one device.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    rounds : int, default 7
+        Measurements of which the median is taken.
+    budget : float, default 0.03
+        Seconds of one measurement: the step is repeated to fill it.
+    """
+
+    def __init__(self, device: str, rounds: int = 7, budget: float = 0.03) -> None:
+        self.cuda = device.startswith("cuda")
+        self.rounds = rounds
+        self.budget = budget
+
+    def seconds(self, step: Callable[[], Any], count: int) -> float:
+        """Return the time of `count` steps, the device's work included."""
+        if not self.cuda:
+            start = time.perf_counter()
+            for _ in range(count):
+                step()
+            return time.perf_counter() - start
+        begin = nnlib.cuda.Event(enable_timing=True)
+        end = nnlib.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(count):
+            step()
+        end.record()
+        end.synchronize()
+        elapsed = backend.cupy().cuda.get_elapsed_time(begin, end)
+        return float(elapsed) / 1e3
+
+    def median(self, step: Callable[[], Any]) -> float:
+        """Return the median time of one step, in seconds, after a warm-up."""
+        self.seconds(step, 2)
+        count = max(1, int(self.budget / max(self.seconds(step, 1), 1e-6)))
+        return statistics.median(
+            [self.seconds(step, count) / count for _ in range(self.rounds)]
+        )
+
+
+# -- memory-bound kernels -------------------------------------------------------------
+
+# A kernel's name, the function to time, and the bytes that it must read and write.
+Item = tuple[str, Callable[[], Any], int]
+
+
+def _elementwise(x: Any, y: Any, out: Any) -> Iterator[Item]:
+    from nnlib.kernels.elementwise import BiasMap, Gradient, Map
+
+    bias = y.reshape(-1)[:1024]
+    rows = x.reshape(-1, 1024)
+    for family in (kernels.activation, kernels.loss):
+        for name, kernel in sorted(vars(family).items()):
+            if isinstance(kernel, Map):
+                yield name, lambda k=kernel: k(x, out, parameter=0.7), 2 * x.nbytes
+            elif isinstance(kernel, Gradient):
+                yield name, lambda k=kernel: k(y, x, out, parameter=0.7), 3 * x.nbytes
+            elif isinstance(kernel, BiasMap):
+                yield name, lambda k=kernel: k(rows, bias), 2 * x.nbytes
+
+
+def _others(x: Any, y: Any, out: Any) -> Iterator[Item]:
+    size = x.nbytes
+    yield "dropout", lambda: kernels.dropout.forward(x, 0.5, 0, 0, out), 2 * size
+    yield "uniform", lambda: kernels.philox.uniform(out, 0, 0), size
+    yield "normal", lambda: kernels.normal.normal(out, 0, 0), size
+    yield "sum", lambda: kernels.reduction.reduce_all(x, "sum"), size
+    rows = x.reshape(-1, 1024)
+    yield "sum of rows", lambda: kernels.reduction.reduce_rows(rows, "sum"), size
+    yield "sum of columns", lambda: kernels.column_sum.sum_columns(rows), size
+    yield "softmax", lambda: kernels.softmax.softmax(rows), 2 * size
+    yield "log_softmax", lambda: kernels.softmax.log_softmax(rows), 2 * size
+    loss = kernels.softmax_cross_entropy
+    labels = backend.array_module(x).zeros(len(rows), "int64")
+    _, lse, _ = loss.forward(rows, labels, None, -100, 0.0)
+    factor = rows[:, 0].copy()
+    yield (
+        "softmax cross-entropy",
+        lambda: loss.forward(rows, labels, None, -100, 0.0),
+        size,
+    )
+    yield (
+        "softmax cross-entropy backward",
+        lambda: loss.backward(rows, labels, lse, factor, None, -100, 0.0),
+        2 * size,
+    )
+
+
+def _updates(x: Any, y: Any, out: Any) -> Iterator[Item]:
+    optimizer = kernels.optimizer
+    part = x.size // 4
+    flat = out.reshape(-1)
+    weights, m, v = (flat[i * part : (i + 1) * part] for i in range(3))
+    m[...] = 0
+    v[...] = 0
+    gradient = x.reshape(-1)[:part]
+    plain = optimizer.ParameterTable([weights])
+    plain.set_gradients([gradient])
+    yield "SGD", lambda: optimizer.sgd(plain, lr=1e-3), 3 * gradient.nbytes
+    table = optimizer.ParameterTable([weights], [[m], [v]])
+    table.set_gradients([gradient])
+    yield "Adam", lambda: optimizer.adam(table, 1, lr=1e-3), 7 * gradient.nbytes
+
+
+def _layers(x: Any, y: Any, out: Any) -> Iterator[Item]:
+    """Forward passes of layers over images, where this version has them."""
+    images = nnlib.as_tensor(x.reshape(-1, 64, 32, 32))
+    functional = nnlib.nn.functional
+    channel = nnlib.as_tensor(y.reshape(-1)[:64])
+    size = x.nbytes
+    calls: dict[str, tuple[Callable[[Any], Any], int]] = {
+        "max_pool2d": (lambda f: f(images, 2), size * 5 // 4),
+        "avg_pool2d": (lambda f: f(images, 2), size * 5 // 4),
+        "batch_norm": (
+            lambda f: f(images, None, None, channel, channel, training=True),
+            3 * size,
+        ),
+        "layer_norm": (lambda f: f(images, (32,)), 2 * size),
+        "group_norm": (lambda f: f(images, 8), 2 * size),
+    }
+    for name, (call, moved) in calls.items():
+        function = getattr(functional, name, None)
+        if function is not None:
+            yield name, lambda c=call, f=function: c(f), moved
+
+
+def bandwidth(report: Report, device: str, deadline: float, elements: int = 0) -> None:
+    """Measure memory-bound kernels against the copy of an array beyond the cache."""
+    clock = Clock(device)
+    if not elements:
+        elements = 2**26 if clock.cuda else 2**23
+        if clock.cuda:
+            free, _ = nnlib.cuda.mem_get_info()
+            while elements * 4 * 12 > free:
+                elements //= 2
+    x, y = (nnlib.rand(elements, device=device).array for _ in range(2))
+    out = x.copy()
+
+    def copy() -> None:
+        out[...] = x
+
+    best = 2 * x.nbytes / clock.median(copy) / 1e9
+    report.put("copy_gb_per_s", best)
+    report.put("array_mb", x.nbytes / 1e6)
+    report.put("aim_share_of_copy", AIM)
+    with nnlib.no_grad():
+        for group in (_others, _updates, _layers, _elementwise):
+            try:
+                for name, step, moved in group(x, y, out):
+                    if time.monotonic() > deadline:
+                        report.put("left_out", "the time was up")
+                        return
+                    _measure(report, clock, name, step, moved, best)
+            except Exception as error:  # noqa: BLE001 - the next group may work
+                report.put("kernels", {group.__name__: {"error": repr(error)}})
+
+
+def _measure(
+    report: Report,
+    clock: Clock,
+    name: str,
+    step: Callable[[], Any],
+    moved: int,
+    best: float,
+) -> None:
+    try:
+        seconds = clock.median(step)
+    except Exception as error:  # noqa: BLE001 - the next kernel may work
+        report.put("kernels", {name: {"error": repr(error)}})
+        return
+    rate = moved / seconds / 1e9
+    figures = {"ms": seconds * 1e3, "gb_per_s": rate, "share_of_copy": rate / best}
+    report.put("kernels", {name: figures})
+    print(f"  {name:<32} {rate:8.1f} GB/s  {rate / best:5.0%} of copy", flush=True)
+
+
+# -- training steps -------------------------------------------------------------------
+
+
+def build_on_cuda(lib: Any, case: str) -> Callable[[], float]:
+    """Return one training step of `nnlib.bench.training` on CUDA."""
+    from nnlib.bench.training import build
+
+    return build(lib, case, "cuda")
+
+
+def torch_can(device: str) -> str:
+    """Return "" if PyTorch can be compared with on `device`, else why not."""
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001 - a broken install is "missing" too
+        return f"PyTorch is not to be had here: {error!r}"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} sees no CUDA device"
+    return ""
+
+
+def training(report: Report, device: str, deadline: float) -> None:
+    """Measure training steps, against PyTorch on the same device where it is there."""
+    from nnlib.bench.compare import compare
+    from nnlib.bench.training import CASES, build
+
+    why_not = torch_can(device)
+    if why_not:
+        print(f"  {why_not}: nnlib alone", flush=True)
+        report.put("pytorch", why_not)
+    clock = Clock(device, budget=0.1)
+    for case in CASES:
+        if time.monotonic() > deadline:
+            report.put("left_out", "the time was up")
+            return
+        try:
+            figures: dict[str, Any]
+            if why_not:
+                step = build(nnlib, case, device)
+                seconds = clock.median(step)
+                figures = {"nnlib_ms": seconds * 1e3, "nnlib_value": step()}
+            else:
+                builder = build_on_cuda if clock.cuda else build
+                figures = compare(builder, case, rounds=7).as_dict()
+        except Exception as error:  # noqa: BLE001 - the next case may work
+            figures = {"error": repr(error)}
+        report.put("steps", {case: figures})
+        print(f"  {case}: {_step_text(figures)}", flush=True)
+
+
+def _step_text(figures: dict[str, Any]) -> str:
+    if "error" in figures:
+        return str(figures["error"])
+    text = f"{figures['nnlib_ms']:.3f} ms"
+    if "ratio" in figures:
+        text += f", PyTorch {figures['torch_ms']:.3f} ms ({figures['ratio']:.2f}x)"
+    return text
+
+
+# -- compilation ----------------------------------------------------------------------
+
+
+def compilation(report: Report, device: str, deadline: float) -> None:
+    """Measure the first launch of each kernel that the warm-up uses, nothing cached.
+
+    The caller has set ``NNLIB_CACHE_DIR`` to an empty folder.
+    """
+    from nnlib.cli.kernels import RECIPES, warm
+    from nnlib.kernels.machinery import gpu
+
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        report.put("left_out", "the simulator compiles nothing")
+        return
+    load: Callable[..., Any] = gpu.CudaKernel._load
+
+    def timed(self: Any, *args: Any) -> Any:
+        start = time.perf_counter()
+        result = load(self, *args)
+        taken = time.perf_counter() - start
+        name = self.name.removeprefix("nnlib.kernels.")
+        report.put("kernels_s", {name: taken})
+        return result
+
+    gpu.CudaKernel._load = timed  # type: ignore[method-assign]
+    begin = time.perf_counter()
+    try:
+        for family in RECIPES:
+            if time.monotonic() > deadline:
+                report.put("left_out", "the time was up")
+                break
+            start = time.perf_counter()
+            done = warm([family], device)
+            failed = done.failed.get(family)
+            if failed is not None:
+                report.put("errors", {family: failed})
+            report.put("families_s", {family: time.perf_counter() - start})
+    finally:
+        gpu.CudaKernel._load = load  # type: ignore[method-assign]
+    total = time.perf_counter() - begin
+    report.put("total_s", total)
+    launched = report.get("kernels_s", {})
+    names = {n.removeprefix("nnlib.kernels.") for n in gpu.registry}
+    report.put("not_launched", sorted(names - set(launched)))
+    print(f"  {len(launched)} CUDA kernels, {total:.1f} s", flush=True)
+
+
+def main() -> None:
+    """Measure one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    options = parser.parse_args()
+    deadline = time.monotonic() + options.seconds
+    part: Callable[..., None] = globals()[options.part]
+    part(Report(options.report), options.device, deadline)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`nnlib.bench.cuda_check` as far as it goes without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nnlib.backend.device import cuda_status
+from nnlib.bench import cuda_check, cuda_figures
+from nnlib.bench.outcomes import read_outcomes
+from nnlib.bench.report import Report, read_report
+
+
+def test_without_a_gpu_it_says_why_and_how_to_mend_it(tmp_path, capsys):
+    status = cuda_status()
+    if status.ok:
+        pytest.skip("there is a CUDA device")
+    assert cuda_check.main(["--output", str(tmp_path)]) == 2
+    text = capsys.readouterr().out
+    assert status.reason in text and status.mend in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_is_whole_and_kept(tmp_path):
+    path = tmp_path / "new" / "found.json"
+    report = Report(path)
+    report.put("a", 1)
+    report.put("b", {"x": 1})
+    report.put("b", {"y": [2]})
+    report.put("c", {1, 2}.__class__)
+    assert read_report(path)["b"] == {"x": 1, "y": [2]}
+    assert Report(path).get("a") == 1
+    path.write_text('{"torn')
+    assert read_report(path) == {}
+    assert [p.name for p in path.parent.iterdir()] == ["found.json"]
+
+
+def test_budget(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    budget = cuda_check.Budget(10)
+    assert budget.left() == 590
+    assert budget.share("bandwidth") == pytest.approx(84)
+    assert budget.share("tests") == 590
+    now[0] += 550
+    assert budget.share("bandwidth") == 40
+    now[0] += 100
+    assert budget.share("bandwidth") == 0
+    assert sum(cuda_check.SHARES.values()) < 0.5
+
+
+def test_missing_is_told(monkeypatch):
+    monkeypatch.setattr(cuda_check.importlib.util, "find_spec", lambda name: None)
+    lines = cuda_check.missing(None)
+    assert [line.split()[0] for line in lines] == [
+        "numba_cuda",
+        "torch",
+        "pytest",
+        "the",
+    ]
+
+
+SUITE = """
+import os, time, pytest
+def test_good(): pass
+def test_bad(): assert 1 == 2
+@pytest.mark.skipif(True, reason="no moon")
+def test_skipped(): pass
+def test_crash(): os._exit(3)
+def test_after(): pass
+def test_hangs(): time.sleep(600)
+def test_context(): raise RuntimeError("cudaErrorIllegalAddress: an access")
+def test_last(): pass
+"""
+
+
+def test_a_run_goes_on_after_a_crash_a_hang_and_a_broken_context(tmp_path):
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(SUITE)
+    chosen = [str(suite), "-c", "/dev/null", "--rootdir", str(tmp_path)]
+    found = cuda_check.run_tests(tmp_path, 120, chosen, silence=6)
+    names = {n.rpartition("::")[2]: e for n, e in found["others"].items()}
+    assert found["counts"] == {
+        "passed": 3, "failed": 2, "skipped": 1, "crashed or hung": 2
+    }  # fmt: skip
+    assert "assert 1 == 2" in names["test_bad"]["message"]
+    assert "no moon" in names["test_skipped"]["message"]
+    assert names["test_crash"]["outcome"] == names["test_hangs"]["outcome"] == "started"
+    assert found["exits"][:2] == [3, "stopped: no outcome for too long"]
+    assert found["exits"][-1] == 0
+    assert len(read_outcomes(tmp_path / "outcomes.jsonl")) == 8
+
+
+def test_files_that_cannot_be_loaded_are_failures(tmp_path):
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    chosen = [str(tmp_path), "-c", "/dev/null", "--rootdir", str(tmp_path)]
+    found = cuda_check.run_tests(tmp_path, 60, chosen)
+    assert found["counts"] == {"failed": 1}
+    assert "no_such_module" in found["others"]["test_broken.py"]["message"]
+
+
+def test_bandwidth_on_the_cpu(tmp_path, capsys):
+    path = tmp_path / "bandwidth.json"
+    deadline = time.monotonic() + 3
+    cuda_figures.bandwidth(Report(path), "cpu", deadline, elements=1 << 17)
+    found = read_report(path)
+    assert found["copy_gb_per_s"] > 0 and found["array_mb"] > 0.5
+    figures = found["kernels"]["dropout"]
+    assert figures["share_of_copy"] == pytest.approx(
+        figures["gb_per_s"] / found["copy_gb_per_s"]
+    )
+    assert "of copy" in capsys.readouterr().out
+
+
+def test_one_broken_kernel_loses_no_other(tmp_path):
+    report = Report(tmp_path / "f.json")
+    clock = cuda_figures.Clock("cpu", rounds=1, budget=1e-4)
+    cuda_figures._measure(report, clock, "bad", lambda: 1 / 0, 8, 1.0)
+    cuda_figures._measure(report, clock, "good", lambda: None, 8, 1.0)
+    kernels = report.get("kernels")
+    assert "ZeroDivisionError" in kernels["bad"]["error"] and kernels["good"]["ms"] > 0
+
+
+def test_training_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda_figures, "torch_can", lambda device: "no PyTorch")
+    report = Report(tmp_path / "f.json")
+    cuda_figures.training(report, "nonsense", time.monotonic() + 60)
+    assert all("DeviceError" in step["error"] for step in report.get("steps").values())
+    cuda_figures.training(report, "cpu", time.monotonic() + 0.2)
+    first = next(iter(report.get("steps").values()))
+    assert first["nnlib_ms"] > 0 and report.get("pytorch") == "no PyTorch"
+    assert report.get("left_out") == "the time was up"
+
+
+def test_parts_that_fail_or_hang_are_reported(tmp_path):
+    assert cuda_check.run_part("bandwidth", tmp_path, "nonsense", 60)["exit"] == 1
+    found = cuda_check.run_part("bandwidth", tmp_path, "cpu", 0.2)
+    assert found["exit"] == "stopped: the time was up"
+
+
+def test_whole_command_on_the_cpu(tmp_path):
+    suite = tmp_path / "test_small.py"
+    suite.write_text("import pytest\n@pytest.mark.cuda\ndef test_one(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  cuda: x\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "nnlib.bench.cuda_check", "--device", "cpu",
+         "--output", str(tmp_path), "--minutes", "1", "--tests", str(suite),
+         "--only", "tests"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*-cuda-cpu.json")
+    found = json.loads(path.read_text())
+    assert found["tests"]["passed"] and found["environment"]["packages"]["numpy"]
+    assert found["environment"]["machine"]["versions"]["python"]
+    assert found["date"] and found["seconds"] > 0

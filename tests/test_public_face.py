@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nnlib
+from nnlib.autograd.registry import OPS
 
 
 def test_the_import_is_light() -> None:
@@ -43,6 +44,32 @@ def test_names_of_dtypes() -> None:
         assert getattr(nnlib, short) == np.dtype(name)
     assert nnlib.bfloat16.itemsize == 2
     assert nnlib.tensor([1], dtype=nnlib.double).dtype == nnlib.float64
+
+
+ROOMS = {
+    "autograd", "backend", "cuda", "data", "debug", "func", "io", "kernels", "linalg",
+    "models", "nn", "ops", "optim", "train", "viz",
+}  # fmt: skip
+
+
+def test_no_file_of_operations_is_a_name_of_the_package() -> None:
+    code = (
+        "import nnlib, types; "
+        "print(*(x for x in dir(nnlib) if type(getattr(nnlib, x)) is types.ModuleType))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) <= ROOMS
+    assert callable(nnlib.einsum)
+    assert set(nnlib.ops.__all__) <= set(dir(nnlib))
+
+
+def test_what_is_functional_alone_is_no_name_of_the_package() -> None:
+    torch = pytest.importorskip("torch")
+    alone = {name for name in OPS if not hasattr(torch, name)}
+    assert {"gelu", "mse_loss", "linear"} <= alone
+    assert not alone & set(dir(nnlib))
 
 
 def test_rooms_are_loaded_when_named() -> None:

@@ -34,6 +34,7 @@ import numpy as np
 from nnlib.autograd.halves import forward_upcast
 from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
+from nnlib.autograd.registry import op_name
 from nnlib.autograd.saved import (
     FIRST_OUTPUT,
     mark_view,
@@ -42,7 +43,7 @@ from nnlib.autograd.saved import (
     unpack,
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
-from nnlib.backend.device import device_of
+from nnlib.backend.device import CPU, device_of
 from nnlib.backend.dtypes import FLOATING, HALF, float32, float64
 from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -73,13 +74,17 @@ class Function:
     is_view : bool
         The output may share memory with the first argument.
     upcasts : bool
-        On the CPU, 16-bit floats are computed in float32 and the result rounded
-        back. False for operations that only move data.
+        16-bit floats are computed in float32 and the result rounded back. False for
+        operations that only move data.
+    takes_numbers : bool, optional
+        A tensor without dimensions on the CPU may stand beside tensors on another
+        device, as a number may. None: if the operation promotes.
     """
 
     promotes: ClassVar[str | None] = None
     is_view: ClassVar[bool] = False
     upcasts: ClassVar[bool] = True
+    takes_numbers: ClassVar[bool | None] = None
     _sees_tensors: ClassVar[bool] = False
 
     _saved: Any = ()
@@ -228,11 +233,13 @@ class Function:
         if cls.promotes is not None and (
             mixed or (dtype.kind != "f" and (numbers or cls.promotes == "float"))
         ):
-            promoted = promote_arguments(cls.promotes, args, cls.__name__)
+            promoted = promote_arguments(cls.promotes, args)
             if promoted is not None:
                 return cls.apply(*promoted, **params)
         if foreign:
-            _check_devices(cls, args)
+            moved = _to_one_device(cls, args)
+            if moved is not None:
+                return cls.apply(*moved, **params)
 
         recording = tracked and modes.grad
         if recording:
@@ -355,16 +362,36 @@ def _unwrap(value: Any) -> Any:
     return value._array if isinstance(value, Tensor) else value
 
 
-def _check_devices(cls: type[Function], args: Sequence[Any]) -> None:
-    first = None
-    for position, x in enumerate(args):
-        if not isinstance(x, Tensor):
-            continue
-        device = device_of(x._array)
-        if first is None:
-            first = device
-        elif device != first:
+def _to_one_device(cls: type[Function], args: Sequence[Any]) -> list[Any] | None:
+    """Raise unless all tensors are on one device.
+
+    Returns
+    -------
+    list or None
+        The arguments, with tensors without dimensions moved there from the CPU, where
+        the operation takes them for numbers; None if there were none.
+    """
+    devices = {
+        position: device_of(x._array)
+        for position, x in enumerate(args)
+        if isinstance(x, Tensor)
+    }
+    if len(set(devices.values())) < 2:
+        return None
+    numbers = [
+        position
+        for position, device in devices.items()
+        if device == CPU and args[position]._array.ndim == 0
+    ]
+    takes = cls.takes_numbers
+    if not (cls.promotes is not None if takes is None else takes):
+        numbers = []
+    rest = {x: device for x, device in devices.items() if x not in numbers}
+    (_, first), *others = rest.items()
+    for position, device in others:
+        if device != first:
             raise DeviceError(
-                f"{cls.__name__.lower()}: argument {position} is on {device}, "
-                f"the ones before it on {first}; move it with .to('{first}')"
+                f"{op_name(cls.__name__)}: argument {position} is on {device}, the "
+                f"ones before it on {first}; move it with .to('{first}')"
             )
+    return [x.to(first) if i in numbers else x for i, x in enumerate(args)]

@@ -1,4 +1,4 @@
-"""16-bit floats on the CPU: kept as they are, computed in float32."""
+"""16-bit floats: kept as they are, computed in float32."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["forward_upcast", "widen"]
 
 def widen(value: Any) -> Any:
     """Return a 16-bit float array as float32, anything else as it is."""
-    if isinstance(value, np.ndarray) and value.dtype in HALF:
+    if getattr(value, "dtype", None) in HALF and not isinstance(value, np.generic):
         return value.astype(np.float32)
     return value
 
@@ -51,5 +51,6 @@ def forward_upcast(node: Function, arrays: Sequence[Any], params: Any) -> Any:
 
 def _round(item: Any, half: Any) -> Any:
     if getattr(item, "dtype", None) == float32:
-        return np.asarray(item).astype(half)
+        array = np.asarray(item) if isinstance(item, np.generic) else item
+        return array.astype(half)
     return item

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.registry import op_name
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype, int64, promote
 from nnlib.backend.errors import DTypeError
@@ -14,9 +15,7 @@ from nnlib.backend.errors import DTypeError
 __all__ = ["promote_arguments"]
 
 
-def promote_arguments(
-    kind: str, args: Sequence[Any], op: str = "promotion"
-) -> list[Any] | None:
+def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
     """Bring tensor arguments to their common dtype.
 
     Three ranks of arguments are combined: tensors with dimensions, tensors without,
@@ -29,8 +28,6 @@ def promote_arguments(
     kind : {"arithmetic", "float"}
         Whether integers become the default float in the end.
     args : sequence
-    op : str
-        The operation, for the error.
 
     Returns
     -------
@@ -42,7 +39,7 @@ def promote_arguments(
     DTypeError
         If an argument is a list, a tuple or a string.
     """
-    args, changed = _plain(args, op)
+    args, changed = _plain(args)
     ranks: list[Any] = [None, None, None]
     for x in args:
         if isinstance(x, Tensor):
@@ -66,15 +63,15 @@ def promote_arguments(
     return args if changed else None
 
 
-def _plain(args: Sequence[Any], op: str) -> tuple[list[Any], bool]:
+def _plain(args: Sequence[Any]) -> tuple[list[Any], bool]:
     """Turn NumPy's numbers into Python's, and raw arrays into Tensors."""
     plain: list[Any] = []
     changed = False
     for position, x in enumerate(args):
         if isinstance(x, list | tuple | str):
             raise DTypeError(
-                f"{op.lower()}: argument {position}: expected a Tensor or a number, "
-                f"got {type(x).__name__}"
+                f"{op_name('promotion')}: argument {position}: expected a Tensor or a "
+                f"number, got {type(x).__name__}"
             )
         if not isinstance(x, Tensor) and hasattr(x, "dtype"):
             if isinstance(x, np.generic) or x.ndim == 0:

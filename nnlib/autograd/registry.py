@@ -7,12 +7,13 @@ the top-level name, the methods, the operators and the in-place method follow.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from nnlib.autograd.tensor import Tensor
 
-__all__ = ["OPS", "Op", "numpy_op", "public", "ufunc_op"]
+__all__ = ["OPS", "Op", "numpy_op", "op_name", "public", "ufunc_op"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -153,3 +154,21 @@ def ufunc_op(ufunc: Any) -> Callable[..., Any] | None:
     name = _UFUNC_NAMES.get(ufunc.__name__, ufunc.__name__)
     op = OPS.get(name)
     return None if op is None else op.function
+
+
+def op_name(default: str) -> str:
+    """Return the name of the public operation under way, for an error's message.
+
+    It is looked for on the call stack, from the inside out, as far as nnlib's own
+    frames go; `default` where there is none. For errors alone: it takes its time.
+    """
+    names = {op.function.__code__: name for name, op in OPS.items()}
+    frame = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
+        ("nnlib.autograd.", "nnlib.ops.")
+    ):
+        name = names.get(frame.f_code)
+        if name is not None:
+            return name
+        frame = frame.f_back  # type: ignore[assignment]
+    return default

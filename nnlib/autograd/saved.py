@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from nnlib.autograd.halves import widen
+from nnlib.autograd.registry import op_name
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import Error
@@ -182,7 +183,7 @@ def mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
 def raise_stale(cls: type[Function]) -> NoReturn:
     """Refuse a view whose base was given another history since."""
     raise Error(
-        f"{cls.__name__.lower()}: this view was taken before its base was changed in "
+        f"{op_name(cls.__name__)}: this view was taken before its base was changed in "
         "place by a recorded operation; take the view again"
     )
 

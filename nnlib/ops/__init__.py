@@ -1,4 +1,10 @@
-"""Every differentiable operation, one file per family."""
+"""Every differentiable operation, one file per family.
+
+Operations join by standing in their file's ``__all__``; those that PyTorch has only
+under ``nn.functional`` are named there instead.
+"""
+
+from typing import TYPE_CHECKING
 
 from nnlib.ops.activation import prelu as prelu
 from nnlib.ops.activation import relu as relu
@@ -50,3 +56,13 @@ from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.sorting import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
 from nnlib.ops.writing import *  # noqa: F403
+
+if not TYPE_CHECKING:
+    # `from nnlib.ops import *` is for operations, not for the files they stand in. Type
+    # checkers read the imports above.
+    __all__ = [
+        name
+        for name, value in globals().items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", "").startswith("nnlib.ops.")
+    ]

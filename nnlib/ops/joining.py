@@ -35,6 +35,7 @@ class Cat(Function):
     """Join along a dimension."""
 
     promotes = "arithmetic"
+    takes_numbers = False
     upcasts = False
 
     def forward(self, *arrays: Any, dim: int) -> Any:
@@ -64,6 +65,7 @@ class Stack(Function):
     """Join along a new dimension."""
 
     promotes = "arithmetic"
+    takes_numbers = False
     upcasts = False
 
     def forward(self, *arrays: Any, dim: int) -> Any:

@@ -29,6 +29,7 @@ class Where(Function):
     """`x` where the condition holds, `y` elsewhere."""
 
     upcasts = False
+    takes_numbers = True
 
     def forward(self, condition: Any, x: Any, y: Any) -> Any:
         """Return the chosen elements."""
@@ -59,6 +60,7 @@ class MaskedFill(Function):
     """A value where the mask holds, `x` elsewhere."""
 
     upcasts = False
+    takes_numbers = True
 
     def forward(self, x: Any, mask: Any, value: Any) -> Any:
         """Return the filled copy, in the dtype of `x`."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.elementwise import SERIAL, scalar_type
+from nnlib.kernels.elementwise import GRAIN, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
-    body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
 
 __all__ = ["matrix_out", "sum_columns"]
@@ -28,39 +28,37 @@ ROW_BLOCK = 256
 COLUMN_BLOCK = 128
 
 
-@body
-def sum_block_of_rows(x: Any, partial: Any, k: Any, left: Any) -> None:
-    """Write the sums of one block of rows over a few columns to row k of `partial`."""
-    first = k * ROW_BLOCK
-    last = min(x.shape[0], first + ROW_BLOCK)
-    right = left + COLUMN_BLOCK
-    total = partial[k, left:right]
-    for c in range(total.size):
-        total[c] = 0
-    # Two rows at a time: `total` is read and written half as often.
-    for r in range(first, last - 1, 2):
-        row = x[r, left:right]
-        next_row = x[r + 1, left:right]
-        for c in range(total.size):
-            total[c] += row[c] + next_row[c]
-    if (last - first) % 2:
-        row = x[last - 1, left:right]
-        for c in range(total.size):
-            total[c] += row[c]
+@cpu_loop
+def sum_blocks(begin: Any, end: Any, x: Any, partial: Any) -> None:
+    """Write the sums of blocks of rows, over a few columns each, to `partial`."""
+    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
+    for t in range(begin, end):
+        k = t // across
+        left = t % across * COLUMN_BLOCK
+        right = left + COLUMN_BLOCK
+        first = k * ROW_BLOCK
+        last = min(x.shape[0], first + ROW_BLOCK)
+        total = partial[k, left:right]
+        start = first
+        if (last - first) % 2:
+            total[:] = x[first, left:right]
+            start += 1
+        else:
+            total[:] = 0
+        # Two rows at a time: `total` is read and written half as often.
+        for r in range(start, last, 2):
+            row = x[r, left:right]
+            next_row = x[r + 1, left:right]
+            for c in range(total.size):
+                total[c] += row[c] + next_row[c]
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def sum_columns_cpu(x: Any, partial: Any) -> None:
     across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
-    for t in range(partial.shape[0] * across):
-        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
-
-
-@cpu_kernel
-def sum_columns_pool(x: Any, partial: Any) -> None:
-    across = (x.shape[1] + COLUMN_BLOCK - 1) // COLUMN_BLOCK
-    for t in prange(partial.shape[0] * across):
-        sum_block_of_rows(x, partial, t // across, t % across * COLUMN_BLOCK)
+    tasks = partial.shape[0] * across
+    # So many of the tasks hold the elements that a thread should have at least.
+    spread(sum_blocks, tasks, max(1, GRAIN * tasks // x.size), (x, partial))
 
 
 @cuda_kernel
@@ -133,10 +131,8 @@ def sum_columns(x: Any, out: Any = None) -> Any:
         )
         if on_cuda(x):
             sum_columns_cuda(x, partial, items=partial.size)
-        elif x.size <= SERIAL:
-            sum_columns_cpu(x, partial)
         else:
-            sum_columns_pool(x, partial)
+            sum_columns_cpu(x, partial)
         if last:
             break
         x = partial

@@ -17,12 +17,12 @@ from nnlib.kernels import special
 from nnlib.kernels.elementwise import scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
-    body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
 from nnlib.kernels.philox import CHUNK, DROPOUT, stretch, unit_single, word_at
 
@@ -36,27 +36,22 @@ def kept(x: Any, word: Any, p: Any, scale: Any) -> Any:
     return special.select(unit_single(word) < p, type(x)(0), x * scale)
 
 
-@body
+@cpu_loop
 def drop(
-    x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any, first: Any, last: Any
+    begin: Any, end: Any, x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any
 ) -> None:
-    position = offset + np.uint64(first)
-    source, before = stretch(seed, _KIND, position, last - first)
-    start = np.uint64(first)
-    for i in range(np.uint64(last - first)):
-        out[start + i] = kept(x[start + i], source[before + i], p, scale)
+    for block in range(begin, end):
+        start = np.uint64(block * CHUNK)
+        count = min(x.size - block * CHUNK, CHUNK)
+        source, before = stretch(seed, _KIND, offset + start, count)
+        for i in range(np.uint64(count)):
+            out[start + i] = kept(x[start + i], source[before + i], p, scale)
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def dropout_cpu(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) -> None:
-    drop(x, out, seed, offset, p, scale, 0, x.size)
-
-
-@cpu_kernel
-def dropout_pool(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) -> None:
-    for k in prange((x.size + CHUNK - 1) // CHUNK):
-        last = min(x.size, (k + 1) * CHUNK)
-        drop(x, out, seed, offset, p, scale, k * CHUNK, last)
+    blocks = (x.size + CHUNK - 1) // CHUNK
+    spread(drop, blocks, 1, (x, out, seed, offset, p, scale))
 
 
 @cuda_kernel
@@ -116,10 +111,8 @@ def forward(x: Any, p: float, seed: int, offset: int, out: Any = None) -> Any:
     args = (dense, target, np.uint64(seed), np.uint64(offset), np.float32(p), scale)
     if on_cuda(x):
         dropout_cuda(*args, items=x.size)
-    elif x.size <= CHUNK:
-        dropout_cpu(*args)
     else:
-        dropout_pool(*args)
+        dropout_cpu(*args)
     if not out.flags.c_contiguous:
         out[...] = target.reshape(x.shape)
     return out

@@ -18,7 +18,7 @@ import numpy as np
 
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import activation as activations
-from nnlib.kernels.gemm_cpu import PARALLEL, REAL
+from nnlib.kernels.gemm_cpu import REAL
 from nnlib.kernels.machinery import array_module, on_cuda
 
 __all__ = ["matmul"]
@@ -93,7 +93,7 @@ def matmul(
         raise _misfit(out, (m, n), a.dtype)
     row = real.no_bias if bias is None else _row(bias, n, a.dtype)
     fused = activation == "relu" and bias is not None
-    run = real.small if m * n * k < PARALLEL else real.pool
+    run = real.single
     floor = real.zero if fused else real.no_floor
     copies = run(a, b, out, row, floor, accumulate)
     if copies:

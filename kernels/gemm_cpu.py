@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from nnlib.kernels.machinery import blas, body, cpu_kernel, num_threads, prange
+from nnlib.kernels.machinery import (
+    blas,
+    body,
+    cpu_kernel,
+    cpu_loop,
+    num_threads,
+    spread,
+)
 
 __all__ = ["PARALLEL", "REAL", "Real", "cut"]
 
@@ -61,12 +68,12 @@ def cut(m: int, n: int, k: int, parts: int) -> int:
     return best
 
 
-@body
-def share(
-    a: int, b: int, c: Any, bias: Any, floor: Any, step_a: int, step_b: int, k: int,
-    bands: int, strips: int, q: int, accumulate: bool,
+@cpu_loop
+def blocks_of(
+    begin: int, end: int, a: int, b: int, c: Any, bias: Any, floor: Any, step_a: int,
+    step_b: int, k: int, bands: int, strips: int, accumulate: bool,
 ) -> None:  # fmt: skip
-    """Compute the `q`-th block of the output, cut into `bands` times `strips`.
+    """Compute blocks of the output, which is cut into `bands` times `strips`.
 
     `a` and `b` are addresses. A bias and `floor` (0 for ReLU, else -inf) are applied in
     one loop while the block is in cache.
@@ -74,41 +81,58 @@ def share(
     m, n = c.shape
     height = ((m + bands - 1) // bands + _ROWS - 1) // _ROWS * _ROWS
     width = ((n + strips - 1) // strips + _COLUMNS - 1) // _COLUMNS * _COLUMNS
-    i0 = q // strips * height
-    j0 = q % strips * width
-    i1 = min(m, i0 + height)
-    j1 = min(n, j0 + width)
-    if i0 >= i1 or j0 >= j1:
-        return
     size = c.itemsize
     one = c.dtype.type(1)
-    blas.gemm(
-        step_a < 0,
-        step_b < 0,
-        i1 - i0,
-        j1 - j0,
-        k,
-        one,
-        a + size * (i0 if step_a < 0 else i0 * step_a),
-        abs(step_a),
-        b + size * (-j0 * step_b if step_b < 0 else j0),
-        abs(step_b),
-        one if accumulate else c.dtype.type(0),
-        c.ctypes.data + size * (i0 * n + j0),
-        n,
-    )
-    if bias.size > 0:
-        shift = bias[j0:j1]
-        for i in range(i0, i1):
-            row = c[i, j0:j1]
-            # From 0: an index that might be negative would keep the loop scalar.
-            for j in range(row.size):
-                value = row[j] + shift[j]
-                # Written so that NaN stays NaN.
-                row[j] = floor if value < floor else value
+    for q in range(begin, end):
+        i0 = q // strips * height
+        j0 = q % strips * width
+        i1 = min(m, i0 + height)
+        j1 = min(n, j0 + width)
+        if i0 >= i1 or j0 >= j1:
+            continue
+        blas.gemm(
+            step_a < 0,
+            step_b < 0,
+            i1 - i0,
+            j1 - j0,
+            k,
+            one,
+            a + size * (i0 if step_a < 0 else i0 * step_a),
+            abs(step_a),
+            b + size * (-j0 * step_b if step_b < 0 else j0),
+            abs(step_b),
+            one if accumulate else c.dtype.type(0),
+            c.ctypes.data + size * (i0 * n + j0),
+            n,
+        )
+        if bias.size > 0:
+            shift = bias[j0:j1]
+            for i in range(i0, i1):
+                row = c[i, j0:j1]
+                # From 0: an index that might be negative would keep the loop scalar.
+                for j in range(row.size):
+                    value = row[j] + shift[j]
+                    # Written so that NaN stays NaN.
+                    row[j] = floor if value < floor else value
 
 
-def _per_dtype(function: Any, *, parallel: bool, batched: bool = False) -> Any:
+@cpu_loop
+def products_of(
+    begin: int, end: int, a: int, offsets_a: Any, b: int, offsets_b: Any, c: Any,
+    bias: Any, floor: Any, step_a: int, step_b: int, k: int, bands: int, parts: int,
+    accumulate: bool,
+) -> None:  # fmt: skip
+    """Compute blocks of a stack of products, each cut into `parts`."""
+    for t in range(begin, end):
+        i = t // parts
+        q = t % parts
+        blocks_of(
+            q, q + 1, a + offsets_a[i], b + offsets_b[i], c[i], bias, floor, step_a,
+            step_b, k, bands, parts // bands, accumulate,
+        )  # fmt: skip
+
+
+def _per_dtype(function: Any, *, batched: bool = False) -> Any:
     """Compile `function` for float32 and for float64: any strides, read-only or not."""
     kernels = {}
     for real in (types.float32, types.float64):
@@ -119,44 +143,27 @@ def _per_dtype(function: Any, *, parallel: bool, batched: bool = False) -> Any:
             offsets = types.Array(types.int64, 1, "C")
             head = (operand, offsets, operand, offsets, real[:, :, ::1])
         kernels[np.dtype(real.name)] = cpu_kernel(
-            parallel=parallel,
+            shared=True,
             signatures=[types.int64(*head, bias, real, types.boolean)],
         )(function)
     return kernels
 
 
-def gemm_small(a: Any, b: Any, c: Any, bias: Any, floor: Any, accumulate: Any) -> Any:
-    """Multiply on this thread, or say which to copy first: 1 `a`, 2 `b`, 3 both."""
+def gemm(a: Any, b: Any, c: Any, bias: Any, floor: Any, accumulate: Any) -> Any:
+    """Multiply, or say which to copy first: 1 `a`, 2 `b`, 3 both."""
     m, n = c.shape
     k = a.shape[1]
     step_a = row_step(a.strides[0], a.strides[1], m, k, c.itemsize)
     step_b = row_step(b.strides[0], b.strides[1], k, n, c.itemsize)
     if step_a == 0 or step_b == 0:
         return (1 if step_a == 0 else 0) + (2 if step_b == 0 else 0)
-    share(
-        a.ctypes.data, b.ctypes.data, c, bias, floor, step_a, step_b, k, 1, 1, 0,
-        accumulate,
-    )  # fmt: skip
-    return 0
-
-
-def gemm_pool(a: Any, b: Any, c: Any, bias: Any, floor: Any, accumulate: Any) -> Any:
-    """Multiply on the pool's threads; otherwise as `gemm_small`."""
-    m, n = c.shape
-    k = a.shape[1]
-    step_a = row_step(a.strides[0], a.strides[1], m, k, c.itemsize)
-    step_b = row_step(b.strides[0], b.strides[1], k, n, c.itemsize)
-    if step_a == 0 or step_b == 0:
-        return (1 if step_a == 0 else 0) + (2 if step_b == 0 else 0)
-    a_at = a.ctypes.data
-    b_at = b.ctypes.data
     parts = max(1, min(num_threads(), m * n * k // (PARALLEL // 2)))
     bands = cut(m, n, k, parts)
-    for q in prange(parts):
-        share(
-            a_at, b_at, c, bias, floor, step_a, step_b, k, bands, parts // bands, q,
-            accumulate,
-        )  # fmt: skip
+    spread(
+        blocks_of, parts, 1,
+        (a.ctypes.data, b.ctypes.data, c, bias, floor, step_a, step_b, k, bands,
+         parts // bands, accumulate),
+    )  # fmt: skip
     return 0
 
 
@@ -184,18 +191,16 @@ def gemm_batched(
     parts = min((threads + batch - 1) // batch, m * n * k // (PARALLEL // 2))
     parts = max(parts, 1)
     bands = cut(m, n, k, parts)
-    for t in prange(batch * parts):
-        i = t // parts
-        share(
-            a_at + offsets_a[i], b_at + offsets_b[i], c[i], bias, floor, step_a, step_b,
-            k, bands, parts // bands, t % parts, accumulate,
-        )  # fmt: skip
+    spread(
+        products_of, batch * parts, max(1, PARALLEL // 2 * parts // (m * n * k)),
+        (a_at, offsets_a, b_at, offsets_b, c, bias, floor, step_a, step_b, k, bands,
+         parts, accumulate),
+    )  # fmt: skip
     return 0
 
 
-_small = _per_dtype(gemm_small, parallel=False)
-_pool = _per_dtype(gemm_pool, parallel=True)
-_batched = _per_dtype(gemm_batched, parallel=True, batched=True)
+_single = _per_dtype(gemm)
+_batched = _per_dtype(gemm_batched, batched=True)
 
 
 class Real:
@@ -203,8 +208,7 @@ class Real:
 
     def __init__(self, dtype: Any) -> None:
         kind = dtype.type
-        self.small = _small[dtype]
-        self.pool = _pool[dtype]
+        self.single = _single[dtype]
         self.batched = _batched[dtype]
         self.no_bias = np.empty(0, dtype)
         # The floor under the values: none, or that of ReLU.
@@ -212,4 +216,4 @@ class Real:
         self.zero = kind(0)
 
 
-REAL = {dtype: Real(dtype) for dtype in _small}
+REAL = {dtype: Real(dtype) for dtype in _single}

@@ -23,18 +23,19 @@ from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
 
 __all__ = ["ParameterTable", "Update"]
 
 # Elements of a chunk: a few microseconds of work.
 CHUNK = 8192
-# Elements in all that the calling thread does alone.
-SERIAL = 32768
+# Each thread that takes part has at least so many chunks.
+GRAIN = 2
 # Rows of the table: parameter, gradient, three kept arrays.
 ROWS = 5
 # Settings of a rule, at most: a CUDA kernel takes each as an argument.
@@ -166,7 +167,6 @@ class ParameterTable:
         for row, arrays in zip((0, 2, 3, 4), self.kept, strict=False):
             _addresses(arrays, self.addresses[row])
         self.chunks = self._cut([array.size for array in params])
-        self.alone = sum(array.size for array in params) <= SERIAL
         self.gradients: list[Any] = []
         self._on_device: Any = None
         if self.cuda:
@@ -284,12 +284,11 @@ class Update:
     def __init__(self, function: Callable[..., Any], slots: int) -> None:
         self.__name__ = f"{function.__name__}_{slots}"
         self.__doc__ = function.__doc__
-        alone, pool, gpu = _loops(function, slots, f"_run_{self.__name__}")
-        for loop, kind in ((alone, "cpu"), (pool, "pool"), (gpu, "cuda")):
+        cpu, gpu = _loops(function, slots, f"_run_{self.__name__}")
+        for loop, kind in ((cpu, "cpu"), (gpu, "cuda")):
             loop.__name__ = loop.__qualname__ = f"{self.__name__}_{kind}"
             loop.__module__ = function.__module__
-        self.alone = cpu_kernel(parallel=False)(alone)
-        self.pool = cpu_kernel(pool)
+        self.cpu = cpu_kernel(shared=True)(cpu)
         self.cuda = cuda_kernel(gpu)
         self.slots = slots
 
@@ -319,14 +318,12 @@ class Update:
         if table.cuda:
             h += (table.kind(0),) * (SETTINGS - len(h))
             self.cuda(table.table(), chunks, *h, blocks=chunks.shape[0])
-        elif table.alone:
-            self.alone(table.addresses, chunks, h)
         else:
-            self.pool(table.addresses, chunks, h)
+            self.cpu(table.addresses, chunks, h)
 
 
-def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any, Any]:
-    """Make the loops over chunks: by one thread, by the pool, and on CUDA.
+def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
+    """Make the loops over chunks, on the CPU and on CUDA.
 
     The inner loop becomes this module's `name`: Numba's cache knows the functions that
     a closure refers to by name, or not at all.
@@ -354,21 +351,17 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any, Any]
     run.__name__ = run.__qualname__ = name
     run = globals()[name] = register_jitable(run)
 
-    def alone(table: Any, chunks: Any, h: Any) -> None:
-        for k in range(chunks.shape[0]):
+    @cpu_loop
+    def loop(begin: Any, end: Any, table: Any, chunks: Any, h: Any) -> None:
+        for k in range(begin, end):
             t = chunks[k, 0]
             run(
                 table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
                 chunks[k, 1], chunks[k, 2], 1, h,
             )  # fmt: skip
 
-    def pool(table: Any, chunks: Any, h: Any) -> None:
-        for k in prange(chunks.shape[0]):
-            t = chunks[k, 0]
-            run(
-                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
-                chunks[k, 1], chunks[k, 2], 1, h,
-            )  # fmt: skip
+    def cpu(table: Any, chunks: Any, h: Any) -> None:
+        spread(loop, chunks.shape[0], GRAIN, (table, chunks, h))
 
     def gpu(
         table: Any, chunks: Any, h0: Any, h1: Any, h2: Any, h3: Any, h4: Any, h5: Any,
@@ -383,4 +376,4 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any, Any]
                 (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11),
             )  # fmt: skip
 
-    return alone, pool, gpu
+    return cpu, gpu

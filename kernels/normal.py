@@ -14,12 +14,12 @@ from nnlib.kernels import special
 from nnlib.kernels.elementwise import scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
-    body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
 from nnlib.kernels.philox import (
     CHUNK,
@@ -61,70 +61,62 @@ def pair_double(w0: Any, w1: Any, w2: Any, w3: Any) -> Any:
     return pair_of_normals(radius, unit_double(w2, w3))
 
 
-@body
+@cpu_loop
 def fill_single(
-    out: Any, seed: Any, offset: Any, first: Any, last: Any, mean: Any, std: Any
+    begin: Any, end: Any, out: Any, seed: Any, offset: Any, mean: Any, std: Any
 ) -> None:
-    begin = offset + np.uint64(first)
-    skip = begin & _ONE
-    pairs = (np.int64(skip) + last - first + 1) // 2
-    source, before = stretch(seed, _KIND, begin - skip, 2 * pairs)
-    z = np.empty(2 * pairs, np.float32)
-    for k in range(np.uint64(pairs)):
-        at = before + k + k
-        a, b = pair_single(source[at], source[at + _ONE])
-        z[k + k] = mean + std * a
-        z[k + k + _ONE] = mean + std * b
-    start = np.uint64(first)
-    for i in range(np.uint64(last - first)):
-        out[start + i] = z[skip + i]
+    for block in range(begin, end):
+        start = np.uint64(block * CHUNK)
+        count = min(out.size - block * CHUNK, CHUNK)
+        position = offset + start
+        skip = position & _ONE
+        pairs = (np.int64(skip) + count + 1) // 2
+        source, before = stretch(seed, _KIND, position - skip, 2 * pairs)
+        z = np.empty(2 * pairs, np.float32)
+        for k in range(np.uint64(pairs)):
+            at = before + k + k
+            a, b = pair_single(source[at], source[at + _ONE])
+            z[k + k] = mean + std * a
+            z[k + k + _ONE] = mean + std * b
+        for i in range(np.uint64(count)):
+            out[start + i] = z[skip + i]
 
 
-@body
+@cpu_loop
 def fill_double(
-    out: Any, seed: Any, offset: Any, first: Any, last: Any, mean: Any, std: Any
+    begin: Any, end: Any, out: Any, seed: Any, offset: Any, mean: Any, std: Any
 ) -> None:
-    begin = offset + np.uint64(first)
-    skip = begin & _ONE
-    pairs = (np.int64(skip) + last - first + 1) // 2
-    position = (begin - skip) * np.uint64(2)
-    source, before = stretch(seed, _KIND, position, 4 * pairs)
-    z = np.empty(2 * pairs, np.float64)
-    for k in range(np.uint64(pairs)):
-        at = before + k * np.uint64(4)
-        a, b = pair_double(
-            source[at], source[at + _ONE], source[at + np.uint64(2)],
-            source[at + np.uint64(3)],
-        )  # fmt: skip
-        z[k + k] = mean + std * a
-        z[k + k + _ONE] = mean + std * b
-    start = np.uint64(first)
-    for i in range(np.uint64(last - first)):
-        out[start + i] = z[skip + i]
+    for block in range(begin, end):
+        start = np.uint64(block * CHUNK)
+        count = min(out.size - block * CHUNK, CHUNK)
+        position = offset + start
+        skip = position & _ONE
+        pairs = (np.int64(skip) + count + 1) // 2
+        position = (position - skip) * np.uint64(2)
+        source, before = stretch(seed, _KIND, position, 4 * pairs)
+        z = np.empty(2 * pairs, np.float64)
+        for k in range(np.uint64(pairs)):
+            at = before + k * np.uint64(4)
+            a, b = pair_double(
+                source[at], source[at + _ONE], source[at + np.uint64(2)],
+                source[at + np.uint64(3)],
+            )  # fmt: skip
+            z[k + k] = mean + std * a
+            z[k + k + _ONE] = mean + std * b
+        for i in range(np.uint64(count)):
+            out[start + i] = z[skip + i]
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def normal_single_cpu(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
-    fill_single(out, seed, offset, 0, out.size, mean, std)
+    blocks = (out.size + CHUNK - 1) // CHUNK
+    spread(fill_single, blocks, 1, (out, seed, offset, mean, std))
 
 
-@cpu_kernel
-def normal_single_pool(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
-    for k in prange((out.size + CHUNK - 1) // CHUNK):
-        last = min(out.size, (k + 1) * CHUNK)
-        fill_single(out, seed, offset, k * CHUNK, last, mean, std)
-
-
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def normal_double_cpu(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
-    fill_double(out, seed, offset, 0, out.size, mean, std)
-
-
-@cpu_kernel
-def normal_double_pool(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
-    for k in prange((out.size + CHUNK - 1) // CHUNK):
-        last = min(out.size, (k + 1) * CHUNK)
-        fill_double(out, seed, offset, k * CHUNK, last, mean, std)
+    blocks = (out.size + CHUNK - 1) // CHUNK
+    spread(fill_double, blocks, 1, (out, seed, offset, mean, std))
 
 
 @cuda_kernel
@@ -184,10 +176,8 @@ def normal(
     if on_cuda(out):
         kernel = normal_single_cuda if single else normal_double_cuda
         kernel(*args, items=flat.size)
-    elif flat.size <= CHUNK:
-        (normal_single_cpu if single else normal_double_cpu)(*args)
     else:
-        (normal_single_pool if single else normal_double_pool)(*args)
+        (normal_single_cpu if single else normal_double_cpu)(*args)
     if not dense:
         out[...] = flat.reshape(out.shape)
     return out

@@ -25,7 +25,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
 
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import special
@@ -34,10 +33,11 @@ from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
 
 __all__ = ["bernoulli", "random_bits", "randint", "uniform", "word_at"]
@@ -63,20 +63,18 @@ _WEYL_1 = np.uint64(0xBB67AE85)
 
 
 @scalar
-def round_of(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    x = c0 * _MULTIPLY_0
-    y = c2 * _MULTIPLY_1
-    return (y >> _HALF) ^ c1 ^ k0, y & _MASK, (x >> _HALF) ^ c3 ^ k1, x & _MASK
-
-
-@scalar
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return four random words; all are uint64 with 32 bits in use."""
-    for _ in range(9):
-        c0, c1, c2, c3 = round_of(c0, c1, c2, c3, k0, k1)
+    for _ in range(10):
+        x = c0 * _MULTIPLY_0
+        y = c2 * _MULTIPLY_1
+        c0 = (y >> _HALF) ^ c1 ^ k0
+        c1 = y & _MASK
+        c2 = (x >> _HALF) ^ c3 ^ k1
+        c3 = x & _MASK
         k0 = (k0 + _WEYL_0) & _MASK
         k1 = (k1 + _WEYL_1) & _MASK
-    return round_of(c0, c1, c2, c3, k0, k1)
+    return c0, c1, c2, c3
 
 
 @scalar
@@ -94,32 +92,27 @@ def word_at(seed: Any, kind: Any, position: Any) -> Any:
 
 
 @body
-def words(out: Any, seed: Any, kind: Any, group: Any) -> None:
-    """Fill `out`, of shape (4 * groups, LANES), with whole groups of words (CPU)."""
-    key_0 = seed & _MASK
-    key_1 = seed >> _HALF
-    for g in range(out.shape[0] // 4):
-        first = (group + np.uint64(g)) * np.uint64(LANES)
-        for j in range(out.shape[1]):
-            block = first + np.uint64(j)
-            c0, c1, c2, c3 = philox(
-                block & _MASK, block >> _HALF, kind, np.uint64(0), key_0, key_1
-            )
-            out[4 * g, j] = c0
-            out[4 * g + 1, j] = c1
-            out[4 * g + 2, j] = c2
-            out[4 * g + 3, j] = c3
-
-
-@body
 def stretch(seed: Any, kind: Any, position: Any, count: Any) -> Any:
     """Return words from `position` on, and how many come before `position` (CPU)."""
     group = position >> np.uint64(8)
     before = position & np.uint64(GROUP - 1)
     groups = (np.int64(before) + count + GROUP - 1) // GROUP
-    out = np.empty((4 * groups, LANES), np.uint32)
-    words(out, seed, kind, group)
-    return out.reshape(out.size), before
+    out = np.empty(groups * GROUP, np.uint32)
+    key_0 = seed & _MASK
+    key_1 = seed >> _HALF
+    for g in range(np.uint64(groups)):
+        first = (group + g) * np.uint64(LANES)
+        at = g * np.uint64(GROUP)
+        for j in range(np.uint64(LANES)):
+            block = first + j
+            c0, c1, c2, c3 = philox(
+                block & _MASK, block >> _HALF, kind, np.uint64(0), key_0, key_1
+            )
+            out[at + j] = c0
+            out[at + j + np.uint64(LANES)] = c1
+            out[at + j + np.uint64(2 * LANES)] = c2
+            out[at + j + np.uint64(3 * LANES)] = c3
+    return out, before
 
 
 @scalar
@@ -151,11 +144,10 @@ class Draw:
 
     def __init__(self, function: Any, width: int, kind: int) -> None:
         self.__name__ = function.__name__
-        alone, pool, gpu = _loops(function, width, kind, f"_fill_{self.__name__}")
-        for loop, suffix in ((alone, "cpu"), (pool, "pool"), (gpu, "cuda")):
+        cpu, gpu = _loops(function, width, kind)
+        for loop, suffix in ((cpu, "cpu"), (gpu, "cuda")):
             loop.__name__ = loop.__qualname__ = f"{self.__name__}_{suffix}"
-        self.alone = cpu_kernel(parallel=False)(alone)
-        self.pool = cpu_kernel(pool)
+        self.cpu = cpu_kernel(shared=True)(cpu)
         self.cuda = cuda_kernel(gpu)
 
     def __call__(self, out: Any, seed: int, offset: int, a: Any, b: Any) -> Any:
@@ -167,39 +159,34 @@ class Draw:
         if on_cuda(out):
             self.cuda(*args, items=flat.size)
         else:
-            kernel = self.alone if flat.size <= CHUNK else self.pool
-            kernel(*args)
+            self.cpu(*args)
         if not out.flags.c_contiguous:
             out[...] = flat.reshape(out.shape)
         return out
 
 
-def _loops(f: Any, width: int, kind: int, name: str) -> tuple[Any, Any, Any]:
-    """Make the loops; the inner one becomes this module's `name`, for the cache."""
+def _loops(f: Any, width: int, kind: int) -> tuple[Any, Any]:
     kind_word = np.uint64(kind)
     words_each = np.uint64(width)
 
-    def fill(
-        out: Any, seed: Any, offset: Any, first: Any, last: Any, a: Any, b: Any
+    @cpu_loop
+    def loop(
+        begin: Any, end: Any, out: Any, seed: Any, offset: Any, a: Any, b: Any
     ) -> None:
-        position = (offset + np.uint64(first)) * words_each
-        source, before = stretch(seed, kind_word, position, (last - first) * width)
-        start = np.uint64(first)
-        for i in range(np.uint64(last - first)):
-            at = before + i * words_each
-            high = source[at + np.uint64(1)] if width > 1 else np.uint32(0)
-            out[start + i] = f(source[at], high, a, b)
+        for k in range(begin, end):
+            start = k * CHUNK
+            count = min(out.size - start, CHUNK)
+            position = (offset + np.uint64(start)) * words_each
+            source, before = stretch(seed, kind_word, position, count * width)
+            part = out[start : start + count]
+            for i in range(np.uint64(count)):
+                at = before + i * words_each
+                high = source[at + np.uint64(1)] if width > 1 else np.uint32(0)
+                part[i] = f(source[at], high, a, b)
 
-    fill.__name__ = fill.__qualname__ = name
-    fill = globals()[name] = register_jitable(fill)
-
-    def alone(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
-        fill(out, seed, offset, 0, out.size, a, b)
-
-    def pool(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
-        for k in prange((out.size + CHUNK - 1) // CHUNK):
-            last = min(out.size, (k + 1) * CHUNK)
-            fill(out, seed, offset, k * CHUNK, last, a, b)
+    def cpu(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
+        blocks = (out.size + CHUNK - 1) // CHUNK
+        spread(loop, blocks, 1, (out, seed, offset, a, b))
 
     def gpu(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
         for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -210,7 +197,7 @@ def _loops(f: Any, width: int, kind: int, name: str) -> tuple[Any, Any, Any]:
                 high = np.uint32(word_at(seed, kind_word, position + np.uint64(1)))
             out[i] = f(low, high, a, b)
 
-    return alone, pool, gpu
+    return cpu, gpu
 
 
 @scalar

@@ -20,6 +20,7 @@ In the kernels an empty `weight` array stands for weights of 1, without smoothin
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,10 @@ from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
+    cpu_loop,
     faults,
     on_cuda,
-    prange,
+    spread,
 )
 from nnlib.kernels.reduction import THREADS, lanes_for
 from nnlib.kernels.softmax_cross_entropy_cuda import (
@@ -61,12 +63,12 @@ def run_total(x: Any, first: Any, last: Any) -> Any:
     return result
 
 
-@body
+@cpu_loop
 def forward_rows(
-    x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, first: Any,
-    last: Any,
+    begin: Any, end: Any, x: Any, target: Any, weight: Any, settings: Any, loss: Any,
+    lse: Any,
 ) -> None:  # fmt: skip
-    """Do the rows from `first` to `last` - 1, a few thousand logits in all."""
+    """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
     kind = x.dtype.type
     classes = x.shape[1]
     ignore_index, smoothing = settings
@@ -74,89 +76,72 @@ def forward_rows(
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    # One run of exponentials over all the rows: rows of ten would not vectorise.
-    scratch = np.empty((last - first) * classes, x.dtype)
-    for i in range(first, last):
-        top = x[i, 0]
-        for j in range(classes):
-            top = special.maximum(top, x[i, j])
-        lse[i] = top
-        start = np.uint64((i - first) * classes)
-        for j in range(classes):
-            scratch[start + np.uint64(j)] = x[i, j] - top
-    for j in range(scratch.size):
-        scratch[j] = special.exp(scratch[j])
-    for i in range(first, last):
-        start = (i - first) * classes
-        norm = lse[i] + special.log(run_total(scratch, start, start + classes))
-        lse[i] = norm
-        t = target[i]
-        cost = kind(0)
-        if t != ignore_index:
-            cost = norm - x[i, t]
-            if weight.size > 0:
-                cost *= weight[t]
-            if smoothing != kind(0):
-                rest = weights * norm
-                for j in range(weight.size):
-                    rest -= weight[j] * x[i, j]
-                cost = (kind(1) - smoothing) * cost + smoothing * rest / kind(classes)
-        loss[i] = cost
+    step = max(1, CHUNK // classes)
+    # One run of exponentials over several rows: rows of ten would not vectorise.
+    scratch = np.empty(step * classes, x.dtype)
+    for first in range(begin * step, end * step, step):
+        last = min(x.shape[0], first + step)
+        for i in range(first, last):
+            top = x[i, 0]
+            for j in range(classes):
+                top = special.maximum(top, x[i, j])
+            lse[i] = top
+            start = np.uint64((i - first) * classes)
+            for j in range(classes):
+                scratch[start + np.uint64(j)] = x[i, j] - top
+        for j in range(np.uint64((last - first) * classes)):
+            scratch[j] = special.exp(scratch[j])
+        for i in range(first, last):
+            start = (i - first) * classes
+            norm = lse[i] + math.log(run_total(scratch, start, start + classes))
+            lse[i] = norm
+            t = target[i]
+            cost = kind(0)
+            if t != ignore_index:
+                cost = norm - x[i, t]
+                if weight.size > 0:
+                    cost *= weight[t]
+                if smoothing != kind(0):
+                    rest = weights * norm
+                    for j in range(weight.size):
+                        rest -= weight[j] * x[i, j]
+                    cost = (kind(1) - smoothing) * cost
+                    cost += smoothing * rest / kind(classes)
+            loss[i] = cost
 
 
-@body
-def first_wrong(target: Any, classes: Any, ignore_index: Any) -> Any:
-    for i in range(target.size):
-        t = target[i]
-        if (t < 0 or t >= classes) and t != ignore_index:
-            return i
-    return -1
-
-
-@body
-def add_up(target: Any, weight: Any, ignore_index: Any, loss: Any, sums: Any) -> None:
-    cost = np.float64(0)
-    count = np.float64(0)
-    for i in range(target.size):
-        if target[i] != ignore_index:
-            cost += np.float64(loss[i])
-            count += np.float64(weight[target[i]]) if weight.size > 0 else 1.0
-    sums[0] = cost
-    sums[1] = count
-
-
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def forward_cpu(
     x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, sums: Any
 ) -> Any:
-    wrong = first_wrong(target, x.shape[1], settings[0])
-    if wrong < 0:
-        forward_rows(x, target, weight, settings, loss, lse, 0, x.shape[0])
-        add_up(target, weight, settings[0], loss, sums)
-    return wrong
+    """Return the position of the first bad target, or -1 with the losses written."""
+    rows, classes = x.shape
+    ignore_index = settings[0]
+    count = np.float64(0)
+    for i in range(rows):
+        t = target[i]
+        if t != ignore_index:
+            if t < 0 or t >= classes:
+                return i
+            count += np.float64(weight[t]) if weight.size > 0 else 1.0
+    step = max(1, CHUNK // classes)
+    tasks = (rows + step - 1) // step
+    spread(forward_rows, tasks, 1, (x, target, weight, settings, loss, lse))
+    cost = np.float64(0)
+    for i in range(rows):
+        # What does not count has cost 0.
+        cost += np.float64(loss[i])
+    sums[0] = cost
+    sums[1] = count
+    return -1
 
 
-@cpu_kernel
-def forward_pool(
-    x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, sums: Any
-) -> Any:
-    wrong = first_wrong(target, x.shape[1], settings[0])
-    if wrong < 0:
-        rows = x.shape[0]
-        step = max(1, CHUNK // x.shape[1])
-        for k in prange((rows + step - 1) // step):
-            last = min(rows, (k + 1) * step)
-            forward_rows(x, target, weight, settings, loss, lse, k * step, last)
-        add_up(target, weight, settings[0], loss, sums)
-    return wrong
-
-
-@body
+@cpu_loop
 def backward_rows(
-    x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any,
-    first: Any, last: Any,
+    begin: Any, end: Any, x: Any, target: Any, weight: Any, settings: Any, lse: Any,
+    factor: Any, grad: Any,
 ) -> None:  # fmt: skip
-    """Do the rows from `first` to `last` - 1, a few thousand logits in all."""
+    """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
     kind = x.dtype.type
     classes = x.shape[1]
     ignore_index, smoothing = settings
@@ -165,47 +150,41 @@ def backward_rows(
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    for i in range(first, last):
-        for j in range(classes):
-            grad[i, j] = x[i, j] - lse[i]
+    step = max(1, CHUNK // classes)
     flat = grad.reshape(grad.size)
-    for j in range(np.uint64(first * classes), np.uint64(last * classes)):
-        flat[j] = special.exp(flat[j])
-    for i in range(first, last):
-        t = target[i]
-        if t == ignore_index:
+    for first in range(begin * step, end * step, step):
+        last = min(x.shape[0], first + step)
+        for i in range(first, last):
             for j in range(classes):
-                grad[i, j] = 0
-            continue
-        g = factor[i] if factor.size > 1 else factor[0]
-        own = (kind(1) - smoothing) * g
-        if weight.size > 0:
-            own *= weight[t]
-        scale = own + share * weights * g
-        for j in range(classes):
-            grad[i, j] *= scale
-        if smoothing != kind(0):
+                grad[i, j] = x[i, j] - lse[i]
+        for j in range(np.uint64(first * classes), np.uint64(last * classes)):
+            flat[j] = special.exp(flat[j])
+        for i in range(first, last):
+            t = target[i]
+            if t == ignore_index:
+                for j in range(classes):
+                    grad[i, j] = 0
+                continue
+            g = factor[i] if factor.size > 1 else factor[0]
+            own = (kind(1) - smoothing) * g
+            if weight.size > 0:
+                own *= weight[t]
+            scale = own + share * weights * g
             for j in range(classes):
-                grad[i, j] -= share * g * weight[j]
-        grad[i, t] -= own
+                grad[i, j] *= scale
+            if smoothing != kind(0):
+                for j in range(classes):
+                    grad[i, j] -= share * g * weight[j]
+            grad[i, t] -= own
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def backward_cpu(
     x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any
 ) -> None:
-    backward_rows(x, target, weight, settings, lse, factor, grad, 0, x.shape[0])
-
-
-@cpu_kernel
-def backward_pool(
-    x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any
-) -> None:
-    rows = x.shape[0]
     step = max(1, CHUNK // x.shape[1])
-    for k in prange((rows + step - 1) // step):
-        last = min(rows, (k + 1) * step)
-        backward_rows(x, target, weight, settings, lse, factor, grad, k * step, last)
+    tasks = (x.shape[0] + step - 1) // step
+    spread(backward_rows, tasks, 1, (x, target, weight, settings, lse, factor, grad))
 
 
 def _prepare(
@@ -310,9 +289,8 @@ def forward(
         )  # fmt: skip
         add_up_cuda(target, weight, ignore_index, classes, loss, sums, blocks=1)
         return loss, lse, sums
-    kernel = forward_cpu if x.size <= CHUNK else forward_pool
     settings = (ignore_index, kind(smoothing))
-    wrong = kernel(x, target, weight, settings, loss, lse, sums)
+    wrong = forward_cpu(x, target, weight, settings, loss, lse, sums)
     if wrong >= 0:
         raise describe(wrong, int(target[wrong]))
     return loss, lse, sums
@@ -377,7 +355,6 @@ def backward(
             lanes, blocks=blocks,
         )  # fmt: skip
         return out
-    kernel = backward_cpu if x.size <= CHUNK else backward_pool
     settings = (int(ignore_index), kind(smoothing))
-    kernel(x, target, weight, settings, lse, factor, out)
+    backward_cpu(x, target, weight, settings, lse, factor, out)
     return out

@@ -65,8 +65,16 @@ from __future__ import annotations
 
 from nnlib.kernels.machinery import faults
 from nnlib.kernels.machinery.arrays import array_module, on_cuda
-from nnlib.kernels.machinery.cpu import CpuKernel, body, cpu_kernel, num_threads, prange
+from nnlib.kernels.machinery.cpu import (
+    CpuKernel,
+    body,
+    cpu_kernel,
+    cpu_loop,
+    num_threads,
+    prange,
+)
 from nnlib.kernels.machinery.gpu import CudaKernel, cuda, cuda_kernel
+from nnlib.kernels.machinery.spread import spread
 
 __all__ = [
     "CpuKernel",
@@ -74,10 +82,12 @@ __all__ = [
     "array_module",
     "body",
     "cpu_kernel",
+    "cpu_loop",
     "cuda",
     "cuda_kernel",
     "faults",
     "num_threads",
     "on_cuda",
     "prange",
+    "spread",
 ]

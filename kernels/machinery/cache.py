@@ -166,6 +166,12 @@ class _Implementation(CompileResultCacheImpl):  # type: ignore[misc]
 class _KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _Implementation
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba adds hashes of the function's code and of what it is a closure over,
+        # and the latter differs in each process for a compiled function. Here the
+        # folder belongs to one state of all sources, and a name to one function.
+        return sig, codegen.magic_tuple()
+
 
 def attach(dispatcher: Any, function: Callable[..., Any]) -> None:
     """Let `dispatcher` keep what it compiles, if `function` is one of our kernels."""

@@ -38,6 +38,8 @@ compile_lock = threading.RLock()
 
 class _Kernel(Protocol):
     name: str
+    # Whether it can do without the pool's threads.
+    shared: bool
 
     def bind(self, call: Callable[..., Any]) -> None:
         """Set what a call of the kernel runs."""
@@ -120,7 +122,7 @@ class Pool:
 
     def _bind(self, kernel: _Kernel, dispatcher: Callable[..., Any]) -> None:
         call = dispatcher
-        if self._forked:
+        if self._forked and not kernel.shared:
             call = _refuse(kernel.name)
         else:
             if self.limit is not None:
@@ -159,9 +161,10 @@ class Pool:
         return run
 
     def after_fork(self) -> None:
-        """In a forked child: refuse kernels if the pool did not survive."""
+        """In a forked child: go on without the pool if it did not survive."""
         if self.layer == "omp":
             self._forked = True
+            self.limit = 1
             self.rebind()
 
 

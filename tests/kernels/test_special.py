@@ -64,7 +64,7 @@ def test_float64(name):
 def test_loops_are_vectorised(name):
     kernel = getattr(activation, name)
     kernel(np.ones(3, np.float32))
-    dispatcher = kernel.alone.dispatcher
+    dispatcher = kernel.cpu.dispatcher
     for signature in dispatcher.signatures:
         if str(signature[0].dtype) == "float32" and signature in dispatcher.overloads:
             text = "".join(dispatcher.inspect_asm(signature))

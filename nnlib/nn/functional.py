@@ -21,5 +21,11 @@ from nnlib.ops.loss_regression import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
 from nnlib.ops.matmul import linear as linear
 from nnlib.ops.padding import *  # noqa: F403
+from nnlib.ops.pooling import *  # noqa: F403
+from nnlib.ops.pooling_average import *  # noqa: F403
+from nnlib.ops.resize import interpolate as interpolate
+from nnlib.ops.resize import pixel_shuffle as pixel_shuffle
+from nnlib.ops.resize import pixel_unshuffle as pixel_unshuffle
 from nnlib.ops.softmax import *  # noqa: F403
 from nnlib.ops.unfolding import *  # noqa: F403
+from nnlib.ops.unpooling import *  # noqa: F403

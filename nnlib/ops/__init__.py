@@ -40,11 +40,19 @@ from nnlib.ops.logic import *  # noqa: F403
 from nnlib.ops.masking import *  # noqa: F403
 from nnlib.ops.matmul import *  # noqa: F403
 from nnlib.ops.moments import *  # noqa: F403
+from nnlib.ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from nnlib.ops.pooling import max_pool1d as max_pool1d
+from nnlib.ops.pooling import max_pool2d as max_pool2d
+from nnlib.ops.pooling import max_pool3d as max_pool3d
+from nnlib.ops.pooling_average import adaptive_avg_pool1d as adaptive_avg_pool1d
+from nnlib.ops.pooling_average import avg_pool1d as avg_pool1d
 from nnlib.ops.power import *  # noqa: F403
 from nnlib.ops.products import *  # noqa: F403
 from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403
+from nnlib.ops.resize import pixel_shuffle as pixel_shuffle
+from nnlib.ops.resize import pixel_unshuffle as pixel_unshuffle
 from nnlib.ops.rounding import *  # noqa: F403
 from nnlib.ops.sampling import *  # noqa: F403
 from nnlib.ops.scan import *  # noqa: F403

@@ -11,12 +11,11 @@ from nnlib.backend.device import (
     Device,
     array_module,
     cupy,
-    device_context,
     device_of,
-    module_of,
     resolve_device,
     to_device,
 )
+from nnlib.backend.dlpack import import_array
 from nnlib.backend.dtypes import FLOATING, get_default_dtype, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 
@@ -34,9 +33,9 @@ def tensor(
 
     Parameters
     ----------
-    data : number, nested sequence, numpy.ndarray, cupy.ndarray or Tensor
-        Python floats become the default dtype, Python integers int64; arrays keep
-        their dtype.
+    data : number, nested sequence, array or Tensor
+        Python floats become the default dtype, Python integers int64; arrays
+        (NumPy's, CuPy's, tensors of other libraries) keep their dtype.
     dtype : numpy.dtype or str, optional
         The dtype of the result.
     device : str or Device, optional
@@ -59,10 +58,7 @@ def tensor(
     if isinstance(data, Tensor):
         data = data._array
     known = hasattr(data, "dtype")
-    if not known:
-        data = _from_python(data)
-    elif isinstance(data, np.generic):
-        data = np.asarray(data)
+    data = _array_of(data) if known else _from_python(data)
     wanted = None if dtype is None else resolve_dtype(dtype)
     if wanted is None and not known and data.dtype == np.float64:
         wanted = get_default_dtype()
@@ -73,6 +69,19 @@ def tensor(
     copy = module.array(data, dtype=wanted)
     result = Tensor._from_array(to_device(copy, place))
     return result.requires_grad_() if requires_grad else result
+
+
+def _array_of(data: Any) -> Any:
+    """Return a NumPy or CuPy array on the memory of an array of any library."""
+    if isinstance(data, np.ndarray) or type(data).__module__.startswith("cupy"):
+        return data
+    if isinstance(data, np.generic):
+        return np.asarray(data)
+    if hasattr(data, "__cuda_array_interface__"):
+        return cupy().asarray(data)
+    if hasattr(data, "__dlpack__"):
+        return import_array(data)
+    return np.asarray(data)
 
 
 def _from_python(data: Any) -> Any:
@@ -111,14 +120,10 @@ def as_tensor(
         return data.to(place, wanted)
     if not hasattr(data, "dtype") or not hasattr(data, "ndim"):
         return tensor(data, dtype=dtype, device=device)
-    if isinstance(data, np.generic):
-        data = np.asarray(data)
-    result = from_numpy(data) if isinstance(data, np.ndarray) else _share(data)
-    return as_tensor(result, dtype=dtype, device=device)
-
-
-def _share(data: Any) -> Tensor:
-    return Tensor._from_array(cupy().asarray(data)[...])
+    array = _array_of(data)
+    if isinstance(array, np.ndarray):
+        return as_tensor(from_numpy(array), dtype=dtype, device=device)
+    return as_tensor(Tensor._from_array(array[...]), dtype=dtype, device=device)
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -138,8 +143,16 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """Return a tensor on the memory of any object that speaks DLPack."""
-    kind = source.__dlpack_device__()[0]
-    place = resolve_device("cpu" if int(kind) == 1 else "cuda")
-    with device_context(place):
-        return Tensor._from_array(module_of(place).from_dlpack(source))
+    """Return a tensor on the memory of any object that speaks DLPack.
+
+    Raises
+    ------
+    DTypeError
+        If it does not, or its numbers are of a type that nnlib does not have.
+
+    Examples
+    --------
+    >>> from_dlpack(np.arange(3))
+    tensor([0, 1, 2])
+    """
+    return Tensor._from_array(import_array(source))

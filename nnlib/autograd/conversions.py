@@ -10,6 +10,7 @@ import numpy as np
 
 from nnlib.autograd.attributes import Attributes
 from nnlib.backend.device import resolve_device, to_device
+from nnlib.backend.dlpack import export_array
 from nnlib.backend.dtypes import get_default_dtype, int64
 from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
 
@@ -100,7 +101,7 @@ class Conversions(Attributes):
     def __dlpack__(self, **kwargs: Any) -> Any:
         if self._requires_grad:
             raise Error("__dlpack__: this tensor requires a gradient; detach() it")
-        return self._array.__dlpack__(**kwargs)
+        return export_array(self._array, **kwargs)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()

@@ -76,6 +76,37 @@ def test_dlpack_with_pytorch() -> None:
     assert y.tolist() == [[0, 2], [1, 3]]
 
 
+@needs_torch
+def test_bfloat16_crosses_dlpack_in_its_own_bits() -> None:
+    mine = nnlib.tensor([1.5, -2.0, float("inf")], dtype=nnlib.bfloat16)
+    theirs = torch.from_dlpack(mine)
+    assert theirs.dtype == torch.bfloat16
+    assert theirs.tolist() == mine.tolist()
+    theirs[0] = 3
+    assert mine[0].item() == 3
+    back = nnlib.from_dlpack(theirs)
+    assert back.dtype == nnlib.bfloat16
+    assert back.tolist() == mine.tolist()
+    assert nnlib.from_dlpack(mine).dtype == nnlib.bfloat16
+    assert nnlib.tensor(theirs).tolist() == mine.tolist()
+
+
+def test_from_dlpack_names_what_it_cannot_take() -> None:
+    with pytest.raises(DTypeError, match="from_dlpack: .* got list"):
+        nnlib.from_dlpack([1])
+    with pytest.raises(DTypeError, match="not complex128"):
+        nnlib.from_dlpack(np.ones(2, dtype=complex))
+
+
+@needs_torch
+def test_tensors_of_pytorch_are_data() -> None:
+    theirs = torch.arange(4.0)
+    copied, shared = nnlib.tensor(theirs), nnlib.as_tensor(theirs)
+    theirs[0] = 9
+    assert (copied[0].item(), shared[0].item()) == (0, 9)
+    assert nnlib.tensor(theirs, dtype=nnlib.int64).dtype == nnlib.int64
+
+
 def test_no_cuda_interface_on_the_cpu() -> None:
     assert not hasattr(nnlib.ones(1), "__cuda_array_interface__")
 

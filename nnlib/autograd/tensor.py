@@ -194,7 +194,7 @@ class Tensor(Conversions, TensorMethods):
                     kept = Tensor._from_array(grad._array.copy())
                 tensor._grad = kept if tensor._grad is None else tensor._grad + kept
 
-        self.register_hook(keep)
+        _node_hook(self._grad_fn, self._index, keep, last=True)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``hook(grad)`` when this tensor's gradient is known.
@@ -207,18 +207,7 @@ class Tensor(Conversions, TensorMethods):
             if self._hooks is None:
                 self._hooks = {}
             return RemovableHandle(self._hooks, hook)
-        node = self._grad_fn
-        if node.hooks is None:
-            node.hooks = {}
-        index = self._index
-
-        def pick(grads: list[Any]) -> None:
-            if grads[index] is not None:
-                changed = hook(grads[index])
-                if changed is not None:
-                    grads[index] = changed
-
-        return RemovableHandle(node.hooks, pick)
+        return _node_hook(self._grad_fn, self._index, hook)
 
     def register_post_accumulate_grad_hook(
         self, hook: Callable[[Tensor], None]
@@ -359,6 +348,31 @@ class RemovableHandle:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def _node_hook(
+    node: Function, index: int, hook: Callable[[Tensor], Any], last: bool = False
+) -> RemovableHandle:
+    """Have `hook` called with the gradient of a node's output `index`.
+
+    What keeps gradients comes last, so that it sees what the other hooks made of them.
+    """
+    if node.hooks is None:
+        node.hooks = {}
+    hooks = node.hooks
+
+    def pick(grads: list[Any]) -> None:
+        if grads[index] is not None:
+            changed = hook(grads[index])
+            if changed is not None:
+                grads[index] = changed
+
+    handle = RemovableHandle(hooks, pick)
+    if last:
+        hooks[-handle.id] = hooks.pop(handle.id)
+    for key in [key for key in hooks if key < 0]:
+        hooks[key] = hooks.pop(key)
+    return handle
 
 
 def _share_counter(node: Function, memory: Any, counter: ChangeCounter) -> None:

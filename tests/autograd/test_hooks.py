@@ -8,7 +8,7 @@ import pytest
 
 import nnlib
 from nnlib.autograd import grad
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 
 def leaf(*values: float) -> nnlib.Tensor:
@@ -25,6 +25,14 @@ def test_a_hook_sees_and_replaces_a_gradient() -> None:
     (y * y).sum().backward()
     assert seen == [("y", [6.0, 12.0]), ("x", [180.0, 360.0])]
     assert x.grad.tolist() == [180.0, 360.0]
+
+
+def test_a_kept_gradient_is_what_the_hooks_made_of_it() -> None:
+    y = leaf(1.0) * 3
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.sum().backward()
+    assert y.grad.tolist() == [10.0]
 
 
 def test_hooks_run_in_order_and_can_be_removed() -> None:
@@ -95,6 +103,17 @@ def test_post_accumulate_hook_sees_the_sum() -> None:
     assert seen == [7.0, 8.0]
     with pytest.raises(Error, match="only leaves accumulate"):
         (x * 1).register_post_accumulate_grad_hook(print)
+
+
+def test_a_hook_keeps_the_dtype() -> None:
+    x = leaf(1.0)
+    with x.register_hook(lambda g: g.double()):
+        with pytest.raises(DTypeError, match="float32, got float64"):
+            (x * 3).sum().backward()
+    y = x * 3
+    y.register_hook(lambda g: g.double())
+    with pytest.raises(DTypeError, match="hook: expected a gradient of dtype float32"):
+        y.sum().backward()
 
 
 def test_a_backward_inside_a_hook() -> None:

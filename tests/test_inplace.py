@@ -116,6 +116,22 @@ def test_a_tensor_times_itself():
     assert x.grad.tolist() == [6]
 
 
+@pytest.mark.parametrize("view", [False, True])
+def test_an_operation_of_several_parts_keeps_the_old_value(view):
+    # The product inside saves the value that addcmul_ is about to overwrite.
+    x = leaf(0.7, 0.3)
+    y = (x * 1)[...] if view else x * 1
+    y.addcmul_(y, y, value=0.5)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [1.7, 1.3])
+
+
+def test_alpha_belongs_to_sums_alone():
+    with pytest.raises(TypeError, match="alpha"):
+        nnlib.ones(2).mul_(nnlib.ones(2), alpha=3)
+    assert nnlib.ones(2).sub_(nnlib.ones(2), alpha=3).tolist() == [-2, -2]
+
+
 def test_a_plain_tensor_gets_a_history():
     w = leaf(2.0, 3.0)
     buffer = nnlib.zeros(2, dtype="float64")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.function import Function
+from nnlib.autograd.function import Function, next_sequence
 from nnlib.autograd.mode import state
 from nnlib.autograd.saved import keep_copy, spoil_output
 from nnlib.autograd.tensor import Tensor
@@ -85,11 +85,12 @@ def run_inplace(
         return write(name, target, result)
     source = _alias(target)
     args = [source if x is target else x for x in args]
+    start = next_sequence()
     result = function(source, *args, **kwargs)
     if not isinstance(result, Tensor):
         return NotImplemented
     if result._grad_fn is not None:
-        keep_copy(result._grad_fn, source)
+        keep_copy(result._grad_fn, source, start)
     return write(name, target, result)
 
 
@@ -250,9 +251,11 @@ def _run_ufunc(ufunc: str, target: Tensor, args: Any, kwargs: Any) -> bool:
     array = target._array
     if array.dtype not in _FAST_DTYPES or len(args) != 1:
         return False
-    alpha = kwargs.get("alpha", 1) if kwargs else 1
-    if len(kwargs) > ("alpha" in kwargs):
-        return False
+    alpha = 1
+    if kwargs:
+        if len(kwargs) > 1 or "alpha" not in kwargs or ufunc in ("multiply", "divide"):
+            return False
+        alpha = kwargs["alpha"]
     other = args[0]
     if array.dtype is int64 and (type(alpha) is not int or ufunc == "divide"):
         return False

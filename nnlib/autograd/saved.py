@@ -135,16 +135,34 @@ def _output_tensor(node: Function, array: Any, index: int) -> Tensor:
     return result
 
 
-def keep_copy(node: Function, source: Tensor) -> None:
-    """Give a node its own copy of the value of `source`, about to be overwritten.
+def keep_copy(node: Function, source: Tensor, start: int) -> None:
+    """Give nodes their own copy of the value of `source`, about to be overwritten.
 
-    `source` stands for the old value and is known to this node alone.
+    `source` stands for the old value; it and its views are known to `node` alone and
+    to those below it that were recorded after number `start`: an operation may be
+    composed of others.
     """
-    if not node._saved or not any(x is source for x in node._owners):
-        return
-    before = source._array
-    source._array = kept = before.copy()
-    node._saved = tuple(kept if value is before else value for value in node._saved)
+    copies: dict[int, tuple[Any, Any]] = {}
+    seen: set[Any] = set()
+    stack: list[Any] = [node]
+    while stack:
+        edge = stack.pop()
+        node = edge[0] if type(edge) is tuple else edge
+        if type(node) in TENSOR_TYPES or node in seen or node.sequence <= start:
+            continue
+        seen.add(node)
+        stack.extend(edge for edge in node.edges or () if edge is not None)
+        values = list(node._saved)
+        for place, (value, owner) in enumerate(zip(values, node._owners, strict=False)):
+            if type(owner) not in TENSOR_TYPES:
+                continue
+            if owner is source or owner._base is source:
+                if id(value) not in copies:
+                    # The old array as well: its id must stay taken.
+                    copies[id(value)] = value, value.copy()
+                    owner._array = copies[id(value)][1]
+                values[place] = copies[id(value)][1]
+        node._saved = tuple(values)
 
 
 def spoil_output(node: Function | None, memory: Any) -> None:

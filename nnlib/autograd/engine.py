@@ -199,7 +199,8 @@ def _leaf_hooks(leaf: Tensor, value: Any, create_graph: bool) -> Any:
     for hook in list((leaf._hooks or {}).values()):
         changed = hook(value if isinstance(value, Tensor) else _wrap(value))
         if changed is not None:
-            value = from_hook(changed, leaf._array.shape, create_graph)
+            array = leaf._array
+            value = from_hook(changed, array.shape, array.dtype, create_graph)
     return value
 
 
@@ -215,7 +216,9 @@ def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> No
     with _accumulating:
         previous = leaf._grad
         if create_graph:
-            leaf._grad = value if previous is None else previous + value
+            # A copy, also under this mode: the engine's value may be a broadcast one
+            # that cannot be written to, or the gradient of another leaf as well.
+            leaf._grad = value.clone() if previous is None else previous + value
         elif previous is None:
             leaf._grad = _wrap(value if owned else value.copy())
         elif previous._requires_grad:

@@ -334,15 +334,19 @@ def _call_hooks(node: Function, grads: list[Any], derived: bool) -> None:
         for index, value in enumerate(wrapped):
             if value is not None:
                 meta = node.meta[index] if type(node.meta) is list else node.meta
-                grads[index] = from_hook(value, meta[0], derived)
+                grads[index] = from_hook(value, meta[0], meta[1], derived)
 
 
-def from_hook(changed: Any, shape: Any, derived: bool) -> Any:
+def from_hook(changed: Any, shape: Any, dtype: Any, derived: bool) -> Any:
     """Check what a hook put in the place of a gradient."""
     if not isinstance(changed, Tensor) or changed._array.shape != shape:
         found = getattr(changed, "shape", None)
         raise ShapeError(
             f"hook: expected a gradient of shape {shape}, got "
             f"{type(changed).__name__ if found is None else tuple(found)}"
+        )
+    if changed._array.dtype != dtype:
+        raise DTypeError(
+            f"hook: expected a gradient of dtype {dtype}, got {changed._array.dtype}"
         )
     return changed if derived else changed._array

@@ -95,6 +95,15 @@ def test_create_graph_through_backward() -> None:
     assert x.grad.item() == 24.0
 
 
+def test_gradients_under_create_graph_are_memory_of_their_own() -> None:
+    x, y = leaf(3.0, 4.0), leaf(5.0, 6.0)
+    (x + y).sum().backward(create_graph=True)
+    with nnlib.no_grad():
+        x.grad.mul_(10)
+    assert x.grad.tolist() == [10.0, 10.0]
+    assert y.grad.tolist() == [1.0, 1.0]
+
+
 def test_a_mixed_second_derivative() -> None:
     x, y = leaf(2.0), leaf(5.0)
     (dx,) = grad((x * x * y).sum(), x, create_graph=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import namedtuple
 
 import numpy as np
@@ -88,6 +90,14 @@ def test_a_loader_leaves_the_default_generator_alone():
     state = default_generator.get_state()
     numbers(loader)
     assert default_generator.get_state() == state
+
+
+def test_a_loader_can_be_copied_in_the_middle_of_its_orders():
+    loader = DataLoader(rows(), 3, shuffle=True, generator=7)
+    numbers(loader)
+    copies = [copy.deepcopy(loader), pickle.loads(pickle.dumps(loader))]
+    following = numbers(loader)
+    assert [numbers(other) for other in copies] == [following, following]
 
 
 def test_permutations_are_uniform():

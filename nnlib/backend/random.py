@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from typing import Any
 
 from nnlib.backend.device import CPU, Device, resolve_device
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -37,6 +38,10 @@ class Generator:
         self._lock = threading.Lock()
         self._seed = 0x9E3779B97F4A7C15
         self._offset = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a generator in the same state: locks cannot be."""
+        return _restored, (self.device, self.get_state())
 
     def manual_seed(self, seed: int) -> Generator:
         """Set the seed (taken modulo 2**64) and go back to the stream's start."""
@@ -77,6 +82,12 @@ class Generator:
             offset = self._offset
             self._offset = (offset + count) & _MASK
             return self._seed, offset
+
+
+def _restored(device: Device, state: tuple[int, int]) -> Generator:
+    generator = Generator(device)
+    generator.set_state(state)
+    return generator
 
 
 default_generator = Generator()

@@ -8,6 +8,7 @@ is checked at every step.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from nnlib import kernels
@@ -49,6 +50,7 @@ class Batch:
     ) -> None:
         self.params = params
         self.idle = idle
+        self.group = list(group["params"])
         self.memory = [p._array for p in params]
         self.half = params[0].dtype in HALF
         self.arrays = [_workspace(array) for array in self.memory]
@@ -96,6 +98,9 @@ class Batch:
             if p._grad is not None:
                 return False
         if self.names != optimizer.slots(group):
+            return False
+        given = group["params"]
+        if len(given) != len(self.group) or not all(map(is_, given, self.group)):
             return False
         if self.copied:
             for work, array in self.copied:

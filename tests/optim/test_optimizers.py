@@ -321,6 +321,16 @@ def test_groups() -> None:
     np.testing.assert_allclose(a.detach().numpy(), 0.9)
 
 
+def test_a_group_that_grows_is_noticed() -> None:
+    a, b = (nnlib.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = optim.SGD([a], lr=0.5)
+    a.grad, b.grad = nnlib.ones(2), nnlib.ones(2)
+    optimizer.step()
+    optimizer.param_groups[0]["params"].append(b)
+    optimizer.step()
+    assert a.tolist() == [0, 0] and b.tolist() == [0.5, 0.5]
+
+
 def test_bad_arguments() -> None:
     x = nnlib.ones(2, requires_grad=True)
     bad: list[tuple[Any, type[Exception], str]] = [

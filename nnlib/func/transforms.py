@@ -1,4 +1,4 @@
-"""Functions that return derivatives of functions, and modules as functions."""
+"""Functions that return derivatives of functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from nnlib.func.batched import Batched, differentiate, fresh
 from nnlib.ops import eye, stack, zeros_like
 
 __all__ = [
-    "functional_call",
     "grad",
     "grad_and_value",
     "hessian",
+    "jacfwd",
     "jacrev",
     "jvp",
+    "linearize",
     "vjp",
 ]
 
@@ -178,6 +179,33 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any
     >>> jvp(lambda x: x * x, (x,), (nnlib.ones(2),))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
+    value, push = linearize(func, *primals)
+    return value, push(*tangents)
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Any]:
+    """Return ``func(*primals)`` and the function from ``v`` to ``J v``.
+
+    Parameters
+    ----------
+    func : callable
+        From Tensors to a Tensor or a tuple of them; it is called once.
+    *primals : Tensor
+
+    Returns
+    -------
+    value : Tensor or tuple of Tensor
+    push : callable
+        ``push(*v)``, with a tangent per primal, returns the product in the form of
+        `value`; any number of times.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> value, push = linearize(lambda x: x * x, nnlib.tensor([1.0, 2.0]))
+    >>> push(nnlib.ones(2))
+    tensor([2., 4.])
+    """
     start = next_sequence()
     variables: list[Tensor] = []
     inner = [_freshen(x, variables) for x in primals]
@@ -188,13 +216,40 @@ def jvp(func: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any
         # u^T J is linear in u: its derivative by u, applied to v, is J v.
         weights = [fresh(zeros_like(out.detach())) for out in outputs]
         pulled = differentiate(outputs, variables, weights, True)
-    given = [x for part in tangents for x in _leaves(part)]
-    recorded = connected or any(x.requires_grad for x in given)
-    products = differentiate(pulled, weights, given, recorded)
-    done = [x if connected else x.detach() for x in outputs]
-    if isinstance(value, Tensor):
-        return done[0], products[0]
-    return tuple(done), tuple(products)
+
+    def push(*tangents: Any) -> Any:
+        given = [x for part in tangents for x in _leaves(part)]
+        recorded = connected or any(x.requires_grad for x in given)
+        products = differentiate(pulled, weights, given, recorded)
+        return products[0] if isinstance(value, Tensor) else tuple(products)
+
+    done = tuple(x if connected else x.detach() for x in outputs)
+    return (done[0] if isinstance(value, Tensor) else done), push
+
+
+def jacfwd(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """Return the function that computes the Jacobian by one argument, by columns.
+
+    It takes a pass per element of the argument: for few inputs and many outputs.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> jacfwd(lambda x: x * x)(nnlib.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    @functools.wraps(func)
+    def jacobian(*args: Any, **kwargs: Any) -> Any:
+        x, of_one = _by_one(func, argnums, args, kwargs)
+        value, push = linearize(of_one, x)
+        _require_tensor("jacfwd", value)
+        units = eye(x.numel(), dtype=x.dtype, device=x.device)
+        columns = [push(unit.reshape(x.shape)) for unit in units]
+        return stack(columns, -1).reshape((*value.shape, *x.shape))
+
+    return jacobian
 
 
 def jacrev(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
@@ -212,17 +267,9 @@ def jacrev(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
 
     @functools.wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        place = argnums % len(args)
-        x = args[place]
-
-        def of_one(x: Tensor) -> Any:
-            return func(*args[:place], x, *args[place + 1 :], **kwargs)
-
+        x, of_one = _by_one(func, argnums, args, kwargs)
         value, pull = vjp(of_one, x)
-        if not isinstance(value, Tensor):
-            raise DTypeError(
-                f"jacrev: the function must return a Tensor, got {type(value).__name__}"
-            )
+        _require_tensor("jacrev", value)
         shape = tuple(value.shape)
         units = eye(value.numel(), dtype=value.dtype, device=value.device)
         rows = [pull(unit.reshape(shape))[0] for unit in units]
@@ -244,78 +291,23 @@ def hessian(func: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     return jacrev(grad(func, argnums), argnums)
 
 
-def functional_call(
-    module: Any,
-    parameter_and_buffer_dicts: Any,
-    args: Any = None,
-    kwargs: dict[str, Any] | None = None,
-    *,
-    tie_weights: bool = True,
-    strict: bool = False,
-) -> Any:
-    """Call a module with other tensors in the place of its parameters and buffers.
+def _by_one(
+    func: Callable[..., Any], argnums: int, args: Any, kwargs: Any
+) -> tuple[Any, Callable[[Any], Any]]:
+    """Return one argument, and `func` as a function of it alone."""
+    place = argnums % len(args)
 
-    Parameters
-    ----------
-    module : Module
-        Left as it was.
-    parameter_and_buffer_dicts : dict of str to Tensor, or sequence of such
-        By dotted name; what is missing is the module's own.
-    args : any or tuple, optional
-        One argument, or a tuple of them.
-    kwargs : dict, optional
-    tie_weights : bool, default True
-        A parameter that the module has under several names is replaced under all.
-    strict : bool, default False
-        Refuse missing names; unknown ones are always refused.
+    def of_one(x: Any) -> Any:
+        return func(*args[:place], x, *args[place + 1 :], **kwargs)
 
-    Examples
-    --------
-    >>> import nnlib
-    >>> layer = nnlib.nn.Linear(2, 1, bias=False)
-    >>> functional_call(layer, {"weight": nnlib.ones(1, 2)}, nnlib.ones(2))
-    tensor([2.])
-    """
-    given: dict[str, Any] = {}
-    several = parameter_and_buffer_dicts
-    for part in [several] if isinstance(several, dict) else several:
-        given |= part
-    places = _places(module)
-    unknown = sorted(set(given) - set(places))
-    missing = sorted(set(places) - set(given)) if strict else []
-    if unknown or missing:
-        raise Error(
-            f"functional_call: {type(module).__name__}: unknown names {unknown}, "
-            f"missing names {missing}"
+    return args[place], of_one
+
+
+def _require_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise DTypeError(
+            f"{name}: the function must return a Tensor, got {type(value).__name__}"
         )
-    before = {name: store[key] for name, (store, key) in places.items()}
-    changed = dict(given)
-    if tie_weights:
-        for name in given:
-            for other, value in before.items():
-                if value is before[name] and other not in given:
-                    changed[other] = given[name]
-    try:
-        for name, value in changed.items():
-            store, key = places[name]
-            store[key] = value
-        inputs = () if args is None else args if isinstance(args, tuple) else (args,)
-        return module(*inputs, **(kwargs or {}))
-    finally:
-        for name in changed:
-            store, key = places[name]
-            store[key] = before[name]
-
-
-def _places(module: Any) -> dict[str, tuple[dict[str, Any], str]]:
-    """Return, by dotted name, the dictionary and key of each parameter and buffer."""
-    return {
-        f"{prefix}.{key}" if prefix else key: (store, key)
-        for prefix, part in module.named_modules(remove_duplicate=False)
-        for store in (part._parameters, part._buffers)
-        for key, value in store.items()
-        if value is not None
-    }
 
 
 def _freshen(value: Any, variables: list[Tensor]) -> Any:

@@ -16,8 +16,10 @@ from nnlib.func import (
     grad,
     grad_and_value,
     hessian,
+    jacfwd,
     jacrev,
     jvp,
+    linearize,
     rules,
     vjp,
     vmap,
@@ -288,6 +290,41 @@ def test_gradients_per_sample_of_a_network_equal_pytorchs() -> None:
     for name, mine in got.items():
         np.testing.assert_allclose(mine.array, want[name].numpy(), 1e-9, 1e-12)
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_jacobians_by_rows_and_by_columns_agree() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return (x.sin() * y).cumsum(0).reshape(2, 2) * x.sum()
+
+    x, y = double(Y[0]), double(Y[1])
+    for place in (0, 1, -1):
+        rows, columns = jacrev(f, place)(x, y), jacfwd(f, place)(x, y)
+        assert columns.shape == (2, 2, 4)
+        np.testing.assert_allclose(columns.array, rows.array, 1e-12, 1e-14)
+    second = jacfwd(jacrev(lambda x: (x**3).sum()))(x)
+    np.testing.assert_allclose(second.array, np.diag(6 * Y[0]), 1e-12)
+    batch = vmap(jacfwd(lambda y: y * y.sum()))(double(Y))
+    np.testing.assert_allclose(
+        batch.array, vmap(jacrev(lambda y: y * y.sum()))(double(Y)).array, 1e-12
+    )
+
+
+def test_linearize_computes_once_and_pushes_often() -> None:
+    calls = []
+
+    def f(x: Any, y: Any) -> Any:
+        calls.append(1)
+        return x * y, x.sum()
+
+    x, y = double(Y[0]), double(Y[1])
+    (product, total), push = linearize(f, x, y)
+    for v in (x, y):
+        first, second = push(v, x)
+        np.testing.assert_allclose(first.array, (v * y + x * x).array)
+        np.testing.assert_allclose(second.item(), v.sum().item())
+    np.testing.assert_allclose(product.array, (x * y).array)
+    assert total.item() == x.sum().item()
+    assert len(calls) == 1
 
 
 def test_second_derivatives_in_and_around() -> None:

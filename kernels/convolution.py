@@ -22,7 +22,7 @@ import numpy as np
 from numba import types
 
 from nnlib.backend.errors import DTypeError
-from nnlib.kernels import convolution_cuda, depthwise, im2col
+from nnlib.kernels import convolution_cuda, depthwise, direct, im2col, winograd
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
 from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
 
@@ -134,7 +134,11 @@ class _Weights:
             packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
             convolution_cuda.correlate(plan, x, packed, bias, y)
         else:
-            im2col.correlate(plan, x, im2col.pack(self.split, plan.order), bias, y)
+            packed = direct.pack(self.split, plan.order)
+            if self.split.shape[0] == 1 and winograd.fits(plan, x, y.shape[4]):
+                winograd.correlate(plan, x, packed, bias, y)
+            else:
+                direct.correlate(plan, x, packed, self.split.shape[2], bias, y)
 
 
 def _row(bias: Any, like: Any, dtype: Any) -> Any:

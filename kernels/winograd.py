@@ -1,0 +1,292 @@
+"""3x3 convolution of stride 1 by Winograd's minimal filtering F(4x4, 3x3).
+
+A tile of 6x6 inputs gives 4x4 outputs with 36 products per pair of channels in place
+of 144 (A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR
+2016, equations 9 to 12):
+
+    Y = A^T [ (G w G^T) * (B^T d B) ] A
+
+summed over the input channels, which makes 36 matrix products of all tiles with all
+channels. Memory is channels-last: each transform runs over neighbouring channels, all
+36 values in registers (`nnlib.kernels.vectors.tile_transform`); values outside of the
+image are read from a row of zeros, outputs outside of it written to a row of waste.
+Each thread takes a block of tiles through all three stages while the block is in its
+level-2 cache. The gradient by the input is the same with the weights turned round.
+
+CPU alone: on CUDA the library's own choice of algorithm is not beaten by this one.
+Relative error in float32: 2e-6 to 5e-6, four times the direct sum's. A value that is
+not finite reaches all outputs of its tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from nnlib.backend.threads import get_num_threads
+from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.machinery import body, cpu_kernel, prange
+from nnlib.kernels.vectors import ROWS, aligned_empty, multiply_tile, tile_transform
+
+__all__ = ["correlate", "fits"]
+
+# Bytes of a thread's transformed block of tiles.
+_BLOCK_BYTES = 3 << 18
+# Fewer channels than this, of input or output, and the transforms cost more than the
+# products they save.
+CHANNELS = 24
+
+
+def _input_line(a: Sequence[Any]) -> list[Any]:
+    """Return B^T times six values."""
+    even, odd = a[4] - a[2] * 4, a[3] - a[1] * 4
+    late, twice = a[4] - a[2], (a[3] - a[1]) * 2
+    return [
+        a[0] * 4 - a[2] * 5 + a[4],
+        even + odd,
+        even - odd,
+        late + twice,
+        late - twice,
+        a[1] * 4 - a[3] * 5 + a[5],
+    ]
+
+
+def _output_line(m: Sequence[Any]) -> list[Any]:
+    """Return A^T times six values."""
+    s, u = m[1] + m[2], m[1] - m[2]
+    p, q = m[3] + m[4], m[3] - m[4]
+    return [m[0] + s + p, u + q * 2, s + p * 4, u + q * 8 + m[5]]
+
+
+def _weight_line(w: Sequence[Any]) -> list[Any]:
+    """Return G times three values."""
+    s = (w[0] + w[2]) * (-1 / 6)
+    u = w[1] * (-1 / 6)
+    p = w[0] * (1 / 24) + w[2] * (1 / 6)
+    q = w[1] * (1 / 12)
+    return [w[0] * 0.25, s + u, s - u, p + q, p - q, w[2]]
+
+
+def _both(line: Any, values: Sequence[Any], side: int) -> list[Any]:
+    """Apply a line's transform to the columns of a square, then to its rows."""
+    columns = [line(values[j::side]) for j in range(side)]
+    return [out for row in zip(*columns, strict=True) for out in line(row)]
+
+
+def _outputs(values: Sequence[Any]) -> list[Any]:
+    return [out + values[36] for out in _both(_output_line, values[:36], 6)]
+
+
+input_tile = tile_transform(36, 36, lambda values: _both(_input_line, values, 6))
+output_tile = tile_transform(37, 16, _outputs)
+weight_tile = tile_transform(9, 36, lambda values: _both(_weight_line, values, 3))
+
+
+@body
+def transform_weights(packed: Any, u: Any, c: int, s: int, table: Any) -> None:
+    """Transform the filters of one strip, input channel `c`."""
+    depth = u.shape[2]
+    for t in range(9):
+        table[0, t] = packed[s, t * depth + c].ctypes.data
+    for q in range(36):
+        table[1, q] = u[q, s, c].ctypes.data
+    weight_tile(table[0].ctypes.data, table[1].ctypes.data, u.shape[3], u.dtype.type(0))
+
+
+def weights_loop(packed: Any, u: Any) -> None:
+    """Write ``G w G^T`` of (strips, 9 * C, columns) to (36, strips, C, columns)."""
+    strips, channels = u.shape[1], u.shape[2]
+    for job in prange(strips * channels):
+        table = np.empty((2, 36), np.int64)
+        transform_weights(packed, u, job % channels, job // channels, table)
+
+
+@body
+def transform_inputs(
+    x: Any, v: Any, zeros: Any, table: Any, t0: int, t1: int, down: int, across: int,
+    top: int, left: int,
+) -> None:  # fmt: skip
+    """Write ``B^T d B`` of the tiles `t0` to `t1` of (N, H, W, C) to (36, tiles, C)."""
+    _, height, width, c = x.shape
+    size = x.itemsize
+    nothing = zeros.ctypes.data
+    pitch = v.shape[1] * c * size
+    for t in range(t0, t1):
+        n = t // (down * across)
+        h0 = t // across % down * 4 + top
+        w0 = t % across * 4 + left
+        corner = x.ctypes.data + ((n * height + h0) * width + w0) * c * size
+        to = v.ctypes.data + (t - t0) * c * size
+        for i in range(6):
+            row = corner + i * width * c * size
+            inside = 0 <= h0 + i < height
+            for j in range(6):
+                here = inside and 0 <= w0 + j < width
+                table[0, 6 * i + j] = row + j * c * size if here else nothing
+                table[1, 6 * i + j] = to + (6 * i + j) * pitch
+        input_tile(table[0].ctypes.data, table[1].ctypes.data, c, x.dtype.type(0))
+
+
+@body
+def multiply(v: Any, u: Any, m: Any, zeros: Any, table: Any, tiles: int) -> None:
+    """Multiply 36 times (tiles, C) by (C, K)."""
+    _, most, c = v.shape
+    _, strips, _, columns = u.shape
+    k = m.shape[2]
+    size = v.itemsize
+    for b in range(0, tiles, ROWS):
+        for r in range(ROWS):
+            table[0, b + r] = v.ctypes.data + (b + r) * c * size
+            table[1, b + r] = m.ctypes.data + (b + r) * k * size
+    right = table[2]
+    for q in range(36):
+        for s in range(strips):
+            right[0] = u[q, s].ctypes.data
+            for b in range(0, tiles, ROWS):
+                multiply_tile(
+                    table[0, b:].ctypes.data, q * most * c * size, 1,
+                    right.ctypes.data, 0, columns, 1, c, zeros.ctypes.data, 0,
+                    table[1, b:].ctypes.data, (q * most * k + s * columns) * size,
+                    v.dtype.type(0),
+                )  # fmt: skip
+
+
+@body
+def transform_outputs(
+    m: Any, y: Any, bias: Any, waste: Any, table: Any, t0: int, t1: int, down: int,
+    across: int,
+) -> None:  # fmt: skip
+    """Write ``A^T m A`` plus the bias to the tiles `t0` to `t1` of (N, P, Q, K)."""
+    _, height, width, k = y.shape
+    size = y.itemsize
+    pitch = m.shape[1] * m.shape[2] * size
+    table[0, 36] = bias.ctypes.data
+    for t in range(t0, t1):
+        h0 = t // across % down * 4
+        w0 = t % across * 4
+        n = t // (down * across)
+        corner = y.ctypes.data + ((n * height + h0) * width + w0) * k * size
+        start = m.ctypes.data + (t - t0) * m.shape[2] * size
+        for q in range(36):
+            table[0, q] = start + q * pitch
+        for i in range(4):
+            for j in range(4):
+                inside = h0 + i < height and w0 + j < width
+                place = corner + (i * width + j) * k * size
+                table[1, 4 * i + j] = place if inside else waste.ctypes.data
+        output_tile(table[0].ctypes.data, table[1].ctypes.data, k, y.dtype.type(0))
+
+
+@body
+def forward_part(
+    part: int, parts: int, x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int,
+    left: int,
+) -> None:  # fmt: skip
+    """Take one part of the tiles, block by block, through the three stages."""
+    images, height, width, k = y.shape
+    down, across = (height + 3) // 4, (width + 3) // 4
+    tiles = images * down * across
+    block = v.shape[1]
+    jobs = (tiles + block - 1) // block
+    zeros = np.zeros(max(x.shape[3], u.shape[3]), x.dtype)
+    waste = np.empty(k, x.dtype)
+    table = np.empty((3, max(block, 40)), np.int64)
+    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
+        t0 = job * block
+        t1 = min(tiles, t0 + block)
+        transform_inputs(x, v, zeros, table, t0, t1, down, across, top, left)
+        multiply(v, u, m, zeros, table, t1 - t0)
+        transform_outputs(m, y, bias, waste, table, t0, t1, down, across)
+
+
+def forward_loop(
+    x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int, left: int
+) -> None:
+    """Convolve all tiles; `v` and `m` are each part's buffers."""
+    parts = v.shape[0]
+    for part in prange(parts):
+        forward_part(part, parts, x, u, bias, y, v[part], m[part], top, left)
+
+
+def _kernels(real: Any) -> tuple[Any, Any]:
+    def inputs(ndim: int) -> Any:
+        return types.Array(real, ndim, "C", readonly=True)
+
+    four = real[:, :, :, ::1]
+    return (
+        cpu_kernel(signatures=[types.void(inputs(3), four)])(weights_loop),
+        cpu_kernel(
+            signatures=[
+                types.void(
+                    inputs(4),
+                    four,
+                    inputs(1),
+                    four,
+                    four,
+                    four,
+                    types.int64,
+                    types.int64,
+                )  # fmt: skip
+            ]
+        )(forward_loop),
+    )
+
+
+_KERNELS = {
+    np.dtype(np.float32): _kernels(types.float32),
+    np.dtype(np.float64): _kernels(types.float64),
+}
+
+
+def fits(plan: Plan, x: Any, k: int) -> bool:
+    """Tell whether `correlate` can do this, and pays.
+
+    Parameters
+    ----------
+    plan : Plan
+    x : array, shape (N, D, H, W, C)
+    k : int
+        Channels of the output.
+    """
+    return (
+        plan.taps == (1, 3, 3)
+        and plan.stride == plan.step == plan.gap == (1, 1, 1)
+        and plan.first[0] == 0
+        and plan.grid[0] == x.shape[1]
+        and min(x.shape[4], k) >= CHANNELS
+        and min(plan.grid[1:]) >= 4
+    )
+
+
+def correlate(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
+    """Write the outputs of `plan` to `y`.
+
+    Parameters
+    ----------
+    x, y : C-contiguous numpy.ndarray, shapes (N, D, H, W, C) and (N, D, P, Q, K)
+    packed : array from `nnlib.kernels.direct.pack`, (1, strips, 9 * C, columns)
+    bias : array, shape (K,) or (0,)
+    """
+    dtype = x.dtype
+    c, k = x.shape[4], y.shape[4]
+    _, strips, _, columns = packed.shape
+    wide = strips * columns
+    u = aligned_empty((36, strips, c, columns), dtype)
+    _KERNELS[dtype][0](packed[0], u)
+    images = y.shape[0] * y.shape[1]
+    tiles = images * -(-y.shape[2] // 4) * -(-y.shape[3] // 4)
+    threads = min(get_num_threads(), -(-tiles // ROWS))
+    fit = _BLOCK_BYTES // (36 * (c + wide) * dtype.itemsize) // ROWS * ROWS
+    share = -(-tiles // threads)
+    most = min(max(fit, 2 * ROWS), -(-share // ROWS) * ROWS)
+    block = -(-share // (-(-share // most) * ROWS)) * ROWS
+    v = aligned_empty((threads, 36, block, c), dtype)
+    v[...] = 0
+    m = aligned_empty((threads, 36, block, wide), dtype)
+    _KERNELS[dtype][1](
+        x.reshape(images, *x.shape[2:]), u, bias if bias.size else np.zeros(k, dtype),
+        y.reshape(images, *y.shape[2:]), v, m, plan.first[1], plan.first[2],
+    )  # fmt: skip

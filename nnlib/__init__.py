@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from nnlib import kernels as kernels
     from nnlib import models as models
     from nnlib import train as train
+    from nnlib import utils as utils
     from nnlib import viz as viz
+    from nnlib.func import vmap as vmap
 
 device = Device
 get_rng_state = default_generator.get_state
@@ -73,7 +75,7 @@ int = int32
 long = int64
 
 # Loaded when first named: they import what a model alone does not need.
-_LAZY = ("data", "debug", "func", "kernels", "models", "train", "viz")
+_LAZY = ("data", "debug", "func", "kernels", "models", "train", "utils", "viz")
 
 
 def __getattr__(name: str) -> object:
@@ -82,6 +84,8 @@ def __getattr__(name: str) -> object:
 
     if name in _LAZY:
         return importlib.import_module(f"nnlib.{name}")
+    if name == "vmap":
+        return importlib.import_module("nnlib.func").vmap
     if name == "__version__":
         import importlib.metadata
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("ops",),
     ("nn", "optim", "func"),
     ("data", "text", "io", "onnx", "distributions", "viz", "debug", "distributed"),
-    ("models", "train"),
+    ("models", "train", "utils"),
     ("bench", "cli", "examples"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

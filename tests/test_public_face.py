@@ -48,7 +48,7 @@ def test_names_of_dtypes() -> None:
 
 ROOMS = {
     "autograd", "backend", "cuda", "data", "debug", "func", "io", "kernels", "linalg",
-    "models", "nn", "ops", "optim", "train", "viz",
+    "models", "nn", "ops", "optim", "train", "utils", "viz",
 }  # fmt: skip
 
 
@@ -75,6 +75,12 @@ def test_what_is_functional_alone_is_no_name_of_the_package() -> None:
 def test_rooms_are_loaded_when_named() -> None:
     assert nnlib.data.DataLoader is not None
     assert nnlib.__version__
+    assert nnlib.vmap is nnlib.func.vmap
+    from nnlib.utils.checkpoint import checkpoint
+    from nnlib.utils.data import DataLoader
+
+    assert checkpoint is nnlib.autograd.checkpoint
+    assert DataLoader is nnlib.data.DataLoader
     with pytest.raises(
         AttributeError, match="module 'nnlib' has no attribute 'nothing'"
     ):

@@ -1,0 +1,3 @@
+"""`nnlib.autograd.checkpoint`, where PyTorch has it."""
+
+from nnlib.autograd.checkpointing import checkpoint as checkpoint

@@ -10,13 +10,13 @@ from nnlib.ops.decompositions import linalg_eigvalsh as eigvalsh
 from nnlib.ops.decompositions import linalg_qr as qr
 from nnlib.ops.decompositions import linalg_svd as svd
 from nnlib.ops.decompositions import linalg_svdvals as svdvals
-from nnlib.ops.linear_systems import linalg_det as det
+from nnlib.ops.determinants import linalg_det as det
+from nnlib.ops.determinants import linalg_slogdet as slogdet
 from nnlib.ops.linear_systems import linalg_inv as inv
 from nnlib.ops.linear_systems import linalg_lstsq as lstsq
 from nnlib.ops.linear_systems import linalg_matrix_power as matrix_power
 from nnlib.ops.linear_systems import linalg_matrix_rank as matrix_rank
 from nnlib.ops.linear_systems import linalg_pinv as pinv
-from nnlib.ops.linear_systems import linalg_slogdet as slogdet
 from nnlib.ops.linear_systems import linalg_solve as solve
 from nnlib.ops.matmul import matmul
 from nnlib.ops.matrix_norms import linalg_cross as cross

@@ -1,4 +1,4 @@
-"""Inverse, determinant, linear systems, powers of matrices (`nnlib.linalg`).
+"""Inverse, linear systems, powers of matrices (`nnlib.linalg`).
 
 The functions are registered as ``linalg_<name>``: several share their name with a
 different function of the top level. Matrices are the last two dimensions; all others
@@ -21,7 +21,7 @@ from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.matmul import matmul
 
 # These names PyTorch has at the top level as well.
-__all__ = ["det", "inverse", "matrix_power", "pinverse", "slogdet"]
+__all__ = ["inverse", "matrix_power", "pinverse"]
 
 
 def check_matrix(op: str, x: Any, argument: str = "A", *, square: bool = False) -> None:
@@ -71,38 +71,6 @@ class Inverse(Function):
         (out,) = self.saved
         flipped = out.swapaxes(-1, -2)
         return -matmul(matmul(flipped, grad), flipped)
-
-
-class Determinant(Function):
-    """The determinant."""
-
-    def forward(self, a: Any) -> Any:
-        """Return the determinant."""
-        out = np.linalg.det(a)
-        self.save_for_backward(a, out)
-        return out
-
-    def backward(self, grad: Any) -> Any:
-        """Return ``grad det(A) A^-T``."""
-        a, out = self.saved
-        return per_matrix(grad * out) * linalg_inv(a).swapaxes(-1, -2)
-
-
-class LogDeterminant(Function):
-    """Sign and logarithm of the absolute value of the determinant."""
-
-    def forward(self, a: Any) -> Any:
-        """Return sign and logarithm."""
-        sign, logarithm = np.linalg.slogdet(a)
-        sign, logarithm = np.asarray(sign), np.asarray(logarithm)
-        self.save_for_backward(a)
-        self.mark_non_differentiable(sign)
-        return sign, logarithm
-
-    def backward(self, grad_sign: Any, grad: Any) -> Any:
-        """Return ``grad A^-T``."""
-        (a,) = self.saved
-        return per_matrix(grad) * linalg_inv(a).swapaxes(-1, -2)
 
 
 class Solve(Function):
@@ -181,52 +149,6 @@ def linalg_inv(A: Any) -> Tensor:
     """
     check_matrix("inv", A, square=True)
     return Inverse.apply(A)  # type: ignore[no-any-return]
-
-
-@public(method="det")
-def linalg_det(A: Any) -> Tensor:
-    """Return the determinants of square matrices (..., N, N).
-
-    Its gradient needs an invertible matrix.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> nnlib.linalg.det(nnlib.tensor([[2.0, 0.0], [0.0, 4.0]]))
-    tensor(8.)
-    """
-    check_matrix("det", A, square=True)
-    return Determinant.apply(A)  # type: ignore[no-any-return]
-
-
-class SlogdetResult(NamedTuple):
-    """What `slogdet` returns."""
-
-    sign: Any
-    logabsdet: Any
-
-
-@public(method="slogdet")
-def linalg_slogdet(A: Any) -> SlogdetResult:
-    """Return sign and logarithm of the absolute value of determinants.
-
-    Parameters
-    ----------
-    A : Tensor, shape (..., N, N)
-
-    Returns
-    -------
-    (sign, logabsdet)
-        Each of shape (...); (0, -inf) for a singular matrix.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> nnlib.linalg.slogdet(-nnlib.eye(3)).sign
-    tensor(-1.)
-    """
-    check_matrix("slogdet", A, square=True)
-    return SlogdetResult(*LogDeterminant.apply(A))
 
 
 @public(method=False)
@@ -411,8 +333,6 @@ def linalg_matrix_power(A: Any, n: int) -> Tensor:
     return result.clone() if result is A else result  # type: ignore[no-any-return]
 
 
-det = linalg_det
 inverse = linalg_inv
 matrix_power = linalg_matrix_power
 pinverse = linalg_pinv
-slogdet = linalg_slogdet

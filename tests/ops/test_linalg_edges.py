@@ -21,6 +21,23 @@ def test_singular_matrices() -> None:
             call()
 
 
+def test_the_determinant_has_a_gradient_at_singular_matrices() -> None:
+    rng = np.random.default_rng(2)
+    half, line = rng.normal(size=(3, 2)), rng.normal(size=(3, 1))
+    x = np.stack([half @ half.T, line @ line.T, np.zeros((3, 3)), np.eye(3)])
+    tensor = nnlib.tensor(x, requires_grad=True)
+    L.det(tensor).sum().backward()
+    cofactors = np.empty_like(x)
+    for i in range(3):
+        for j in range(3):
+            minor = np.delete(np.delete(x, i, 1), j, 2)
+            cofactors[:, i, j] = (-1) ** (i + j) * np.linalg.det(minor)
+    np.testing.assert_allclose(tensor.grad.numpy(), cofactors, atol=1e-12)
+    (first,) = nnlib.autograd.grad(L.det(tensor).sum(), tensor, create_graph=True)
+    with pytest.raises(Error, match="inv: singular"):
+        first.sum().backward()
+
+
 def test_what_has_no_gradient_says_so() -> None:
     x = nnlib.rand(4, 3, requires_grad=True)
     u = L.svd(x).U

@@ -88,7 +88,13 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
         )
     try:
         return _decode(json.loads(metadata["nnlib.tree"]), tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
             f"load: {path}: its description of the state is damaged ({error!r})"
         ) from None

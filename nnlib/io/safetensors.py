@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 from collections.abc import Mapping
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -155,8 +156,8 @@ def _read_array(
 ) -> Array:
     try:
         dtype = _DTYPES[entry["dtype"]]
-        shape = [int(n) for n in entry["shape"]]
-        start, end = (int(n) for n in entry["data_offsets"])
+        shape = list(map(index, entry["shape"]))
+        start, end = map(index, entry["data_offsets"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"load: {path}: the entry of tensor {name!r} is damaged ({error!r})"
@@ -175,4 +176,9 @@ def _read_array(
     file.seek(begin + start)
     if file.readinto(array.view("u1").data) != end - start:  # type: ignore[attr-defined]
         raise CheckpointError(f"load: {path} is truncated at tensor {name!r}")
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # too many dimensions, or too long a one beside a 0
+        raise CheckpointError(
+            f"load: {path}: tensor {name!r} of shape {shape}: {error}"
+        ) from None

@@ -156,6 +156,10 @@ def test_damage_is_told(tmp_path: Path) -> None:
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "cannot lie"),
         ({"dtype": "C64", "shape": [1], "data_offsets": [0, 4]}, "is damaged"),
         ({"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}, "is truncated"),
+        ({"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}, "is damaged"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [0, math.inf]}, "is damaged"),
+        ({"dtype": "F32", "shape": [0, 10**30], "data_offsets": [0, 0]}, "dimension"),
+        ({"dtype": "F32", "shape": [1] * 70, "data_offsets": [0, 4]}, "dimension"),
         ([1, 2], "is damaged"),
     ],
 )
@@ -171,6 +175,7 @@ def test_trees_that_lie(tmp_path: Path) -> None:
     for tree, version in (
         ('{"run": "code"}', "1"),
         ('{"tensor": "y"}', "1"),
+        ("[" * 100_000 + "]" * 100_000, "1"),
         ("1", "9"),
     ):
         metadata = {"nnlib.tree": tree, "nnlib.version": version}

@@ -85,6 +85,13 @@ def random_labels(text: str) -> bool:
     )
 
 
+def custom_kernel(text: str) -> bool:
+    return "gradcheck: True, gradgradcheck: True" in text and (
+        number(r"kernel on .*: largest difference (\S+)", text) < 1e-12
+        and number(r"test accuracy (\S+)%", text) > 93
+    )
+
+
 CHECKS: dict[str, tuple[bool, Callable[[str], bool]]] = {
     "perceptron": (False, perceptron),
     "linear_regression": (False, linear_regression),
@@ -92,6 +99,7 @@ CHECKS: dict[str, tuple[bool, Callable[[str], bool]]] = {
     "xor": (False, lambda text: "all four right: True" in text),
     "function_fit": (False, function_fit),
     "batch_sizes": (False, batch_sizes),
+    "custom_kernel": (False, custom_kernel),
     "softmax_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 92.0),
     "mlp_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 98.2),
     "sigmoid_and_relu": (True, sigmoid_and_relu),
@@ -121,3 +129,17 @@ def test_example(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert check(done.stdout), done.stdout
     assert list(tmp_path.glob("*.png"))
+
+
+def test_custom_kernel_in_the_simulator(tmp_path: Path) -> None:
+    pytest.importorskip("numba_cuda", reason="the simulator needs numba-cuda")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "custom_kernel.py")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        cwd=tmp_path,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert number(r"simulator: largest difference (\S+)", done.stdout) < 1e-6

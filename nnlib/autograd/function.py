@@ -44,7 +44,7 @@ from nnlib.autograd.saved import (
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.device import CPU, device_of
-from nnlib.backend.dtypes import FLOATING, HALF, float32, float64
+from nnlib.backend.dtypes import FLOATING, HALF, float32
 from nnlib.backend.errors import DeviceError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
@@ -57,9 +57,6 @@ _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
 # array does not, and has to be promoted by PyTorch's table.
 _WEAK = frozenset({int, float, bool, type(None)})
-
-# What needs neither promotion nor care: nearly every operation.
-_WIDE = frozenset({float32, float64})
 
 
 class Function:
@@ -252,7 +249,7 @@ class Function:
             try:
                 if cls._sees_tensors:
                     out = _forward_tensors(node, arrays, params)
-                elif dtype not in _WIDE and dtype in HALF and cls.upcasts:
+                elif dtype is not float32 and dtype in HALF and cls.upcasts:
                     out = forward_upcast(node, arrays, params)
                 elif params:
                     out = node.forward(*arrays, **params)
@@ -285,10 +282,13 @@ class Function:
                 out = _as_array(out)
             result = _new(Tensor)
             result._array = out
-            if recording and out.dtype in FLOATING and not node._non_differentiable:
-                result._requires_grad = True
-                result._grad_fn = node
-                node.meta = (out.shape, out.dtype)
+            if recording:
+                kind = out.dtype
+                if kind is float32 or kind in FLOATING:
+                    if not node._non_differentiable:
+                        result._requires_grad = True
+                        result._grad_fn = node
+                        node.meta = (out.shape, kind)
             if cls.is_view:
                 mark_view(cls, result, args, params)
         if modes.watcher is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,16 +31,53 @@ __all__ = [
 
 
 class Compare(Function):
-    """A comparison: bool, and no gradient."""
+    """A comparison: bool, and no gradient. A subclass names the ufunc."""
 
     promotes = "arithmetic"
+    ufunc: ClassVar[Any]
 
-    def forward(self, x: Any, y: Any, *, ufunc: Any) -> Any:
+    def forward(self, x: Any, y: Any) -> Any:
         """Return the truth of each element."""
         try:
-            return ufunc(x, y)
+            return self.ufunc(x, y)
         except (ValueError, TypeError, OverflowError) as error:
-            raise operand_error(ufunc.__name__, error, x, y) from None
+            raise operand_error(self.ufunc.__name__, error, x, y) from None
+
+
+class Equal(Compare):
+    """``x == y``."""
+
+    ufunc = np.equal
+
+
+class NotEqual(Compare):
+    """``x != y``."""
+
+    ufunc = np.not_equal
+
+
+class Less(Compare):
+    """``x < y``."""
+
+    ufunc = np.less
+
+
+class LessEqual(Compare):
+    """``x <= y``."""
+
+    ufunc = np.less_equal
+
+
+class Greater(Compare):
+    """``x > y``."""
+
+    ufunc = np.greater
+
+
+class GreaterEqual(Compare):
+    """``x >= y``."""
+
+    ufunc = np.greater_equal
 
 
 class Test(Function):
@@ -49,10 +86,6 @@ class Test(Function):
     def forward(self, x: Any, *, ufunc: Any) -> Any:
         """Return the truth of each element."""
         return ufunc(x)
-
-
-def _comparable(other: Any) -> bool:
-    return not (other is None or isinstance(other, str))
 
 
 @public(operators="__eq__", inplace=True)
@@ -65,9 +98,9 @@ def eq(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) == 2
     tensor([False,  True])
     """
-    if not _comparable(other):
+    if other is None or isinstance(other, str):
         return NotImplemented  # type: ignore[no-any-return]
-    return Compare.apply(input, other, ufunc=np.equal)  # type: ignore[no-any-return]
+    return Equal.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public(operators="__ne__", inplace=True)
@@ -80,9 +113,9 @@ def ne(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) != 2
     tensor([ True, False])
     """
-    if not _comparable(other):
+    if other is None or isinstance(other, str):
         return NotImplemented  # type: ignore[no-any-return]
-    return Compare.apply(input, other, ufunc=np.not_equal)  # type: ignore[no-any-return]
+    return NotEqual.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public(operators="__lt__", inplace=True)
@@ -95,7 +128,7 @@ def lt(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) < 2
     tensor([ True, False])
     """
-    return Compare.apply(input, other, ufunc=np.less)  # type: ignore[no-any-return]
+    return Less.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public(operators="__le__", inplace=True)
@@ -108,7 +141,7 @@ def le(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) <= 2
     tensor([ True,  True])
     """
-    return Compare.apply(input, other, ufunc=np.less_equal)  # type: ignore[no-any-return]
+    return LessEqual.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public(operators="__gt__", inplace=True)
@@ -121,7 +154,7 @@ def gt(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) > 2
     tensor([False, False])
     """
-    return Compare.apply(input, other, ufunc=np.greater)  # type: ignore[no-any-return]
+    return Greater.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public(operators="__ge__", inplace=True)
@@ -134,7 +167,7 @@ def ge(input: Any, other: Any) -> Tensor:
     >>> nnlib.tensor([1.0, 2.0]) >= 2
     tensor([False,  True])
     """
-    return Compare.apply(input, other, ufunc=np.greater_equal)  # type: ignore[no-any-return]
+    return GreaterEqual.apply(input, other)  # type: ignore[no-any-return]
 
 
 @public()

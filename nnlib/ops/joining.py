@@ -174,14 +174,12 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     tensor([1, 2, 3])
     """
     found = _checked("cat", tensors)
-    arrays = [raw(x) for x in found]
-    ndim = arrays[0].ndim
-    if any(x.ndim != ndim for x in arrays):
+    dims = {x.ndim for x in found}
+    ndim = dims.pop()
+    if dims:
         # As in PyTorch, an empty vector joins with anything.
-        found = [
-            x for x, array in zip(found, arrays, strict=True) if array.shape != (0,)
-        ]
-        ndim = raw(found[0]).ndim
+        found = [x for x in found if x.shape != (0,)]
+        ndim = found[0].ndim
     if not ndim:
         raise ShapeError("cat: tensors without dimensions cannot be joined; stack them")
     if type(dim) is not int or not 0 <= dim < ndim:

@@ -18,6 +18,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.dims import raw
 
 __all__ = ["bmm", "dot", "matmul", "mm", "mv"]
 
@@ -35,7 +36,7 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
     bias : array, shape (N,), optional
     """
     if a.size * b.shape[-1] <= _SMALL or a.dtype.kind in "biu":
-        out = np.matmul(a, b)
+        out = a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
         if bias is not None:
             out += bias
         return out
@@ -78,7 +79,8 @@ class MatMul(Function):
             raise _mismatch("matmul", a, b)
         try:
             if a.size * b.shape[-1] <= _SMALL:
-                return np.matmul(a, b)
+                # For matrices alone `dot` is the same, and half the call.
+                return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
             return product(a, b)
         except ValueError:
             raise _mismatch("matmul", a, b) from None
@@ -111,7 +113,7 @@ class MatVec(Function):
                 f"{v.shape[0]} elements do not fit"
             )
         if a.size <= _SMALL:
-            return np.matmul(a, v)
+            return a.dot(v)
         column = v.reshape(-1, 1)  # (K,) -> (K, 1)
         return product(a, column).reshape(a.shape[:-1])
 
@@ -265,8 +267,11 @@ def mm(input: Any, mat2: Any) -> Tensor:
     >>> nnlib.mm(nnlib.ones(1, 2), nnlib.ones(2, 1))
     tensor([[2.]])
     """
-    check_ndim("mm", input=(input, 2), mat2=(mat2, 2))
-    return matmul(input, mat2)
+    a, b = raw(input), raw(mat2)
+    if a.ndim != 2 or b.ndim != 2 or a.dtype is not b.dtype:
+        check_ndim("mm", input=(a, 2), mat2=(b, 2))
+        check_dtypes("mm", "mat2", a, b)
+    return MatMul.apply(input, mat2)  # type: ignore[no-any-return]
 
 
 @public()
@@ -279,8 +284,11 @@ def mv(input: Any, vec: Any) -> Tensor:
     >>> nnlib.mv(nnlib.ones(2, 2), nnlib.tensor([1.0, 2.0]))
     tensor([3., 3.])
     """
-    check_ndim("mv", input=(input, 2), vec=(vec, 1))
-    return matmul(input, vec)
+    a, v = raw(input), raw(vec)
+    if a.ndim != 2 or v.ndim != 1 or a.dtype is not v.dtype:
+        check_ndim("mv", input=(a, 2), vec=(v, 1))
+        check_dtypes("mv", "vec", a, v)
+    return MatVec.apply(input, vec)  # type: ignore[no-any-return]
 
 
 @public()
@@ -298,12 +306,13 @@ def bmm(input: Any, mat2: Any) -> Tensor:
     >>> nnlib.bmm(nnlib.ones(3, 1, 2), nnlib.ones(3, 2, 1)).shape
     Size([3, 1, 1])
     """
-    check_ndim("bmm", input=(input, 3), mat2=(mat2, 3))
-    if input.shape[0] != mat2.shape[0]:
-        raise ShapeError(
-            f"bmm: input is a batch of {input.shape[0]}, mat2 of {mat2.shape[0]}"
-        )
-    return matmul(input, mat2)
+    a, b = raw(input), raw(mat2)
+    if a.ndim != 3 or b.ndim != 3 or a.dtype is not b.dtype:
+        check_ndim("bmm", input=(a, 3), mat2=(b, 3))
+        check_dtypes("bmm", "mat2", a, b)
+    if a.shape[0] != b.shape[0]:
+        raise ShapeError(f"bmm: input is a batch of {a.shape[0]}, mat2 of {b.shape[0]}")
+    return MatMul.apply(input, mat2)  # type: ignore[no-any-return]
 
 
 @public()
@@ -316,8 +325,11 @@ def dot(input: Any, tensor: Any) -> Tensor:
     >>> nnlib.dot(nnlib.tensor([1.0, 2.0]), nnlib.tensor([3.0, 4.0]))
     tensor(11.)
     """
-    check_ndim("dot", input=(input, 1), tensor=(tensor, 1))
-    return matmul(input, tensor)
+    a, b = raw(input), raw(tensor)
+    if a.ndim != 1 or b.ndim != 1 or a.dtype is not b.dtype:
+        check_ndim("dot", input=(a, 1), tensor=(b, 1))
+        check_dtypes("dot", "tensor", a, b)
+    return Dot.apply(input, tensor)  # type: ignore[no-any-return]
 
 
 @public(method=False)

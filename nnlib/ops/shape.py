@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+# All dimensions in reverse order, by their number (NumPy's limit is 64).
+_REVERSED = tuple(tuple(range(ndim - 1, -1, -1)) for ndim in range(65))
+
+
 class Reshape(Function):
     """Give the elements another shape."""
 
@@ -203,17 +207,16 @@ def t(input: Any) -> Tensor:
     ShapeError
         If `input` has more than two dimensions.
     """
-    if input.ndim > 2:
+    ndim = raw(input).ndim
+    if ndim > 2:
         raise ShapeError(f"t: expected at most 2 dimensions, got shape {input.shape}")
-    return Permute.apply(  # type: ignore[no-any-return]
-        input, dims=tuple(range(input.ndim))[::-1]
-    )
+    return Permute.apply(input, dims=_REVERSED[ndim])  # type: ignore[no-any-return]
 
 
 def reverse_dims(input: Any) -> Tensor:
     """Return a view with all dimensions in reverse order (``x.T``)."""
     return Permute.apply(  # type: ignore[no-any-return]
-        input, dims=tuple(range(raw(input).ndim - 1, -1, -1))
+        input, dims=_REVERSED[raw(input).ndim]
     )
 
 

@@ -12,6 +12,7 @@ from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.distance import *  # noqa: F403
 from nnlib.ops.dropout import *  # noqa: F403
 from nnlib.ops.exponential import sigmoid as sigmoid
+from nnlib.ops.gumbel import gumbel_softmax as gumbel_softmax
 from nnlib.ops.hyperbolic import tanh as tanh
 from nnlib.ops.loss_binary import *  # noqa: F403
 from nnlib.ops.loss_classification import *  # noqa: F403
@@ -20,6 +21,10 @@ from nnlib.ops.loss_multilabel import *  # noqa: F403
 from nnlib.ops.loss_regression import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
 from nnlib.ops.matmul import linear as linear
+from nnlib.ops.normalization import batch_norm as batch_norm
+from nnlib.ops.normalization import group_norm as group_norm
+from nnlib.ops.normalization import instance_norm as instance_norm
+from nnlib.ops.normalization_rows import *  # noqa: F403
 from nnlib.ops.padding import *  # noqa: F403
 from nnlib.ops.pooling import *  # noqa: F403
 from nnlib.ops.pooling_average import *  # noqa: F403

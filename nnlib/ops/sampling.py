@@ -307,11 +307,14 @@ def bernoulli_(
 def exponential_(
     input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
-    """Fill with exponential numbers of the rate `lambd`, in place."""
+    """Fill with exponential numbers of the rate `lambd`, all above 0, in place."""
     if not lambd > 0:
         raise Error(f"exponential_: lambd: expected a positive number, got {lambd}")
     array = input._array
     kind = float64 if array.dtype == float64 else float32
     place = device_of(array)
     unit = draw_uniform("exponential_", array.shape, kind, place, generator, 0.0, 1.0)
-    return _redraw("exponential_", input, -array_module(array).log1p(-unit) / lambd)
+    module = array_module(array)
+    # Where the uniform number is 0: an exponential number has a logarithm.
+    drawn = module.maximum(-module.log1p(-unit), np.finfo(kind).eps / 2)
+    return _redraw("exponential_", input, drawn / lambd)

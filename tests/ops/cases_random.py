@@ -8,6 +8,7 @@ import numpy as np
 from harness import Case, normal
 
 import nnlib
+import nnlib.nn.functional as F
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 ones = nnlib.ones
@@ -146,6 +147,24 @@ CASES = [
                 "multinomial: input: expected floats, got int64",
             ),
         ],
+    ),
+    drawn(
+        "gumbel_softmax",
+        [(normal(3, 4),), (normal(2, 3), 0.5, True, 1e-10, 0)],
+        [
+            (
+                lambda: F.gumbel_softmax(ones(2), 0),
+                Error,
+                "gumbel_softmax: tau: expected a positive number, got 0",
+            ),
+            (
+                lambda: F.gumbel_softmax(nnlib.tensor([1])),
+                DTypeError,
+                "gumbel_softmax: logits: expected a floating dtype, got int64",
+            ),
+        ],
+        # Each dtype has random numbers of its own.
+        call=lambda x, *a: F.gumbel_softmax(x.float(), *a, generator=seeded()),
     ),
     in_place(
         "uniform_",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nnlib
+import nnlib.nn.functional as F
 from nnlib.backend.errors import Error
 
 COUNT = 20_000
@@ -119,6 +120,26 @@ def test_multinomial_follows_its_weights(replacement: bool) -> None:
     for row, shares in enumerate(([0.25, 0, 0.75], [0.5, 0.5, 0])):
         counts = np.bincount(x[row::2, 0], minlength=3) / (COUNT // 2)
         assert np.abs(counts - shares).max() < 0.02
+
+
+def test_gumbel_softmax_draws_classes_and_passes_gradients() -> None:
+    logits = nnlib.tensor([0.1, 0.3, 0.6]).log().requires_grad_()
+    many = logits.expand(COUNT, 3)
+    hard = F.gumbel_softmax(many, hard=True, generator=seeded())
+    assert set(hard.detach().unique().tolist()) == {0.0, 1.0}
+    shares = hard.detach().mean(0).numpy()
+    assert np.abs(shares - [0.1, 0.3, 0.6]).max() < 0.02
+    soft = F.gumbel_softmax(many, tau=0.5, generator=seeded())
+    np.testing.assert_allclose(soft.detach().sum(1).numpy(), 1, 1e-5)
+    (by_hard,) = nnlib.autograd.grad(hard[:, 0].sum(), logits)
+    same = F.gumbel_softmax(many, generator=seeded())
+    (by_soft,) = nnlib.autograd.grad(same[:, 0].sum(), logits)
+    np.testing.assert_allclose(by_hard.numpy(), by_soft.numpy(), 1e-4)
+
+
+def test_exponential_numbers_have_logarithms() -> None:
+    x = nnlib.empty(COUNT, dtype=nnlib.float16).exponential_(generator=seeded())
+    assert x.min().item() > 0
 
 
 def test_multinomial_without_replacement_repeats_nothing() -> None:

@@ -248,6 +248,20 @@ def test_divergence_is_named():
         fit_line(*linear(), loss=lambda output, target: (output * math.nan).sum())
 
 
+@pytest.mark.parametrize("moment", ["on_train_begin", "on_train_end"])
+def test_modes_are_put_back_after_a_failing_callback(moment):
+    def fail(run):
+        raise KeyError(moment)
+
+    model, optimizer = linear()
+    model.eval()
+    callback = Callback()
+    setattr(callback, moment, fail)
+    with pytest.raises(KeyError, match=moment):
+        fit_line(model, optimizer, callbacks=[callback])
+    assert not model.training
+
+
 def test_early_stopping_restores_after_an_error():
     class Fail(Callback):
         def on_epoch_end(self, run):
@@ -345,6 +359,10 @@ def test_bad_batches(loader, error, message):
 def test_bad_scheduler_step():
     with pytest.raises(ShapeError, match="expected 'epoch' or 'batch', got 'day'"):
         fit_line(*linear(), scheduler_step="day")
+    model, optimizer = linear()
+    plateau = ReduceLROnPlateau(optimizer)
+    with pytest.raises(ShapeError, match="ReduceLROnPlateau goes by"):
+        fit_line(model, optimizer, scheduler=plateau, scheduler_step="batch")
 
 
 @pytest.mark.cuda

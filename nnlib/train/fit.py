@@ -114,6 +114,11 @@ def fit(
         raise ShapeError(
             f"fit: scheduler_step: expected 'epoch' or 'batch', got {scheduler_step!r}"
         )
+    if scheduler_step == "batch" and isinstance(scheduler, ReduceLROnPlateau):
+        raise ShapeError(
+            "fit: scheduler_step: ReduceLROnPlateau goes by the figures of an epoch; "
+            "expected 'epoch', got 'batch'"
+        )
     if device is not None:
         model.to(resolve_device(device))
     run = Run(model, optimizer, epochs)
@@ -122,9 +127,11 @@ def fit(
         trainer.scheduler = scheduler
     modes = _modes(model)
     model.train()
-    for callback in callbacks:
-        callback.on_train_begin(run)
+    begun: list[Callback] = []
     try:
+        for callback in callbacks:
+            callback.on_train_begin(run)
+            begun.append(callback)
         with _bar(train_loader, epochs, progress) as bar:
             while run.epoch < epochs and not run.stop:
                 run.epoch += 1
@@ -140,9 +147,11 @@ def fit(
                 for callback in callbacks:
                     callback.on_epoch_end(run)
     finally:
-        for callback in callbacks:
-            callback.on_train_end(run)
-        _restore_modes(modes)
+        try:
+            for callback in begun:
+                callback.on_train_end(run)
+        finally:
+            _restore_modes(modes)
     return run.history
 
 

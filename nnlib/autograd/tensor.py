@@ -334,8 +334,9 @@ class RemovableHandle:
     _count = 0
 
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        RemovableHandle._count += 1
-        self.id = RemovableHandle._count
+        # A copy of a module brings its hooks with their numbers from another process.
+        self.id = max(RemovableHandle._count, *hooks, 0) + 1
+        RemovableHandle._count = self.id
         self._hooks = hooks
         hooks[self.id] = hook
 

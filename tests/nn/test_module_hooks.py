@@ -79,3 +79,14 @@ def test_backward_hooks_are_not_run_without_recording() -> None:
     layer.register_full_backward_hook(lambda *args: pytest.fail("called"))
     with nnlib.no_grad():
         layer(nnlib.ones(1, 2))
+
+
+def test_hooks_of_a_copy_from_another_process_are_not_replaced() -> None:
+    module = nn.Linear(1, 1)
+    seen: list[str] = []
+    handle = module.register_forward_hook(lambda *args: seen.append("old"))
+    # Numbers of hooks are handed out from 1 in every process.
+    module._forward_hooks = {handle.id + 1: module._forward_hooks[handle.id]}
+    module.register_forward_hook(lambda *args: seen.append("new"))
+    module(nnlib.ones(1, 1))
+    assert seen == ["old", "new"]

@@ -13,6 +13,9 @@ from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 
 __all__: list[str] = []
 
+# Up to so many elements Python is done before NumPy has begun.
+_FEW = 32
+
 
 def raw(x: Any) -> Any:
     """Return the array of a Tensor; anything else as it is."""
@@ -113,6 +116,14 @@ def _module(array: Any) -> Any:
     return array_module(array)
 
 
+def within(index: Any, low: int, high: int) -> bool:
+    """Tell whether all elements of a NumPy array, not empty, lie in ``[low, high)``."""
+    if index.size <= _FEW:
+        values = index.ravel().tolist()
+        return low <= min(values) and max(values) < high
+    return bool(index.min() >= low and index.max() < high)
+
+
 def check_bounds(
     op: str, index: Any, size: int, *, negative: bool = False, argument: str = "index"
 ) -> None:
@@ -129,10 +140,7 @@ def check_bounds(
     if not isinstance(index, np.ndarray) or not index.size:
         return
     low = -size if negative else 0
-    if index.ndim == 0 or index.size < 3:
-        if all(low <= value < size for value in index.ravel().tolist()):
-            return
-    elif index.min() >= low and index.max() < size:
+    if within(index, low, size):
         return
     bad = (index < low) | (index >= size)
     position = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(bad)))

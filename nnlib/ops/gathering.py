@@ -12,7 +12,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, ShapeError
 from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
-from nnlib.ops.scattering import add_at, add_rows, grid
+from nnlib.ops.scattering import add_at, add_rows, grid, is_small
 
 __all__ = ["gather", "index_select", "take", "take_along_dim"]
 
@@ -110,6 +110,9 @@ class IndexPlace(Function):
 
 def index_add_array(out: Any, index: Any, source: Any, dim: int) -> None:
     """Add the entries of `source` along `dim` to those of `out`, in place."""
+    if is_small(source):
+        np.add.at(out, (*(slice(None),) * dim, index), source)
+        return
     module = array_module(out)
     moved = module.moveaxis(out, dim, 0)
     values = module.moveaxis(source, dim, 0)

@@ -10,7 +10,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
-from nnlib.ops.dims import raw
+from nnlib.ops.dims import raw, within
 from nnlib.ops.loss import check_float, place, report
 
 __all__: list[str] = []
@@ -66,7 +66,7 @@ def check_labels(op: str, labels: Any, classes: int, ignore: int | None) -> bool
     if type(labels) is np.ndarray:
         if not labels.size:
             return False
-        if labels.min() >= 0 and labels.max() < classes:
+        if within(labels, 0, classes):
             if ignore is None or not 0 <= ignore < classes:
                 return False
             return bool((labels == ignore).any())
@@ -150,6 +150,8 @@ def warn_ignored(op: str, level: int) -> None:
 def places(labels: Any) -> tuple[Any, ...]:
     """Return the index of each label's entry in scores of shape (N, C, ...)."""
     module, ndim = array_module(labels), labels.ndim
+    if ndim == 1:
+        return module.arange(labels.size), labels
     first, *rest = (
         module.arange(length).reshape((-1, *(1,) * (ndim - 1 - axis)))
         for axis, length in enumerate(labels.shape)

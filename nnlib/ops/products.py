@@ -125,6 +125,8 @@ def inner(input: Any, other: Any) -> Tensor:
             f"inner: input has {input.shape[-1]} elements in its last dimension, "
             f"other {other.shape[-1]}"
         )
+    if other.ndim <= 2:
+        return matmul(input, other if other.ndim == 1 else other.transpose(0, 1))
     return tensordot(input, other, ([-1], [-1]))
 
 

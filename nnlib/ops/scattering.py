@@ -23,6 +23,15 @@ _LARGE = 1 << 14
 _KERNEL = frozenset({float32, float64})
 
 
+def is_small(values: Any) -> bool:
+    """Tell whether NumPy's own loop is the fastest way to add these values."""
+    return (
+        type(values) is np.ndarray
+        and values.size <= _SMALL
+        and values.dtype not in HALF
+    )
+
+
 def add_rows(out: Any, rows: Any, values: Any) -> None:
     """Do ``out[rows[i]] += values[i]`` for every i, in order.
 
@@ -94,6 +103,10 @@ def add_at(shape: tuple[int, ...], key: tuple[Any, ...], values: Any) -> Any:
         One entry per dimension.
     values : array, of the shape that ``zeros(shape)[key]`` has
     """
+    if is_small(values):
+        small = np.zeros(shape, values.dtype)
+        np.add.at(small, key, values)
+        return small
     module = array_module(values)
     places = [i for i, entry in enumerate(key) if not isinstance(entry, slice)]
     rest = [i for i in range(len(shape)) if i not in places]

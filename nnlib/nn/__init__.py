@@ -7,6 +7,7 @@ from nnlib.nn.activation import (
     CELU,
     ELU,
     GELU,
+    GLU,
     SELU,
     Exponential,
     Hardshrink,
@@ -19,6 +20,7 @@ from nnlib.nn.activation import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softplus,
@@ -67,6 +69,8 @@ from nnlib.nn.margin_loss import (
     HingeEmbeddingLoss,
     HingeLoss,
     MarginRankingLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
     MultiMarginLoss,
     PairwiseDistance,
     SoftMarginLoss,
@@ -74,6 +78,18 @@ from nnlib.nn.margin_loss import (
     TripletMarginWithDistanceLoss,
 )
 from nnlib.nn.module import Module
+from nnlib.nn.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from nnlib.nn.parameters import Parameter, ParameterDict, ParameterList
 from nnlib.nn.pooling import (
     AdaptiveAvgPool1d,
@@ -103,7 +119,7 @@ from nnlib.nn.resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from nnlib.nn.softmax import LogSoftmax, Softmax, Softmin
+from nnlib.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 
 __all__ = [
     "BCELoss",
@@ -130,6 +146,7 @@ __all__ = [
     "Flatten",
     "Fold",
     "GELU",
+    "GLU",
     "GaussianNLLLoss",
     "Hardshrink",
     "Hardsigmoid",
@@ -151,9 +168,12 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "NLLLoss",
     "PReLU",
+    "RReLU",
     "PairwiseDistance",
     "Parameter",
     "ParameterDict",
@@ -168,6 +188,7 @@ __all__ = [
     "SmoothL1Loss",
     "SoftMarginLoss",
     "Softmax",
+    "Softmax2d",
     "Softmin",
     "Softplus",
     "Softshrink",
@@ -203,6 +224,16 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "RMSNorm",
     "functional",
     "init",
     "utils",

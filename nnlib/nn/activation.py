@@ -15,6 +15,7 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "Exponential",
     "Hardshrink",
     "Hardsigmoid",
@@ -24,6 +25,7 @@ __all__ = [
     "LogSigmoid",
     "Mish",
     "PReLU",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "SELU",
@@ -197,6 +199,41 @@ class GELU(Module):
     def extra_repr(self) -> str:
         """Return the form."""
         return f"approximate={self.approximate!r}"
+
+
+class GLU(Module):
+    """Half of the entries, gated by the other half; see `nnlib.nn.functional.glu`."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the activation."""
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return the dimension."""
+        return f"dim={self.dim}"
+
+
+class RReLU(_Inplace):
+    """Random slopes below 0 while training; see `nnlib.nn.functional.rrelu`."""
+
+    def __init__(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False
+    ) -> None:
+        super().__init__(inplace)
+        self.lower = lower
+        self.upper = upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the activation."""
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the bounds of the slope."""
+        return self._with_inplace(f"lower={self.lower}, upper={self.upper}")
 
 
 class SiLU(_Inplace):

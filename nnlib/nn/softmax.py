@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import ShapeError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
-__all__ = ["LogSoftmax", "Softmax", "Softmin"]
+__all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
 
 class _Along(Module):
@@ -33,6 +34,19 @@ class Softmax(_Along):
     def forward(self, input: Tensor) -> Tensor:
         """Return the activation."""
         return F.softmax(input, self._axis(input))
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images (N, C, H, W) or (C, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the activation."""
+        if input.ndim not in (3, 4):
+            raise ShapeError(
+                "Softmax2d: input: expected (N, C, H, W) or (C, H, W), got shape "
+                f"{tuple(input.shape)}"
+            )
+        return F.softmax(input, -3)
 
 
 class LogSoftmax(_Along):

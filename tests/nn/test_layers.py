@@ -22,6 +22,7 @@ SIGNS = BITS * 2 - 1
 CLASSES = np.array([0, 4, 2, 2, 1, 3])
 COUNTS = rng.integers(0, 5, size=(6, 5)).astype(np.float64)
 WEIGHT = np.array([0.5, 1.0, 2.0, 1.5, 0.2])
+LABELS = np.where(BITS > 0, np.arange(5)[::-1], -1)
 LOG = np.log(PROBABLE / PROBABLE.sum(1, keepdims=True))
 TWO = PROBABLE / 3
 PAIR = rng.normal(size=(6, 5))
@@ -38,6 +39,8 @@ LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[Any, ...]]] = {
     "flatten": (lambda m: m.Flatten(), (IMAGE,)),
     "flatten-some": (lambda m: m.Flatten(0, 2), (IMAGE,)),
     "unflatten": (lambda m: m.Unflatten(1, (5, 1)), (X,)),
+    "softmax2d": (lambda m: m.Softmax2d(), (IMAGE,)),
+    "softmax2d-one": (lambda m: m.Softmax2d(), (IMAGE[0],)),
     "dropout-off": (lambda m: m.Dropout(0.5).eval(), (X,)),
 }
 
@@ -69,6 +72,8 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "Softmax": lambda m: m.Softmax(dim=0),
     "Softmax-last": lambda m: m.Softmax(-1),
     "LogSoftmax": lambda m: m.LogSoftmax(1),
+    "GLU": lambda m: m.GLU(0),
+    "RReLU": lambda m: m.RReLU(0.1, 0.3).eval(),
     "Softmin": lambda m: m.Softmin(1),
 }
 
@@ -112,6 +117,11 @@ def losses(options: dict[str, Any]) -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "MultiMargin-2": (
             weighted("MultiMarginLoss", p=2, margin=0.5, weight=WEIGHT),
             (X, CLASSES),
+        ),
+        "MultiLabel": (weighted("MultiLabelMarginLoss"), (X, LABELS)),
+        "MultiLabelSoft": (
+            weighted("MultiLabelSoftMarginLoss", weight=WEIGHT),
+            (X, BITS),
         ),
         "HingeEmbedding": (weighted("HingeEmbeddingLoss", margin=2.0), (X, SIGNS)),
         "SoftMargin": (weighted("SoftMarginLoss"), (X, SIGNS)),
@@ -229,6 +239,7 @@ def test_inplace_activation_changes_its_input() -> None:
     [
         (lambda: nn.Linear(2.5, 1), nnlib.DTypeError, "in_features: expected an int"),
         (lambda: nn.Linear(2, -1), nnlib.ShapeError, "out_features: expected at least"),
+        (lambda: nn.Softmax2d()(nnlib.ones(2, 3)), nnlib.ShapeError, "Softmax2d: inp"),
         (lambda: nn.Bilinear(0, 1, 1), nnlib.ShapeError, "in1_features: expected at"),
         (lambda: nn.Dropout(1.5), nnlib.Error, "Dropout: p: expected a probability"),
         (lambda: nn.GELU("x"), nnlib.Error, "approximate: expected 'none' or 'tanh'"),

@@ -18,9 +18,9 @@ from nnlib.kernels.machinery import (
 
 __all__ = ["PARALLEL", "REAL", "Real", "cut"]
 
-# Products below this many multiplications stay on the calling thread: sharing them out
-# costs 1.2 us.
-PARALLEL = 1 << 16
+# Products below this many multiplications (6 us of them) stay on the calling thread:
+# sharing them out costs 1.2 us, but 100 us where another process has taken a core.
+PARALLEL = 1 << 18
 # Blocks end on multiples of these, the tile sizes of OpenBLAS's kernels.
 _ROWS = 8
 _COLUMNS = 16
@@ -86,8 +86,8 @@ def blocks_of(
     for q in range(begin, end):
         i0 = q // strips * height
         j0 = q % strips * width
-        i1 = min(m, i0 + height)
-        j1 = min(n, j0 + width)
+        i1 = i0 + height if i0 + height < m else m
+        j1 = j0 + width if j0 + width < n else n
         if i0 >= i1 or j0 >= j1:
             continue
         blas.gemm(
@@ -98,9 +98,9 @@ def blocks_of(
             k,
             one,
             a + size * (i0 if step_a < 0 else i0 * step_a),
-            abs(step_a),
+            -step_a if step_a < 0 else step_a,
             b + size * (-j0 * step_b if step_b < 0 else j0),
-            abs(step_b),
+            -step_b if step_b < 0 else step_b,
             one if accumulate else c.dtype.type(0),
             c.ctypes.data + size * (i0 * n + j0),
             n,
@@ -157,7 +157,9 @@ def gemm(a: Any, b: Any, c: Any, bias: Any, floor: Any, accumulate: Any) -> Any:
     step_b = row_step(b.strides[0], b.strides[1], k, n, c.itemsize)
     if step_a == 0 or step_b == 0:
         return (1 if step_a == 0 else 0) + (2 if step_b == 0 else 0)
-    parts = max(1, min(num_threads(), m * n * k // (PARALLEL // 2)))
+    parts = num_threads()
+    if m * n * k < parts * (PARALLEL // 2):
+        parts = m * n * k // (PARALLEL // 2) + 1
     bands = cut(m, n, k, parts)
     spread(
         blocks_of, parts, 1,

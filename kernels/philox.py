@@ -175,7 +175,7 @@ def _loops(f: Any, width: int, kind: int) -> tuple[Any, Any]:
     ) -> None:
         for k in range(begin, end):
             start = k * CHUNK
-            count = min(out.size - start, CHUNK)
+            count = CHUNK if start + CHUNK < out.size else out.size - start
             position = (offset + np.uint64(start)) * words_each
             source, before = stretch(seed, kind_word, position, count * width)
             part = out[start : start + count]

@@ -15,7 +15,8 @@ The CUDA loops are in `softmax_cross_entropy_cuda`.
 A row whose target is `ignore_index` costs nothing and has gradient 0. The forward pass
 stores log sum exp of each row and nothing else; the backward pass recomputes p from it.
 
-In the kernels an empty `weight` array stands for weights of 1, without smoothing.
+In the kernels an empty `weight` array stands for weights of 1, without smoothing. Their
+`settings` are ignore_index, smoothing and the rows of a run.
 """
 
 from __future__ import annotations
@@ -71,16 +72,16 @@ def forward_rows(
     """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
     kind = x.dtype.type
     classes = x.shape[1]
-    ignore_index, smoothing = settings
+    ignore_index, smoothing, step = settings
     weights = kind(0)
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    step = max(1, CHUNK // classes)
     # One run of exponentials over several rows: rows of ten would not vectorise.
     scratch = np.empty(step * classes, x.dtype)
     for first in range(begin * step, end * step, step):
-        last = min(x.shape[0], first + step)
+        last = first + step
+        last = last if last < x.shape[0] else x.shape[0]
         for i in range(first, last):
             top = x[i, 0]
             for j in range(classes):
@@ -124,7 +125,7 @@ def forward_cpu(
             if t < 0 or t >= classes:
                 return i
             count += np.float64(weight[t]) if weight.size > 0 else 1.0
-    step = max(1, CHUNK // classes)
+    step = settings[2]
     tasks = (rows + step - 1) // step
     spread(forward_rows, tasks, 1, (x, target, weight, settings, loss, lse))
     cost = np.float64(0)
@@ -141,29 +142,30 @@ def backward_rows(
     begin: Any, end: Any, x: Any, target: Any, weight: Any, settings: Any, lse: Any,
     factor: Any, grad: Any,
 ) -> None:  # fmt: skip
-    """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
+    """Do the runs of rows from `begin` to `end` - 1; `grad` is flat."""
     kind = x.dtype.type
-    classes = x.shape[1]
-    ignore_index, smoothing = settings
-    share = smoothing / kind(classes)
+    classes = np.uint64(x.shape[1])
+    ignore_index, smoothing, step = settings
+    share = smoothing / kind(x.shape[1])
     weights = kind(0)
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    step = max(1, CHUNK // classes)
-    flat = grad.reshape(grad.size)
     for first in range(begin * step, end * step, step):
-        last = min(x.shape[0], first + step)
+        last = first + step
+        last = last if last < x.shape[0] else x.shape[0]
         for i in range(first, last):
+            at = np.uint64(i) * classes
             for j in range(classes):
-                grad[i, j] = x[i, j] - lse[i]
-        for j in range(np.uint64(first * classes), np.uint64(last * classes)):
-            flat[j] = special.exp(flat[j])
+                grad[at + j] = x[i, j] - lse[i]
+        for j in range(np.uint64(first) * classes, np.uint64(last) * classes):
+            grad[j] = special.exp(grad[j])
         for i in range(first, last):
+            at = np.uint64(i) * classes
             t = target[i]
             if t == ignore_index:
                 for j in range(classes):
-                    grad[i, j] = 0
+                    grad[at + j] = 0
                 continue
             g = factor[i] if factor.size > 1 else factor[0]
             own = (kind(1) - smoothing) * g
@@ -171,18 +173,18 @@ def backward_rows(
                 own *= weight[t]
             scale = own + share * weights * g
             for j in range(classes):
-                grad[i, j] *= scale
+                grad[at + j] *= scale
             if smoothing != kind(0):
                 for j in range(classes):
-                    grad[i, j] -= share * g * weight[j]
-            grad[i, t] -= own
+                    grad[at + j] -= share * g * weight[j]
+            grad[at + np.uint64(t)] -= own
 
 
 @cpu_kernel(shared=True)
 def backward_cpu(
     x: Any, target: Any, weight: Any, settings: Any, lse: Any, factor: Any, grad: Any
 ) -> None:
-    step = max(1, CHUNK // x.shape[1])
+    step = settings[2]
     tasks = (x.shape[0] + step - 1) // step
     spread(backward_rows, tasks, 1, (x, target, weight, settings, lse, factor, grad))
 
@@ -289,7 +291,7 @@ def forward(
         )  # fmt: skip
         add_up_cuda(target, weight, ignore_index, classes, loss, sums, blocks=1)
         return loss, lse, sums
-    settings = (ignore_index, kind(smoothing))
+    settings = (ignore_index, kind(smoothing), max(1, CHUNK // classes))
     wrong = forward_cpu(x, target, weight, settings, loss, lse, sums)
     if wrong >= 0:
         raise describe(wrong, int(target[wrong]))
@@ -355,6 +357,6 @@ def backward(
             lanes, blocks=blocks,
         )  # fmt: skip
         return out
-    settings = (int(ignore_index), kind(smoothing))
-    backward_cpu(x, target, weight, settings, lse, factor, out)
+    settings = (int(ignore_index), kind(smoothing), max(1, CHUNK // classes))
+    backward_cpu(x, target, weight, settings, lse, factor, out.reshape(-1))
     return out

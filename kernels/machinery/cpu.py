@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
@@ -16,7 +15,6 @@ from nnlib.kernels.machinery import blas, cache
 
 __all__ = [
     "CpuKernel",
-    "SIMULATED",
     "body",
     "cpu_kernel",
     "cpu_loop",
@@ -25,9 +23,6 @@ __all__ = [
 ]
 
 Body = TypeVar("Body", bound=Callable[..., Any])
-
-# Numba reads this variable when it is imported, once and for the whole process.
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 # ``nnan`` and ``ninf`` would let the compiler fold ``x != x``; ``contract`` allows the
 # fused multiply-add that a GPU uses as well.
@@ -86,11 +81,8 @@ def body(
     """
     if function is None:
         return functools.partial(body, reassociate=reassociate)
-    if SIMULATED:
-        # The simulator calls bodies as Python; CPU loops still find them compiled.
-        compiled: Body = register_jitable(**_options(reassociate))(function)
-    else:
-        compiled = numba.njit(**_options(reassociate))(function)
+    # For Python, and in the simulator, it stays a plain function.
+    compiled: Body = register_jitable(**_options(reassociate))(function)
     return compiled
 
 

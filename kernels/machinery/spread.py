@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, compiler
 from numba.extending import intrinsic
 
 __all__ = ["spread"]
@@ -44,11 +44,9 @@ def spread(typing_context: Any, loop: Any, items: Any, grain: Any, args: Any) ->
     args : tuple
     """
     given = [types.unliteral(kind) for kind in args.types]
-    call = loop.get_call_type(typing_context, (types.int64, types.int64, *given), {})
 
     def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        compiled = loop.dispatcher.overloads[tuple(call.args)]
-        context.active_code_library.add_linking_library(compiled.library)
+        compiled = _compile(context, loop.dispatcher, given)
         fields = [
             context.cast(builder, value, old, new)
             for value, old, new in zip(
@@ -71,7 +69,7 @@ def spread(typing_context: Any, loop: Any, items: Any, grain: Any, args: Any) ->
         parts = builder.select(builder.icmp_signed("<", parts, one), one, parts)
         settings = cgutils.pack_struct(builder, [values[1], parts, *leaves])
         data = cgutils.alloca_once_value(builder, settings)
-        task = _task(context, builder.module, compiled, call, packer, settings.type)
+        task = _task(context, builder.module, compiled, packer, settings.type)
         # An address that starts at 0 and moves by 1 counts the parts.
         addresses = cgutils.alloca_once_value(builder, _BYTES(None))
         counts = cgutils.alloca_once_value(builder, parts)
@@ -94,9 +92,30 @@ def spread(typing_context: Any, loop: Any, items: Any, grain: Any, args: Any) ->
     return types.void(loop, types.int64, types.int64, args), lower
 
 
-def _task(
-    context: Any, module: Any, compiled: Any, call: Any, packer: Any, settings: Any
-) -> Any:
+def _compile(context: Any, dispatcher: Any, given: list[Any]) -> Any:
+    """Compile the loop into the kernel that is being compiled.
+
+    As a function of its own it would be optimised and made machine code twice: for
+    itself, which nobody calls, and in the kernel.
+    """
+    flags = compiler.Flags()
+    dispatcher.targetdescr.options.parse_as_flags(flags, dispatcher.targetoptions)
+    flags.no_compile = True
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    return compiler.compile_internal(
+        context.typing_context,
+        context,
+        context.active_code_library,
+        dispatcher.py_func,
+        (types.int64, types.int64, *given),
+        None,
+        flags,
+        {},
+    )
+
+
+def _task(context: Any, module: Any, compiled: Any, packer: Any, settings: Any) -> Any:
     """Make the function that the pool calls: it finds its range and runs the loop."""
     name = module.get_unique_name(f"{compiled.fndesc.llvm_func_name}.task")
     task = ir.Function(module, _TASK, name=name)
@@ -114,7 +133,7 @@ def _task(
     first = builder.sdiv(builder.mul(begin, items), parts)
     last = builder.sdiv(builder.mul(end, items), parts)
     context.call_internal_no_propagate(
-        builder, compiled.fndesc, call,
+        builder, compiled.fndesc, compiled.signature,
         [first, last, *packer.from_arguments(builder, leaves)],
     )  # fmt: skip
     builder.ret_void()

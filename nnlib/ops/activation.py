@@ -20,6 +20,7 @@ from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import ShapeError
 from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
 
 # Up to this many elements NumPy is done before a kernel has started.
 SMALL = 8192
-# An array spares NumPy the making of one from a number, half of a small call.
-_ZERO = np.zeros((), float32)
 
 
 class Gate(Function):
@@ -102,8 +101,8 @@ class Relu(Function):
 
     def forward(self, x: Any) -> Any:
         """Return the positive part."""
-        if x.size <= SMALL and x.dtype is float32 and type(x) is np.ndarray:
-            y = np.maximum(x, _ZERO)
+        if x.size <= SMALL and type(x) is np.ndarray:
+            y = np.maximum(x, *constants(x, 0))
         elif x.size <= SMALL or x.dtype.kind in "biu":
             y = array_module(x).maximum(x, 0)
         else:
@@ -146,7 +145,7 @@ class PRelu(Function):
     def forward(self, x: Any, weight: Any) -> Any:
         """Return the two half-lines."""
         self.save_for_backward(x, weight)
-        return array_module(x).where(x > 0, x, weight * x)
+        return np.where(x > constants(x, 0)[0], x, weight * x)
 
     def backward(self, grad: Any) -> Any:
         """Return the gradients by input and slope."""

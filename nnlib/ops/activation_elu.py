@@ -11,6 +11,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import Slope, gate, relu
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp
 
@@ -62,7 +63,7 @@ class Selu(Elu):
     def forward(self, x: Any, *, alpha: float = SELU_ALPHA) -> Any:
         """Return the scaled elu."""
         y = super().forward(x, alpha=alpha)
-        y *= SELU_SCALE
+        y *= constants(y, SELU_SCALE)[0]
         return y
 
     def backward(self, grad: Any) -> Any:
@@ -79,6 +80,8 @@ class Celu(Function):
         """Return the continuously differentiable elu."""
         self.alpha = alpha
         self.save_for_backward(x)
+        if alpha == 1:
+            return kernels.activation.elu(x, parameter=1.0)
         y = kernels.activation.elu(x / alpha, parameter=1.0)
         y *= alpha
         return y

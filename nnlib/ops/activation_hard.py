@@ -13,6 +13,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
 
 __all__ = [
@@ -44,8 +45,10 @@ class Clip(Function):
             low, high = int(low), int(high)
         self.line = low, high, scale, shift
         self.save_for_backward(x)
-        line = x if scale == 1 and shift == 0 else x * scale + shift
-        return bounded(line, low, high)
+        if scale == 1 and shift == 0:
+            return bounded(x, *constants(x, low, high))
+        low, high, scale, shift = constants(x, low, high, scale, shift)
+        return bounded(x * scale + shift, low, high)
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient strictly between the bounds."""
@@ -70,7 +73,8 @@ class HardSwish(Function):
     def forward(self, x: Any) -> Any:
         """Return the gated input."""
         self.save_for_backward(x)
-        return x * bounded(x + 3, 0, 6) / 6
+        zero, three, six = constants(x, 0, 3, 6)
+        return x * bounded(x + three, zero, six) / six
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad * (x / 3 + 1/2)`` in the middle, `grad` to its right."""
@@ -92,9 +96,12 @@ class Shrink(Function):
         self.bound = bound
         if shift and shift == bound:
             # Without the stretch that `bounded` keeps; NaN stays.
-            return x - bounded(x, -bound, bound)
+            return x - bounded(x, *constants(x, -bound, bound))
+        if not shift:
+            edge, zero = constants(x, bound, 0)
+            return np.where(np.abs(x) <= edge, zero, x)
         module = array_module(x)
-        moved = module.where(x > 0, x - shift, x + shift) if shift else x
+        moved = module.where(x > 0, x - shift, x + shift)
         return module.where(module.abs(x) <= bound, 0, moved)
 
     def backward(self, grad: Any) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
@@ -15,10 +17,11 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import Slope, gate
-from nnlib.ops.dimensions import narrow
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.exponential import exp, sigmoid
 from nnlib.ops.hyperbolic import tanh
+from nnlib.ops.joining import cat
 
 __all__ = [
     "gelu",
@@ -247,6 +250,33 @@ class TanhShrink(Function):
         return grad * (t * t)
 
 
+class Glu(Function):
+    """``a sigmoid(b)``, a and b the halves of the input along a dimension."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, *, dim: int) -> Any:
+        """Return the gated half."""
+        self.dim = dim
+        self.save_for_backward(x)
+        a, b = halves(x, dim)
+        return a / (np.exp(-b) + constants(b, 1)[0])
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad s`` and ``grad a s (1 - s)``, s the sigmoid of b."""
+        a, b = halves(self.saved[0], self.dim)
+        gate = sigmoid(b)
+        first = grad * gate
+        return cat((first, first * a * (1 - gate)), self.dim)
+
+
+def halves(x: Any, dim: int) -> tuple[Any, Any]:
+    """Return the two halves of a Tensor or array along `dim`."""
+    half = x.shape[dim] // 2
+    lead = (slice(None),) * dim
+    return x[(*lead, slice(half))], x[(*lead, slice(half, None))]
+
+
 @public(method=False)
 def gelu(input: Any, approximate: str = "none") -> Tensor:
     """Return the Gaussian error linear unit ``input * Phi(input)``.
@@ -375,6 +405,4 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         raise ShapeError(
             f"glu: dimension {dim} of input has length {length}, expected an even one"
         )
-    half = length // 2
-    a, b = narrow(input, dim, 0, half), narrow(input, dim, half, half)
-    return a * sigmoid(b)
+    return Glu.apply(input, dim=dim)  # type: ignore[no-any-return]

@@ -9,12 +9,40 @@ import numpy as np
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF, float32, float64, int64
 
-__all__ = ["add_up", "add_up_squares", "kept_shape", "spread_array", "stretch_array"]
+__all__ = [
+    "add_up",
+    "add_up_squares",
+    "constants",
+    "kept_shape",
+    "spread_array",
+    "stretch_array",
+]
 
 _ndarray = np.ndarray
 _reduce: Any = np.add.reduce
 # Below so many elements NumPy's own reduction is faster than entering a kernel.
 _KERNEL_SIZE = 1 << 15
+
+
+_constants: dict[Any, tuple[Any, ...]] = {}
+
+
+def constants(like: Any, *values: float) -> tuple[Any, ...]:
+    """Return numbers as NumPy arrays of the dtype of `like`, if that is NumPy's.
+
+    From a bare number NumPy makes an array at every call: as long as a small sum.
+    """
+    if type(like) is not _ndarray:
+        return values
+    key = (like.dtype, values)
+    found = _constants.get(key)
+    if found is None:
+        if len(_constants) >= 256:
+            # Numbers that change from step to step must not fill the memory.
+            _constants.clear()
+        found = tuple(np.array(value, like.dtype) for value in values)
+        _constants[key] = found
+    return found
 
 
 def kept_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.arrays import constants
 from nnlib.ops.selection import where
 
 __all__ = [
@@ -84,6 +85,10 @@ class Clamp(Function):
         self.save_for_backward(x, low, high)
         out = x
         try:
+            if type(low) is float:
+                (low,) = constants(x, low)
+            if type(high) is float:
+                (high,) = constants(x, high)
             if low is not None:
                 out = np.maximum(out, low)
             return out if high is None else np.minimum(out, high)

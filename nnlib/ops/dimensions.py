@@ -72,6 +72,9 @@ class Place(Function):
 def squeeze(input: Any, dim: Any = None) -> Tensor:
     """Drop dimensions of length 1: all, or those of `dim` that have it."""
     shape = raw(input).shape
+    if dim is None:
+        kept = tuple([length for length in shape if length != 1])
+        return Reshape.apply(input, shape=kept)  # type: ignore[no-any-return]
     if type(dim) is int and shape:
         dim = one_dim("squeeze", dim, len(shape))
         kept = shape[:dim] + shape[dim + 1 :] if shape[dim] == 1 else shape

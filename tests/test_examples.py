@@ -15,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 # Where the data sets lie on this machine; without it the examples would download.
 DATA = os.environ.get("NNLIB_DATA") or str(ROOT.parent / "shared" / "data")
-HAS_MNIST = (Path(DATA) / "mnist").is_dir()
 
 
 def number(pattern: str, text: str) -> float:
@@ -92,20 +91,41 @@ def custom_kernel(text: str) -> bool:
     )
 
 
-CHECKS: dict[str, tuple[bool, Callable[[str], bool]]] = {
-    "perceptron": (False, perceptron),
-    "linear_regression": (False, linear_regression),
-    "hinge_and_log_loss": (False, hinge_and_log_loss),
-    "xor": (False, lambda text: "all four right: True" in text),
-    "function_fit": (False, function_fit),
-    "batch_sizes": (False, batch_sizes),
-    "custom_kernel": (False, custom_kernel),
-    "softmax_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 92.0),
-    "mlp_mnist": (True, lambda text: number(r"accuracy (\S+)%", text) >= 98.2),
-    "sigmoid_and_relu": (True, sigmoid_and_relu),
-    "optimizers": (True, optimizers),
-    "regularization": (True, regularization),
-    "random_labels": (True, random_labels),
+def receptive_field(text: str) -> bool:
+    found = re.findall(r": formula (\d+), measured (\d+) pixels wide", text)
+    return len(found) == 6 and all(formula == measured for formula, measured in found)
+
+
+def translation_and_pooling(text: str) -> bool:
+    at_4 = {
+        name: number(rf"{name}: .* (\S+)% at 4", text)
+        for name in ("no convolution", "2x2 pooling", "2x2 and global pooling")
+    }
+    return at_4["no convolution"] < at_4["2x2 pooling"] < at_4["2x2 and global pooling"]
+
+
+# For each: the data it needs, and what its output must say.
+CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "perceptron": ("", perceptron),
+    "linear_regression": ("", linear_regression),
+    "hinge_and_log_loss": ("", hinge_and_log_loss),
+    "xor": ("", lambda text: "all four right: True" in text),
+    "function_fit": ("", function_fit),
+    "batch_sizes": ("", batch_sizes),
+    "custom_kernel": ("", custom_kernel),
+    "softmax_mnist": ("mnist", lambda text: number(r"accuracy (\S+)%", text) >= 92.0),
+    "mlp_mnist": ("mnist", lambda text: number(r"accuracy (\S+)%", text) >= 98.2),
+    "sigmoid_and_relu": ("mnist", sigmoid_and_relu),
+    "optimizers": ("mnist", optimizers),
+    "regularization": ("mnist", regularization),
+    "random_labels": ("mnist", random_labels),
+    "receptive_field": ("", receptive_field),
+    "lenet_mnist": ("mnist", lambda text: number(r"accuracy (\S+)%", text) >= 98.9),
+    "translation_and_pooling": ("mnist", translation_and_pooling),
+}
+# What makes a longer one short enough for a test.
+QUICK: dict[str, list[str]] = {
+    "translation_and_pooling": ["--samples", "5000"],
 }
 
 
@@ -115,11 +135,12 @@ def test_every_example_is_checked() -> None:
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_example(name: str, tmp_path: Path) -> None:
-    needs_mnist, check = CHECKS[name]
-    if needs_mnist and not HAS_MNIST:
-        pytest.skip(f"MNIST is not in {DATA}")
+    data, check = CHECKS[name]
+    if data and not (Path(DATA) / data).is_dir():
+        pytest.skip(f"{data} is not in {DATA}")
+    script = [sys.executable, str(EXAMPLES / f"{name}.py"), *QUICK.get(name, [])]
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), "--output", str(tmp_path)],
+        [*script, "--output", str(tmp_path)],
         capture_output=True,
         text=True,
         env={**os.environ, "NNLIB_DATA": DATA},

@@ -5,6 +5,16 @@ hand out a whole batch at once (`TensorDataset`, the image sets) is never asked 
 single samples.
 """
 
+from nnlib.data.augment import (
+    Compose,
+    Cutout,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomHorizontalFlip,
+    Transform,
+)
+from nnlib.data.cifar import CIFAR10, parse_cifar_binary, parse_cifar_pickle
 from nnlib.data.dataset import (
     BatchDataset,
     Dataset,
@@ -23,11 +33,15 @@ from nnlib.data.loader import (
     SequentialSampler,
     default_collate,
 )
+from nnlib.data.mixup import MixUp
 from nnlib.data.scaling import Standardizer, scale_images
 
 __all__ = [
+    "CIFAR10",
     "MNIST",
     "BatchDataset",
+    "Compose",
+    "Cutout",
     "DataError",
     "DataLoader",
     "Dataset",
@@ -35,13 +49,21 @@ __all__ = [
     "DownloadError",
     "FashionMNIST",
     "ImageDataset",
+    "MixUp",
+    "Normalize",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomHorizontalFlip",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
     "Standardizer",
     "Subset",
     "TensorDataset",
+    "Transform",
     "default_collate",
+    "parse_cifar_binary",
+    "parse_cifar_pickle",
     "parse_idx",
     "random_split",
     "read_idx",

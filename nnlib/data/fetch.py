@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nnlib.data.errors import DataError, DownloadError
 
-__all__ = ["DataFile", "cache_folder", "locate"]
+__all__ = ["DataFile", "cache_folder", "data_roots", "locate"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("nnlib")) / "data"
 
 
+def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Return the folders to look in before the cache: `root`, then NNLIB_DATA."""
+    places = [Path(root).expanduser()] if root is not None else []
+    if os.environ.get("NNLIB_DATA"):
+        places.append(Path(os.environ["NNLIB_DATA"]).expanduser())
+    return places
+
+
 def locate(file: DataFile, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the path of `file`, checked; download it if it is nowhere.
 
@@ -76,9 +84,7 @@ def locate(file: DataFile, root: str | os.PathLike[str] | None = None) -> Path:
     DownloadError
         If the file is nowhere and no mirror gave it.
     """
-    places = [Path(root).expanduser()] if root is not None else []
-    if os.environ.get("NNLIB_DATA"):
-        places.append(Path(os.environ["NNLIB_DATA"]).expanduser())
+    places = data_roots(root)
     found = _first(file, places)
     if found is not None:
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from importlib import resources
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +44,15 @@ class ImageDataset(BatchDataset[tuple[NDArray[np.uint8], np.int64]]):
         The name of each class.
     peak : int
         The value of a fully lit pixel.
-    mean, std : float
-        Of the training set's pixels, after division by `peak`.
+    mean, std : float or tuple of float
+        Of the training set's pixels, after division by `peak`; one for each channel,
+        or one for all.
     """
 
     classes: ClassVar[tuple[str, ...]] = ()
     peak: ClassVar[int] = 255
-    mean: ClassVar[float] = 0.0
-    std: ClassVar[float] = 1.0
+    mean: ClassVar[float | tuple[float, ...]] = 0.0
+    std: ClassVar[float | tuple[float, ...]] = 1.0
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         name = type(self).__name__
@@ -102,13 +103,23 @@ class ImageDataset(BatchDataset[tuple[NDArray[np.uint8], np.int64]]):
         labels : numpy.ndarray
             int64, ``(N,)``.
         """
-        mean, std = (self.mean, self.std) if normalize else (0.0, 1.0)
-        scaled = scale_images(self.images, peak=self.peak, mean=mean, std=std)
+        scaled = self._scaled() if normalize else self._scaled(0.0, 1.0)
         if flatten:
             return scaled.reshape(len(self), -1), self.labels  # (N, ...) -> (N, C*H*W)
         if scaled.ndim == 3:
             scaled = scaled[:, None]  # (N, H, W) -> (N, 1, H, W)
         return scaled, self.labels
+
+    def _scaled(self, mean: Any = None, std: Any = None) -> NDArray[np.float32]:
+        mean = self.mean if mean is None else mean
+        std = self.std if std is None else std
+        if not isinstance(mean, tuple):
+            return scale_images(self.images, peak=self.peak, mean=mean, std=std)
+        scaled = scale_images(self.images, peak=self.peak)
+        column = (-1, 1, 1)  # (C,) -> (C, 1, 1)
+        scaled -= np.asarray(mean, np.float32).reshape(column)
+        scaled /= np.asarray(std, np.float32).reshape(column)
+        return scaled
 
     def to_tensors(
         self,

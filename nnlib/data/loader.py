@@ -113,6 +113,8 @@ class DataLoader(Generic[T]):
         indexed once per batch instead.
     generator : Generator or int, optional
         The source of the shuffled orders, or its seed (see `RandomSampler`).
+    transform : callable, optional
+        From a batch to the batch that is handed out: `nnlib.data.augment` has some.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class DataLoader(Generic[T]):
         drop_last: bool = False,
         collate_fn: Callable[[list[T]], Any] | None = None,
         generator: Generator | int | None = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int):
             raise DTypeError(
@@ -154,6 +157,7 @@ class DataLoader(Generic[T]):
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.collate_fn = collate_fn
+        self.transform = transform
         self.sampler: Iterable[int]
         if sampler is not None:
             self.sampler = sampler
@@ -184,8 +188,10 @@ class DataLoader(Generic[T]):
             order, base = base.indices[order], base.dataset
         _check_range(order, len(base))
         if self.collate_fn is None and isinstance(base, BatchDataset):
-            return self._whole_batches(base, base.place(order), stop)
-        return self._by_sample(base, order, stop)
+            batches = self._whole_batches(base, base.place(order), stop)
+        else:
+            batches = self._by_sample(base, order, stop)
+        return batches if self.transform is None else map(self.transform, batches)
 
     def _order(self) -> NDArray[np.int64]:
         if isinstance(self.sampler, Sampler):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nnlib.backend.errors import DTypeError
 from nnlib.backend.random import Generator, default_generator
 
-__all__ = ["as_generator", "permutation"]
+__all__ = ["as_generator", "permutation", "uniforms"]
 
 
 def as_generator(source: Generator | int | None) -> Generator:
@@ -43,6 +43,19 @@ def permutation(count: int, generator: Generator) -> NDArray[np.int64]:
     """
     seed, offset = generator.reserve(count)
     return np.argsort(_bits(seed, offset, count)).astype(np.int64, copy=False)
+
+
+def uniforms(count: int, generator: Generator) -> NDArray[np.float64]:
+    """Return `count` float64 numbers from [0, 1), of 53 random bits each.
+
+    Examples
+    --------
+    >>> 0 <= uniforms(1, as_generator(0))[0] < 1
+    np.True_
+    """
+    seed, offset = generator.reserve(count)
+    words = _bits(seed, offset, count) >> np.uint64(11)
+    return words.astype(np.float64) * np.float64(2.0**-53)
 
 
 def _bits(seed: int, offset: int, count: int) -> NDArray[np.uint64]:

@@ -301,8 +301,8 @@ def rows() -> list[Row]:
         if row is not None:
             row.fixed = bool(kernel._signatures)
             found[row.family, row.name, row.target] = row
-    for kernel in gpu.registry.values():
-        row = _row(kernel, "cuda", _cubins(folder, kernel.function.__name__))
+    for loop in gpu.registry.values():
+        row = _row(loop, "cuda", _cubins(folder, loop.function.__name__))
         if row is not None:
             found[row.family, row.name, row.target] = row
     return [found[key] for key in sorted(found)]

@@ -291,7 +291,9 @@ def take(input: Any, index: Any) -> Tensor:
     if not raw(input).size and array.size:
         raise BoundsError("take: input has no elements to take from")
     check_bounds("take", array, raw(input).size, negative=True)
-    flat = reshape(input, (-1,))
+    flat = input if raw(input).ndim == 1 else reshape(input, (-1,))
+    if array.ndim == 1:
+        return IndexSelect.apply(flat, index, dim=0)  # type: ignore[no-any-return]
     picked = IndexSelect.apply(flat, index.reshape(-1), dim=0)
     return reshape(picked, tuple(array.shape))
 

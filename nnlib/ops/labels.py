@@ -10,6 +10,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.dims import raw, within
 from nnlib.ops.loss import check_float, place, report
 
@@ -175,21 +176,21 @@ class Pick(Function):
 
 
 class Put(Function):
-    """Zeros but for the entries that labels name: (N, ...) -> (N, C, ...)."""
+    """Zeros but for the entries that labels name: (N, ...) or () -> (N, C, ...)."""
 
     upcasts = False
 
     def forward(self, x: Any, labels: Any, *, classes: int) -> Any:
         """Return y with ``y[i, labels[i]] = x[i]``."""
-        self.labels = labels
+        self.labels, self.shape = labels, x.shape
         module = array_module(x)
-        y = module.zeros((x.shape[0], classes, *x.shape[1:]), x.dtype)
+        y = module.zeros((labels.shape[0], classes, *labels.shape[1:]), x.dtype)
         y[places(labels)] = x
         return y
 
     def backward(self, grad: Any) -> Any:
         """Pick the gradient."""
-        return Pick.apply(grad, self.labels), None
+        return sum_to(Pick.apply(grad, self.labels), self.shape), None
 
 
 def pick(x: Any, labels: Any) -> Any:

@@ -42,7 +42,7 @@ class NllLoss(Function):
         self.labels, self.classes = labels, x.shape[1]
         picked = x[places(labels)]
         if factor is None:
-            self.slope = array_module(x).full(labels.shape, -scale, x.dtype)
+            self.slope = -scale
         else:
             self.slope = factor.astype(x.dtype, copy=False) * -scale
             # A row that does not count may hold anything.

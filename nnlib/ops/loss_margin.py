@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.bounds import minimum
-from nnlib.ops.dims import raw
+from nnlib.ops.dims import constant, raw
 from nnlib.ops.distance import pairwise_distance
 from nnlib.ops.labels import (
     check_classes,
@@ -19,6 +20,7 @@ from nnlib.ops.labels import (
     class_weights,
     one_hot_mask,
     pick,
+    places,
 )
 from nnlib.ops.loss import (
     check_float,
@@ -42,6 +44,33 @@ __all__ = [
 
 # Added to squared lengths in cosine_embedding_loss, as in PyTorch.
 TINY = 1e-12
+
+
+class HingeRows(Function):
+    """The multi-class hinge loss of rows of scores, with p = 1, reduced."""
+
+    def forward(
+        self, x: Any, labels: Any, weights: Any, *, margin: float, reduction: str
+    ) -> Any:
+        """Return the reduced loss; its derivative is constant on each piece."""
+        module, own = array_module(x), places(labels)
+        gaps = x - x[own][:, None] + margin
+        gaps[own] = 0
+        slope = (gaps > 0).astype(x.dtype)
+        share = 1 / x.shape[1] / (len(x) if reduction == "mean" else 1)
+        if weights is not None:
+            share = module.take(weights, labels)[:, None] * x.dtype.type(share)
+        slope *= share
+        slope[own] = -slope.sum(axis=1)
+        self.slope = slope
+        loss = module.maximum(gaps, 0) * share
+        return loss.sum(axis=1) if reduction == "none" else loss.sum()
+
+    def backward(self, grad: Any) -> Any:
+        """Return the constant slope times the gradient of each row, or of all."""
+        if len(grad.shape):
+            grad = grad.reshape((-1, 1))
+        return grad * constant(self.slope, grad), None, None
 
 
 @public(method=False)
@@ -96,6 +125,10 @@ def multi_margin_loss(
     check_reduction(name, reduction, labels.shape)
     check_labels(name, labels, classes, None)
     weights = class_weights(name, weight, classes, input)
+    if p == 1 and labels.ndim:
+        return HingeRows.apply(  # type: ignore[no-any-return]
+            input, labels, weights, margin=margin, reduction=reduction
+        )
     rows = input if labels.ndim else input.reshape((1, classes))  # (C,) -> (1, C)
     at = labels.reshape(-1)
     own = pick(rows, at).reshape((at.size, 1))

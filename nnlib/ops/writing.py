@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.registry import public
@@ -19,7 +21,7 @@ from nnlib.ops.gathering import (
     index_add_array,
 )
 from nnlib.ops.indexing import index_put
-from nnlib.ops.scattering import add_at, grid
+from nnlib.ops.scattering import add_at, grid, is_small
 
 __all__ = [
     "index_add",
@@ -54,8 +56,13 @@ class Scatter(Function):
         if reduce is None:
             target[key] = src
         elif reduce == "add":
-            values = array_module(x).broadcast_to(src, index.shape).astype(x.dtype)
-            target += add_at(target.shape, key, values)
+            values = src
+            if getattr(src, "shape", None) != index.shape or src.dtype != x.dtype:
+                values = array_module(x).broadcast_to(src, index.shape).astype(x.dtype)
+            if is_small(values):
+                np.add.at(target, key, values)
+            else:
+                target += add_at(target.shape, key, values)
         else:
             array_module(x).multiply.at(target, key, src)
         return out

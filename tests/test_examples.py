@@ -104,6 +104,11 @@ def translation_and_pooling(text: str) -> bool:
     return at_4["no convolution"] < at_4["2x2 pooling"] < at_4["2x2 and global pooling"]
 
 
+def equivariance(text: str) -> bool:
+    line = r"{} .*a quarter turn keeps (\S+)% of the answers"
+    return number(line.format("p4"), text) > 99.5 > number(line.format("plain"), text)
+
+
 # For each: the data it needs, and what its output must say.
 CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "perceptron": ("", perceptron),
@@ -122,10 +127,12 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "receptive_field": ("", receptive_field),
     "lenet_mnist": ("mnist", lambda text: number(r"accuracy (\S+)%", text) >= 98.9),
     "translation_and_pooling": ("mnist", translation_and_pooling),
+    "equivariance": ("mnist", equivariance),
 }
 # What makes a longer one short enough for a test.
 QUICK: dict[str, list[str]] = {
     "translation_and_pooling": ["--samples", "5000"],
+    "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }
 
 

@@ -26,7 +26,8 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
     target : shape (), (N,) or (N, d1, ...), integers
     """
     check_float(op, "input", input)
-    shape, labels = tuple(input.shape), raw(target)
+    scores, labels = raw(input), raw(target)
+    shape = scores.shape
     if not hasattr(labels, "dtype"):
         raise DTypeError(
             f"{op}: target: expected a Tensor, got {type(target).__name__}"
@@ -46,7 +47,7 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
         raise DTypeError(
             f"{op}: target: expected integer class indices, got {labels.dtype}"
         )
-    if type(labels) is not type(raw(input)):
+    if type(labels) is not type(scores):
         raise DeviceError(
             f"{op}: target is on {device_of(labels)}, input on "
             f"{device_of(raw(input))}; move it with .to('{device_of(raw(input))}')"

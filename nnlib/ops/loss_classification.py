@@ -153,6 +153,8 @@ class CrossEntropyBackward(Function):
 
 def to_rows(x: Any) -> Any:
     """Return array scores (C,), (N, C) or (N, C, d1, ...) as contiguous rows."""
+    if x.ndim == 2 and x.flags.c_contiguous:
+        return x
     module = array_module(x)
     if x.ndim > 2:
         x = module.moveaxis(x, 1, -1)  # (N, C, d1, ...) -> (N, d1, ..., C)
@@ -289,11 +291,11 @@ def cross_entropy(
         raise ShapeError(
             f"{name}: label_smoothing: expected 0 to 1, got {label_smoothing}"
         )
-    shape = tuple(input.shape)
-    if shape and tuple(getattr(target, "shape", ())) == shape:
+    scores, labels = raw(input), raw(target)
+    if scores.ndim and getattr(labels, "shape", ()) == scores.shape:
         return _soft(input, target, weight, reduction, label_smoothing)
     classes = check_classes(name, input, target)
-    check_reduction(name, reduction, target.shape)
+    check_reduction(name, reduction, labels.shape)
     return CrossEntropy.apply(  # type: ignore[no-any-return]
         input,
         target,

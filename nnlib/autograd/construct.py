@@ -46,7 +46,7 @@ def tensor(
     Raises
     ------
     DTypeError
-        If `data` holds no numbers.
+        If `data` holds no numbers, or integers that `dtype` cannot hold.
     ShapeError
         If nested sequences have unequal lengths.
 
@@ -62,6 +62,8 @@ def tensor(
     wanted = None if dtype is None else resolve_dtype(dtype)
     if wanted is None and not known and data.dtype == np.float64:
         wanted = get_default_dtype()
+    if wanted is not None and not known:
+        _check_fits(data, wanted)
     place = device_of(data) if device is None else resolve_device(device)
     if data.dtype not in FLOATING and data.dtype.kind not in "biu":
         raise DTypeError(f"tensor: expected numbers, got dtype {data.dtype}")
@@ -69,6 +71,19 @@ def tensor(
     copy = module.array(data, dtype=wanted)
     result = Tensor._from_array(to_device(copy, place))
     return result.requires_grad_() if requires_grad else result
+
+
+def _check_fits(data: Any, dtype: Any) -> None:
+    """Refuse Python integers that an integer dtype would wrap around."""
+    if dtype.kind not in "iu" or data.dtype.kind not in "iu" or not data.size:
+        return
+    limits = np.iinfo(dtype)
+    for value in (int(data.min()), int(data.max())):
+        if not limits.min <= value <= limits.max:
+            raise DTypeError(
+                f"tensor: {value} is out of range for {dtype} "
+                f"({limits.min} to {limits.max})"
+            )
 
 
 def _array_of(data: Any) -> Any:

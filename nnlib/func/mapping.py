@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.func.batched import Batched, Batching
 from nnlib.ops.dimensions import movedim
 from nnlib.ops.joining import cat
@@ -37,8 +37,9 @@ def vmap(
         Where the batch is in each argument; None for one that all samples share.
     out_dims : int or nested like the result, default 0
         Where the batch goes in each result.
-    randomness : str
-        Kept for PyTorch's signature: random numbers are the same for all samples.
+    randomness : {"error", "same"}
+        Random numbers are the same for all samples. PyTorch's "different" is refused:
+        draw a whole batch outside, and pass it in.
     chunk_size : int, optional
         Run so many samples at a time, to bound the memory.
 
@@ -60,6 +61,11 @@ def vmap(
     >>> vmap(lambda row: (row * row).sum())(x)
     tensor([ 5., 25.])
     """
+    if randomness not in ("error", "same"):
+        raise Error(
+            f"vmap: randomness: expected 'same' or 'error', got {randomness!r}: draw a "
+            "whole batch outside and pass it in"
+        )
 
     @functools.wraps(func)
     def batched(*args: Any, **kwargs: Any) -> Any:

@@ -91,6 +91,13 @@ def test_bfloat16_crosses_dlpack_in_its_own_bits() -> None:
     assert nnlib.tensor(theirs).tolist() == mine.tolist()
 
 
+def test_integers_that_do_not_fit_are_refused() -> None:
+    assert nnlib.tensor([0, 255], dtype=nnlib.uint8).tolist() == [0, 255]
+    for value in (-1, 256):
+        with pytest.raises(DTypeError, match=f"tensor: {value} is out of range for ui"):
+            nnlib.tensor([0, value], dtype=nnlib.uint8)
+
+
 def test_from_dlpack_names_what_it_cannot_take() -> None:
     with pytest.raises(DTypeError, match="from_dlpack: .* got list"):
         nnlib.from_dlpack([1])

@@ -327,6 +327,15 @@ def test_linearize_computes_once_and_pushes_often() -> None:
     assert len(calls) == 1
 
 
+def test_random_numbers_are_the_same_for_all_samples() -> None:
+    x = nnlib.ones(3)
+    assert (
+        len(set(vmap(lambda x: x * nnlib.rand(()), randomness="same")(x).tolist())) == 1
+    )
+    with pytest.raises(Error, match="vmap: randomness: .*got 'different'"):
+        vmap(lambda x: x, randomness="different")
+
+
 def test_second_derivatives_in_and_around() -> None:
     y = double(Y)
     got = vmap(hessian(lambda y: (y * y * y).sum()))(y)

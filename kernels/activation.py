@@ -177,7 +177,9 @@ def mish_backward_at(g: Any, x: Any, parameter: Any) -> Any:
     rest = kind(2) / (n + kind(2))
     t = n / (n + kind(2))
     s = e / (e + kind(1))
-    return g * (t + x * (s * rest * (kind(1) + t)))
+    # Beyond the threshold x would grow and the rest not shrink.
+    slope = t + x * (s * rest * (kind(1) + t))
+    return select(x > kind(_LINEAR), g, g * slope)
 
 
 @scalar

@@ -97,6 +97,13 @@ def test_permuted_arrays_are_not_copied(rng):
     assert np.shares_memory(flat_views(x)[0], x)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_slope_of_mish_far_out(dtype):
+    x = np.array([25, 1e13, 1e17, 1e30, np.inf], dtype)
+    slope = activation.mish_backward(np.ones_like(x), x)
+    np.testing.assert_array_equal(slope, np.ones_like(x))
+
+
 def test_in_place(rng):
     x = rng.standard_normal(1000).astype("f4")
     expected = activation.tanh(x)

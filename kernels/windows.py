@@ -25,6 +25,7 @@ __all__ = [
     "adaptive_mean",
     "axis_from_rows",
     "interpolated",
+    "neighbours",
     "plan",
     "sliding",
     "sliding_mean",
@@ -167,6 +168,23 @@ def sliding_mean(
         total = sum(counted) if divisor is None else divisor
         rows.append([(i, w / total) for i, w in held])
     return axis_from_rows(size, rows, kernel)
+
+
+@lru_cache(1024)
+def neighbours(size: int, width: int) -> Axis:
+    """Return the table of sums over `width` neighbours, divided by `width`.
+
+    Examples
+    --------
+    >>> neighbours(3, 2).index
+    array([0, 0, 1, 1, 2])
+    """
+    rows = []
+    for o in range(size):
+        start = o - width // 2
+        row = [(i, 1 / width) for i in range(start, start + width)]
+        rows.append([(i, w) for i, w in row if 0 <= i < size])
+    return axis_from_rows(size, rows, width)
 
 
 def _cubic(t: float) -> tuple[float, float, float, float]:

@@ -41,6 +41,11 @@ from nnlib.ops.logic import *  # noqa: F403
 from nnlib.ops.masking import *  # noqa: F403
 from nnlib.ops.matmul import *  # noqa: F403
 from nnlib.ops.moments import *  # noqa: F403
+from nnlib.ops.normalization import batch_norm as batch_norm
+from nnlib.ops.normalization import group_norm as group_norm
+from nnlib.ops.normalization import instance_norm as instance_norm
+from nnlib.ops.normalization_rows import layer_norm as layer_norm
+from nnlib.ops.normalization_rows import rms_norm as rms_norm
 from nnlib.ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
 from nnlib.ops.pooling import max_pool1d as max_pool1d
 from nnlib.ops.pooling import max_pool2d as max_pool2d

@@ -95,7 +95,7 @@ def sliding_sizes(
     steps = kernel if same else each_dim(op, "stride", stride, rank, 1)
     border = each_dim(op, "padding", padding, rank, 0)
     gaps = each_dim(op, "dilation", dilation, rank, 1)
-    found = []
+    found: list[Sizes] = []
     for size, k, s, p, d in zip(
         shape[-rank:], kernel, steps, border, gaps, strict=True
     ):

@@ -1,0 +1,51 @@
+"""Cases of nnlib.kernels.normalization and nnlib.kernels.normalization_rows."""
+
+from __future__ import annotations
+
+from kernel_cases import Case
+
+from nnlib import kernels
+
+
+def _channels(dtype, shape):
+    def run(rng, put):
+        kernel = kernels.normalization
+        x, g = (put(rng.standard_normal(shape).astype(dtype)) for _ in range(2))
+        a, k, c = (
+            put(rng.standard_normal((shape[0], shape[2])).astype(dtype))
+            for _ in range(3)
+        )
+        mean, var = kernel.moments(x)
+        return (
+            mean,
+            var,
+            kernel.normalize(x, a, k, c),
+            *kernel.gradient_sums(g, x, a),
+            kernel.input_gradient(g, x, a, a, k, c),
+        )
+
+    return run
+
+
+def _rows(dtype, shape, centred):
+    def run(rng, put):
+        kernel = kernels.normalization_rows
+        x, g = (put(rng.standard_normal(shape).astype(dtype)) for _ in range(2))
+        w, b = (put(rng.standard_normal(shape[1]).astype(dtype)) for _ in range(2))
+        y, means, scales = kernel.forward(x, w, b, 1e-5, centred)
+        return y, means, scales, *kernel.backward(g, x, w, means, scales, centred)
+
+    return run
+
+
+CASES = [
+    Case(f"channels, {dtype}, {shape}", _channels(dtype, shape), 1e-4, 1e-4)
+    for dtype, shape in (("f4", (2, 70, 3)), ("f4", (1, 5, 2)), ("f8", (1, 66, 1)))
+] + [
+    Case(f"rows, {dtype}, {shape}, {centred}", _rows(dtype, shape, centred), 1e-4, 1e-5)
+    for dtype, shape, centred in (
+        ("f4", (2, 5), True),
+        ("f4", (2, 7), False),
+        ("f8", (1, 4), True),
+    )
+]

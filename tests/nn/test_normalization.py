@@ -1,0 +1,169 @@
+"""Normalisation layers against PyTorch, and in themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compare import array, compare, copy_weights, needs_torch, torch
+
+import nnlib
+import nnlib.nn.functional as F
+from nnlib import nn
+from nnlib.backend.errors import ShapeError
+
+LAYERS = [
+    ("BatchNorm1d", (3,), {}, (5, 3)),
+    ("BatchNorm1d", (3,), {"momentum": None}, (5, 3, 4)),
+    ("BatchNorm2d", (3,), {}, (2, 3, 4, 5)),
+    ("BatchNorm2d", (3,), {"affine": False}, (2, 3, 4, 5)),
+    ("BatchNorm2d", (3,), {"track_running_stats": False}, (2, 3, 4, 5)),
+    ("BatchNorm3d", (2,), {"eps": 1e-3}, (2, 2, 3, 2, 2)),
+    ("InstanceNorm1d", (3,), {}, (2, 3, 5)),
+    ("InstanceNorm1d", (3,), {}, (3, 5)),
+    ("InstanceNorm2d", (3,), {"affine": True}, (2, 3, 4, 5)),
+    ("InstanceNorm2d", (3,), {"track_running_stats": True}, (2, 3, 4, 5)),
+    ("InstanceNorm3d", (2,), {}, (2, 2, 3, 2, 2)),
+    ("GroupNorm", (2, 4), {}, (2, 4, 3, 5)),
+    ("GroupNorm", (4, 4), {"affine": False}, (2, 4)),
+    ("LayerNorm", (5,), {}, (2, 3, 5)),
+    ("LayerNorm", ((3, 5),), {"bias": False}, (2, 3, 5)),
+    ("LayerNorm", (5,), {"elementwise_affine": False}, (2, 5)),
+    ("RMSNorm", (5,), {}, (2, 3, 5)),
+    ("LocalResponseNorm", (3,), {"alpha": 0.1}, (2, 5, 3, 3)),
+]
+
+
+@needs_torch
+@pytest.mark.parametrize(("name", "args", "kwargs", "shape"), LAYERS)
+def test_equals_pytorch_in_training_and_evaluation(name, args, kwargs, shape):
+    rng = np.random.default_rng(0)
+    mine = getattr(nn, name)(*args, **kwargs)
+    theirs = getattr(torch.nn, name)(*args, **kwargs)
+    if name != "GroupNorm" or kwargs.get("affine", True) is False:
+        compare(mine, theirs, rng.standard_normal(shape) * 2 + 1)
+    else:
+        compare(mine, theirs, rng.standard_normal(shape))
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+    mine.double(), theirs.double()
+    copy_weights(mine, theirs)
+    for _ in range(2):
+        x = rng.standard_normal(shape) * 3 - 1
+        mine(nnlib.tensor(x)), theirs(torch.tensor(x))
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(array(mine.state_dict()[key]), value, 1e-12)
+    mine.eval(), theirs.eval()
+    for parameter in (*mine.parameters(), *theirs.parameters()):
+        parameter.grad = None
+    compare(mine, theirs, rng.standard_normal(shape))
+
+
+SECOND = {
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (3, 4, 2)),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), (2, 4, 3)),
+    "instance_norm": (lambda x, w, b: F.instance_norm(x, None, None, w, b), (2, 4, 3)),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (4,), w, b), (3, 4)),
+    "rms_norm": (lambda x, w, b: F.rms_norm(x, (4,), w, 1e-6) + b, (3, 4)),
+    "evaluation": (
+        lambda x, w, b: F.batch_norm(x, nnlib.ones(4).double(), w.detach(), w, b),
+        (3, 4, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_second_derivatives(name):
+    call, shape = SECOND[name]
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(shape), rng.uniform(0.5, 2, 4), rng.random(4)]
+    leaves = [nnlib.tensor(x, requires_grad=True) for x in inputs]
+    if name == "evaluation":
+        leaves[1] = leaves[1].detach()
+    nnlib.autograd.gradgradcheck(call, leaves, nondet_tol=1e-12)
+
+
+def test_large_means_do_not_cancel():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((64, 5, 7, 9)) + 10000).astype("f4")
+    want = x.astype("f8")
+    for dims, call in (
+        ((0, 2, 3), lambda t: F.batch_norm(t, None, None, training=True, eps=0)),
+        ((2, 3), lambda t: F.instance_norm(t, eps=0)),
+        ((3,), lambda t: F.layer_norm(t, 9, eps=0)),
+    ):
+        away = want - want.mean(dims, keepdims=True)
+        ref = away / np.sqrt((away**2).mean(dims, keepdims=True))
+        # The mean itself has a rounding error of half of 2^-10.
+        np.testing.assert_allclose(array(call(nnlib.tensor(x))), ref, 0, 2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_keeps_statistics_in_single(dtype):
+    layer = nn.BatchNorm2d(3)
+    x = np.random.default_rng(0).standard_normal((8, 3, 5, 5)).astype("f4") + 1.001
+    t = nnlib.tensor(x).to(dtype).requires_grad_()
+    y = layer(t)
+    y.sum().backward()
+    assert y.dtype.name == t.grad.dtype.name == dtype
+    assert layer.weight.grad.dtype.name == "float32"
+    want = array(t).astype("f8").mean((0, 2, 3)) * 0.1
+    np.testing.assert_allclose(array(layer.running_mean), want, 1e-5)
+
+
+def test_momentum_none_is_the_mean_of_all_batches():
+    layer = nn.BatchNorm1d(2, momentum=None)
+    batches = np.random.default_rng(0).standard_normal((4, 5, 2)).astype("f4")
+    for x in batches:
+        layer(nnlib.tensor(x))
+    want = batches.mean(1).mean(0)
+    np.testing.assert_allclose(array(layer.running_mean), want, 1e-5)
+
+
+def test_a_network_of_images_stays_channels_last():
+    x = nnlib.from_numpy(np.ones((2, 8, 8, 4), "f4").transpose(0, 3, 1, 2))
+    for layer in (nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)):
+        y = layer(x).array
+        assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_empty_batch():
+    x = nnlib.zeros(0, 3, 4, 4, requires_grad=True)
+    for layer in (nn.BatchNorm2d(3), nn.GroupNorm(3, 3), nn.LayerNorm(4)):
+        y = layer(x)
+        assert tuple(y.shape) == (0, 3, 4, 4)
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.BatchNorm2d(3)(nnlib.ones(2, 3)), "BatchNorm2d: input: expected 4"),
+        (
+            lambda: nn.BatchNorm2d(3)(nnlib.ones(2, 4, 2, 2)),
+            "BatchNorm2d: input has 4 channels, expected num_features = 3",
+        ),
+        (
+            lambda: nn.BatchNorm1d(3)(nnlib.ones(1, 3)),
+            "batch_norm: input: expected more than one value per channel in training",
+        ),
+        (lambda: nn.GroupNorm(3, 4), "GroupNorm: num_groups: 3 does not divide"),
+        (lambda: nn.LayerNorm(4)(nnlib.ones(2, 3)), "layer_norm: normalized_shape"),
+        (lambda: nn.BatchNorm2d(0), "num_features: expected at least 1, got 0"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call()
+
+
+def test_equal_bits_from_run_to_run():
+    x = nnlib.randn(8, 24, 33, 31)
+    layer = nn.BatchNorm2d(24)
+    results = []
+    for _ in range(2):
+        layer.zero_grad()
+        leaf = x.clone().requires_grad_()
+        y = layer(leaf)
+        (y * y * y).sum().backward()
+        grads = [leaf.grad, layer.weight.grad, layer.bias.grad]
+        results.append([array(v).tobytes() for v in (y, *grads)])
+    assert results[0] == results[1]

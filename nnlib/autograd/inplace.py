@@ -210,9 +210,16 @@ def _adopt(target: Tensor, result: Tensor) -> Tensor:
     elif result._requires_grad or target._requires_grad:
         target._grad_fn, target._index = result._grad_fn, result._index
         target._requires_grad = result._requires_grad
-        target._retains = False
         target._rebased += 1
+        _retain_again(target)
     return target
+
+
+def _retain_again(tensor: Tensor) -> None:
+    """Keep the gradient of what the tensor is now, if that of the old value was."""
+    if tensor._retains:
+        tensor._retains = False
+        tensor.retain_grad()
 
 
 def _changed(target: Tensor) -> None:
@@ -342,9 +349,10 @@ def _rebase(view: Tensor, root: Tensor, result: Tensor) -> None:
     after = CopySlices.apply(before, result, replay=view._replay)
     root._grad_fn, root._index = after._grad_fn, after._index
     root._requires_grad = after._requires_grad
-    root._retains = False
     root._rebased += 1
+    _retain_again(root)
     again = take_again(root, view._replay)
     view._grad_fn, view._index = again._grad_fn, again._index
     view._requires_grad = again._requires_grad
     view._birth = root._rebased
+    _retain_again(view)

@@ -184,10 +184,13 @@ class Tensor(Conversions, TensorMethods):
         self._retains = True
         # The node must not keep its own output alive.
         reference = weakref.ref(self)
+        number = self._grad_fn.sequence
 
         def keep(grad: Tensor) -> None:
             tensor = reference()
-            if tensor is not None:
+            source = None if tensor is None else tensor._grad_fn
+            # After a change in place the tensor is the result of another node.
+            if tensor is not None and source is not None and source.sequence == number:
                 # A copy: the engine may hand its buffer on.
                 kept = grad
                 if not grad._requires_grad:

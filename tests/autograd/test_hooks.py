@@ -105,6 +105,23 @@ def test_post_accumulate_hook_sees_the_sum() -> None:
         (x * 1).register_post_accumulate_grad_hook(print)
 
 
+def test_a_kept_gradient_is_that_of_the_changed_value() -> None:
+    x = leaf(1.0, 1.0)
+    y = x * 3
+    y.retain_grad()
+    y.mul_(2)
+    (y * 5).sum().backward()
+    assert y.grad.tolist() == [5.0, 5.0]
+    base = x * 1
+    view = base[:1]
+    base.retain_grad()
+    view.retain_grad()
+    view.mul_(4)
+    (base * 7).sum().backward()
+    assert base.grad.tolist() == [7.0, 7.0]
+    assert view.grad is None
+
+
 def test_a_hook_keeps_the_dtype() -> None:
     x = leaf(1.0)
     with x.register_hook(lambda g: g.double()):

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import intrinsic, overload
 
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.kernels.elementwise import scalar_type
+from nnlib.kernels.elementwise import scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
     cpu_kernel,
@@ -35,7 +35,7 @@ __all__ = ["ParameterTable", "Update"]
 # Elements of a chunk: a few microseconds of work.
 CHUNK = 8192
 # Each thread that takes part has at least so many chunks.
-GRAIN = 2
+GRAIN = 4
 # Rows of the table: parameter, gradient, three kept arrays.
 ROWS = 5
 # Settings of a rule, at most: a CUDA kernel takes each as an argument.
@@ -284,7 +284,7 @@ class Update:
     def __init__(self, function: Callable[..., Any], slots: int) -> None:
         self.__name__ = f"{function.__name__}_{slots}"
         self.__doc__ = function.__doc__
-        cpu, gpu = _loops(function, slots, f"_run_{self.__name__}")
+        cpu, gpu = _loops(function, slots, f"_update_{self.__name__}")
         for loop, kind in ((cpu, "cpu"), (gpu, "cuda")):
             loop.__name__ = loop.__qualname__ = f"{self.__name__}_{kind}"
             loop.__module__ = function.__module__
@@ -325,40 +325,37 @@ class Update:
 def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
     """Make the loops over chunks, on the CPU and on CUDA.
 
-    The inner loop becomes this module's `name`: Numba's cache knows the functions that
-    a closure refers to by name, or not at all.
+    What is done to one element becomes this module's `name`: Numba's cache knows the
+    functions that a closure refers to by name, or not at all.
     """
 
-    def run(
-        p: Any, g: Any, a: Any, b: Any, c: Any, first: Any, last: Any, step: Any, h: Any
-    ) -> None:
+    def at(p: Any, g: Any, a: Any, b: Any, c: Any, i: Any, h: Any) -> None:
         like = h[0]
         zero = type(like)(0)
-        # Unsigned, so that the loop over contiguous elements vectorises.
-        for i in range(np.uint64(first), np.uint64(last), np.uint64(step)):
-            x = load(a, i, like) if slots > 0 else zero
-            y = load(b, i, like) if slots > 1 else zero
-            z = load(c, i, like) if slots > 2 else zero
-            result = f(load(p, i, like), load(g, i, like), x, y, z, h)
-            store(p, i, result[0])
-            if slots > 0:
-                store(a, i, result[1])
-            if slots > 1:
-                store(b, i, result[2])
-            if slots > 2:
-                store(c, i, result[3])
+        x = load(a, i, like) if slots > 0 else zero
+        y = load(b, i, like) if slots > 1 else zero
+        z = load(c, i, like) if slots > 2 else zero
+        result = f(load(p, i, like), load(g, i, like), x, y, z, h)
+        store(p, i, result[0])
+        if slots > 0:
+            store(a, i, result[1])
+        if slots > 1:
+            store(b, i, result[2])
+        if slots > 2:
+            store(c, i, result[3])
 
-    run.__name__ = run.__qualname__ = name
-    run = globals()[name] = register_jitable(run)
+    at.__name__ = at.__qualname__ = name
+    at = globals()[name] = scalar(at)
 
     @cpu_loop
     def loop(begin: Any, end: Any, table: Any, chunks: Any, h: Any) -> None:
         for k in range(begin, end):
             t = chunks[k, 0]
-            run(
-                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
-                chunks[k, 1], chunks[k, 2], 1, h,
-            )  # fmt: skip
+            p, g, a = table[0, t], table[1, t], table[2, t]
+            b, c = table[3, t], table[4, t]
+            # Unsigned, so that the loop vectorises.
+            for i in range(np.uint64(chunks[k, 1]), np.uint64(chunks[k, 2])):
+                at(p, g, a, b, c, i, h)
 
     def cpu(table: Any, chunks: Any, h: Any) -> None:
         spread(loop, chunks.shape[0], GRAIN, (table, chunks, h))
@@ -368,12 +365,13 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
         h6: Any, h7: Any, h8: Any, h9: Any, h10: Any, h11: Any,
     ) -> None:  # fmt: skip
         # A block takes a chunk.
+        h = (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11)
         for k in range(cuda.blockIdx.x, chunks.shape[0], cuda.gridDim.x):
             t = chunks[k, 0]
-            run(
-                table[0, t], table[1, t], table[2, t], table[3, t], table[4, t],
-                chunks[k, 1] + cuda.threadIdx.x, chunks[k, 2], cuda.blockDim.x,
-                (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11),
-            )  # fmt: skip
+            p, g, a = table[0, t], table[1, t], table[2, t]
+            b, c = table[3, t], table[4, t]
+            first = chunks[k, 1] + cuda.threadIdx.x
+            for i in range(first, chunks[k, 2], cuda.blockDim.x):
+                at(p, g, a, b, c, i, h)
 
     return cpu, gpu

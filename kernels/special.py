@@ -114,6 +114,29 @@ overload(maximum, target="cpu", strict=False)(lambda a, b: lambda a, b: _maximum
 overload(minimum, target="cpu", strict=False)(lambda a, b: lambda a, b: _minimum(a, b))
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _times_power(typing_context: Any, x: Any, shifted: Any) -> Any:
+    """Return x * 2**n for the n in the low bits of `shifted` (see `_ROUND`).
+
+    In two factors: n reaches from -150 (denormal results) to 128. As Numba's casts and
+    views these twelve instructions took half of the time to compile an exponential.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        product, exponent = args
+        bits = builder.bitcast(exponent, word)
+        n = builder.sub(bits, ir.Constant(word, int(_ROUND_BITS)))
+        half = builder.ashr(n, ir.Constant(word, 1))
+        for part in (half, builder.sub(n, half)):
+            biased = builder.add(part, ir.Constant(word, 127))
+            power = builder.shl(biased, ir.Constant(word, 23))
+            product = builder.fmul(product, builder.bitcast(power, ir.FloatType()))
+        return product
+
+    return x(types.float32, types.float32), lower
+
+
 def _exp_f32(x: Any) -> Any:
     # The clamps keep the exponent arithmetic in range; a NaN passes both.
     x = _select(x > np.float32(89.0), np.float32(89.0), x)
@@ -130,13 +153,7 @@ def _exp_f32(x: Any) -> Any:
     p = p * r + _HALF
     p = p * (r * r) + r
     p = p + _ONE
-    # 2**n in two factors: n reaches from -150 (denormal results) to 128.
-    exponent = np.int32(np.float32(shifted).view(np.int32) - _ROUND_BITS)
-    first = np.int32(exponent >> np.int32(1))
-    second = np.int32(exponent - first)
-    scale_a = np.int32(np.int32(first + np.int32(127)) << np.int32(23))
-    scale_b = np.int32(np.int32(second + np.int32(127)) << np.int32(23))
-    return p * np.int32(scale_a).view(np.float32) * np.int32(scale_b).view(np.float32)
+    return _times_power(p, shifted)
 
 
 def _log_f32(x: Any) -> Any:

@@ -67,7 +67,9 @@ def test_loops_are_vectorised(name):
     kernel(np.ones(3, np.float32))
     dispatcher = kernel.cpu.dispatcher
     # Compiled anew: what comes from the cache cannot be looked into.
-    fresh = numba.njit(**dispatcher.targetoptions)(dispatcher.py_func)
+    options = {**dispatcher.targetoptions}
+    options.pop("nopython")
+    fresh = numba.njit(**options)(dispatcher.py_func)
     for signature in dispatcher.signatures:
         if str(signature[0].dtype) == "float32":
             fresh.compile(signature)

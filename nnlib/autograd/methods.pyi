@@ -5,7 +5,7 @@
 import builtins
 from nnlib.autograd.tensor import Tensor as Tensor
 from nnlib.backend.random import Generator as Generator
-from nnlib.ops.linear_systems import SlogdetResult as SlogdetResult
+from nnlib.ops.determinants import SlogdetResult as SlogdetResult
 from nnlib.ops.return_types import MinMax as MinMax
 from nnlib.ops.return_types import ValuesIndices as ValuesIndices
 from typing import Any as Any

@@ -4,9 +4,11 @@ Shapes are (N, C, *spatial); memory is channels-last: results are views of conti
 (N, *spatial, C) arrays, and inputs that lie so are taken as they are (others are copied
 once). Which way is taken depends on the shape alone:
 
-* a filter per channel: the direct loop of `nnlib.kernels.depthwise`;
-* all others: blocks of patches and BLAS (`nnlib.kernels.im2col`), a 1x1 convolution
-  without patches.
+* on the CPU a filter per channel: `nnlib.kernels.depthwise`;
+* 3x3 of stride 1 with enough channels: `nnlib.kernels.winograd`;
+* all others: tiles of outputs in registers (`nnlib.kernels.direct`);
+* on CUDA: patches for cuBLAS, or the direct depthwise form
+  (`nnlib.kernels.convolution_cuda`).
 
 Everything is computed by one thread per output, in one order: same bits from run to
 run for one number of threads. Padding is told as `before`, the zeros before the first
@@ -22,7 +24,14 @@ import numpy as np
 from numba import types
 
 from nnlib.backend.errors import DTypeError
-from nnlib.kernels import convolution_cuda, depthwise, direct, im2col, winograd
+from nnlib.kernels import (
+    convolution_cuda,
+    depthwise,
+    direct,
+    direct_grad,
+    winograd,
+    winograd_grad,
+)
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
 from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
 
@@ -125,8 +134,7 @@ class _Weights:
             # (C, 1, 1, T) -> (T, C)
             order = plan.order if type(x) is np.ndarray else module.asarray(plan.order)
             w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
-            convolve_each = convolution_cuda if on_cuda(x) else depthwise
-            run = convolution_cuda.depthwise if on_cuda(x) else convolve_each.correlate
+            run = convolution_cuda.depthwise if on_cuda(x) else depthwise.correlate
             run(plan, x, w, bias, y)
         elif on_cuda(x):
             groups, cg, kg, _ = self.split.shape
@@ -135,7 +143,11 @@ class _Weights:
             convolution_cuda.correlate(plan, x, packed, bias, y)
         else:
             packed = direct.pack(self.split, plan.order)
-            if self.split.shape[0] == 1 and winograd.fits(plan, x, y.shape[4]):
+            if (
+                self.split.shape[0] == 1
+                and x.size
+                and winograd.fits(plan, x, y.shape[4])
+            ):
                 winograd.correlate(plan, x, packed, bias, y)
             else:
                 direct.correlate(plan, x, packed, self.split.shape[2], bias, y)
@@ -311,7 +323,9 @@ def weight_grad(
         dw = module.empty((groups, k // groups, c // groups, taps), dtype)
         if on_cuda(x):
             convolution_cuda.weight_sums(plan, x, g, dw)
+        elif groups == 1 and g.size and winograd.fits(plan, x, k):
+            winograd_grad.weight_grad(plan, x, g, dw)
         else:
-            im2col.weight_sums(plan, x, g, dw)
+            direct_grad.weight_grad(plan, x, g, dw)
     shape = (k, c // groups, *kernel)
     return dw.reshape(shape).astype(kept, copy=False)

@@ -1,8 +1,8 @@
 """Convolution on CUDA: patches for cuBLAS, and the direct depthwise form.
 
 Patches are gathered for a bounded number of outputs at a time (`CUDA_BUFFER` bytes) and
-multiplied by cuBLAS. Arguments as in `nnlib.kernels.im2col` and
-`nnlib.kernels.depthwise`; a kernel for CUDA takes the geometry as single integers.
+multiplied by cuBLAS. Weights are packed to (groups, taps * C / groups, K / groups); a
+kernel for CUDA takes the geometry as single integers.
 """
 
 from __future__ import annotations

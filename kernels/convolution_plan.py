@@ -84,16 +84,18 @@ def to_three(values: Any, fill: int) -> Three:
     (1, 3, 5)
     """
     values = tuple(values)
-    return (*(fill,) * (3 - len(values)), *values)  # type: ignore[return-value]
+    return (*(fill,) * (3 - len(values)), *values)
 
 
-def _plan(axes: tuple[Axis, Axis, Axis], kernel: Three) -> Plan:
-    fields = [tuple(getattr(axis, name) for axis in axes) for name in Axis._fields[:7]]
+def _plan(axes: tuple[Axis, ...], kernel: Three) -> Plan:
+    fields: list[Any] = [
+        tuple(getattr(axis, name) for axis in axes) for name in Axis._fields[:7]
+    ]
     order = [
         (d * kernel[1] + h) * kernel[2] + w
         for d, h, w in itertools.product(*(axis.kernel for axis in axes))
     ]
-    return Plan(*fields, np.array(order, np.int64))  # type: ignore[arg-type]
+    return Plan._make([*fields, np.array(order, np.int64)])
 
 
 @functools.lru_cache(maxsize=512)
@@ -105,7 +107,7 @@ def forward_plan(
         Axis(o, 0, 1, s, k, -b, d, tuple(range(k)))
         for o, k, s, b, d in zip(out, kernel, stride, before, dilation, strict=True)
     )
-    return _plan(axes, kernel)  # type: ignore[arg-type]
+    return _plan(axes, kernel)
 
 
 def _phases(size: int, k: int, stride: int, before: int, dilation: int) -> list[Axis]:

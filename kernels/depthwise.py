@@ -7,6 +7,7 @@ computes one output; see `nnlib.kernels.convolution_cuda`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, num_threads, prange
+from nnlib.kernels.vectors import tile_transform
 
 __all__ = ["correlate", "weight_sums"]
 
@@ -36,10 +38,45 @@ def add_products(a: Any, b: Any, total: Any) -> None:
         total[c] += a[c] * b[c]
 
 
+def _sum_products(values: Sequence[Any]) -> list[Any]:
+    total = values[18]
+    for t in range(9):
+        total = total + values[t] * values[9 + t]
+    return [total]
+
+
+def _add_nine(values: Sequence[Any]) -> list[Any]:
+    return [values[10 + t] + values[t] * values[9] for t in range(9)]
+
+
+# A window of nine taps, the usual one, in registers.
+window_of_nine = tile_transform(19, 1, _sum_products)
+gradient_of_nine = tile_transform(19, 9, _add_nine)
+
+
+@body
+def look_up(
+    x: Any, zeros: int, r: int, q: int, count: int, grid: Any, stride: Any, taps: Any,
+    first: Any, gap: Any, places: Any,
+) -> None:  # fmt: skip
+    """Write the addresses of the pixels of one window, of zeros for those outside."""
+    _, depth, height, width, c = x.shape
+    n, d0, h0 = window_start(r, grid, stride, first)
+    w0 = q * stride[2] + first[2]
+    for t in range(count):
+        line = t // taps[2]
+        d = d0 + line // taps[1] * gap[0]
+        h = h0 + line % taps[1] * gap[1]
+        w = w0 + t % taps[2] * gap[2]
+        inside = 0 <= d < depth and 0 <= h < height and 0 <= w < width
+        pixel = ((n * depth + d) * height + h) * width + w
+        places[t] = x.ctypes.data + pixel * c * x.itemsize if inside else zeros
+
+
 @body
 def correlate_row(
-    r: int, x: Any, w: Any, bias: Any, total: Any, y: Any, grid: Any, start: Any,
-    step: Any, stride: Any, taps: Any, first: Any, gap: Any,
+    r: int, x: Any, w: Any, bias: Any, zeros: Any, table: Any, y: Any, grid: Any,
+    start: Any, step: Any, stride: Any, taps: Any, first: Any, gap: Any,
 ) -> None:  # fmt: skip
     """Compute the `r`-th row of outputs of (N, D, H, W, C) with (taps, C)."""
     _, depth, height, width, _ = x.shape
@@ -47,10 +84,18 @@ def correlate_row(
     to_h = r % grid[1] * step[1] + start[1]
     to_d = r // grid[1] % grid[0] * step[0] + start[0]
     for q in range(grid[2]):
-        if bias.size > 0:
-            total[:] = bias
-        else:
-            total[:] = x.dtype.type(0)
+        total = y[n, to_d, to_h, q * step[2] + start[2]]
+        if w.shape[0] == 9:
+            look_up(
+                x, zeros.ctypes.data, r, q, 9, grid, stride, taps, first, gap, table[0]
+            )
+            table[1, 0] = total.ctypes.data
+            window_of_nine(
+                table[0].ctypes.data, table[1].ctypes.data, total.size,
+                x.dtype.type(0),
+            )  # fmt: skip
+            continue
+        total[:] = bias
         for t in range(w.shape[0]):
             line = t // taps[2]
             d = d0 + line // taps[1] * gap[0]
@@ -58,7 +103,24 @@ def correlate_row(
             column = q * stride[2] + first[2] + t % taps[2] * gap[2]
             if 0 <= d < depth and 0 <= h < height and 0 <= column < width:
                 add_products(x[n, d, h, column], w[t], total)
-        y[n, to_d, to_h, q * step[2] + start[2]] = total
+
+
+@body
+def correlate_part(
+    part: int, parts: int, x: Any, w: Any, bias: Any, y: Any, grid: Any, start: Any,
+    step: Any, stride: Any, taps: Any, first: Any, gap: Any,
+) -> None:  # fmt: skip
+    """Compute one part of the rows of outputs."""
+    rows = x.shape[0] * grid[0] * grid[1]
+    zeros = np.zeros(x.shape[4], x.dtype)
+    table = np.empty((2, 19), np.int64)
+    for t in range(min(9, w.shape[0])):
+        table[0, 9 + t] = w[t].ctypes.data
+    table[0, 18] = bias.ctypes.data
+    for r in range(part * rows // parts, (part + 1) * rows // parts):
+        correlate_row(
+            r, x, w, bias, zeros, table, y, grid, start, step, stride, taps, first, gap
+        )
 
 
 def correlate_loop(
@@ -66,26 +128,32 @@ def correlate_loop(
     taps: Any, first: Any, gap: Any,
 ) -> None:  # fmt: skip
     """Compute all rows of outputs."""
-    rows = x.shape[0] * grid[0] * grid[1]
     parts = num_threads()
     for part in prange(parts):
-        total = np.empty(x.shape[4], x.dtype)
-        for r in range(part * rows // parts, (part + 1) * rows // parts):
-            correlate_row(
-                r, x, w, bias, total, y, grid, start, step, stride, taps, first, gap
-            )
+        correlate_part(
+            part, parts, x, w, bias, y, grid, start, step, stride, taps, first, gap
+        )
 
 
 @body
 def weight_row(
-    r: int, x: Any, g: Any, sums: Any, grid: Any, stride: Any, taps: Any, first: Any,
-    gap: Any,
+    r: int, x: Any, g: Any, sums: Any, zeros: Any, table: Any, grid: Any, stride: Any,
+    taps: Any, first: Any, gap: Any,
 ) -> None:  # fmt: skip
     """Add the products of the `r`-th row of outputs to the sums (taps, C)."""
     _, depth, height, width, _ = x.shape
     n, d0, h0 = window_start(r, grid, stride, first)
     for q in range(grid[2]):
         row = g[n, r // grid[1] % grid[0], r % grid[1], q]
+        if sums.shape[0] == 9:
+            look_up(
+                x, zeros.ctypes.data, r, q, 9, grid, stride, taps, first, gap, table[0]
+            )
+            table[0, 9] = row.ctypes.data
+            gradient_of_nine(
+                table[0].ctypes.data, table[1].ctypes.data, row.size, x.dtype.type(0)
+            )
+            continue
         for t in range(sums.shape[0]):
             line = t // taps[2]
             d = d0 + line // taps[1] * gap[0]
@@ -95,16 +163,29 @@ def weight_row(
                 add_products(x[n, d, h, column], row, sums[t])
 
 
+@body
+def weight_part(
+    part: int, parts: int, x: Any, g: Any, sums: Any, grid: Any, stride: Any, taps: Any,
+    first: Any, gap: Any,
+) -> None:  # fmt: skip
+    """Sum over one part of the rows of outputs."""
+    rows = x.shape[0] * grid[0] * grid[1]
+    zeros = np.zeros(x.shape[4], x.dtype)
+    table = np.empty((2, 19), np.int64)
+    for t in range(min(9, sums.shape[0])):
+        table[0, 10 + t] = sums[t].ctypes.data
+        table[1, t] = sums[t].ctypes.data
+    for r in range(part * rows // parts, (part + 1) * rows // parts):
+        weight_row(r, x, g, sums, zeros, table, grid, stride, taps, first, gap)
+
+
 def weight_loop(
     x: Any, g: Any, sums: Any, grid: Any, stride: Any, taps: Any, first: Any, gap: Any
 ) -> None:
     """Sum input times gradient over each part's rows: (parts, taps, C)."""
-    rows = x.shape[0] * grid[0] * grid[1]
     parts = sums.shape[0]
     for part in prange(parts):
-        sums[part] = x.dtype.type(0)
-        for r in range(part * rows // parts, (part + 1) * rows // parts):
-            weight_row(r, x, g, sums[part], grid, stride, taps, first, gap)
+        weight_part(part, parts, x, g, sums[part], grid, stride, taps, first, gap)
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
@@ -140,7 +221,8 @@ def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     bias : array, shape (C,) or (0,)
     """
     if x.shape[0] and min(plan.grid):
-        _KERNELS[x.dtype][0](x, w, bias, y, *plan[:7])
+        start = bias if bias.size else np.zeros(x.shape[4], x.dtype)
+        _KERNELS[x.dtype][0](x, w, start, y, *plan[:7])
 
 
 def weight_sums(plan: Plan, x: Any, g: Any) -> Any:
@@ -150,7 +232,7 @@ def weight_sums(plan: Plan, x: Any, g: Any) -> Any:
     if not rows:
         return np.zeros((taps, c), x.dtype)
     parts = min(get_num_threads(), rows)
-    sums = np.empty((parts, taps, c), x.dtype)
+    sums = np.zeros((parts, taps, c), x.dtype)
     _KERNELS[x.dtype][1](
         x, g, sums, plan.grid, plan.stride, plan.taps, plan.first, plan.gap
     )

@@ -29,13 +29,13 @@ from nnlib.kernels.vectors import (
     multiply_tile,
 )
 
-__all__ = ["correlate", "frame", "pack"]
+__all__ = ["FEW", "correlate", "frame", "pack"]
 
 # Tiles whose addresses are looked up at a time: their weights are read from the
 # level-2 cache once for each.
 _TILES = 16
 # With fewer channels, lines of taps are merged.
-_FEW = 16
+FEW = 16
 
 _three = types.UniTuple(types.int64, 3)
 
@@ -60,25 +60,45 @@ def advance(place: Any, grid: Any) -> Any:
 @body
 def look_up(
     x: int, shape: Any, size: int, zeros: int, place: Any, stride: Any, lines: Any,
-    first: Any, gap: Any, c0: int, column: Any,
+    first: Any, gap: Any, offsets: Any, column: Any,
 ) -> None:  # fmt: skip
-    """Write the addresses of one window's lines."""
+    """Write the addresses of one window's lines, `offsets` from its first."""
     pixel = shape[4] * size
     n, d0, h0, w0 = place
     d0 = d0 * stride[0] + first[0]
     h0 = h0 * stride[1] + first[1]
     w0 = w0 * stride[2] + first[2]
-    base = x + c0 * size
+    corner = x + (((n * shape[1] + d0) * shape[2] + h0) * shape[3] + w0) * pixel
+    if (
+        min(d0, h0, w0) >= 0
+        and d0 + (lines[0] - 1) * gap[0] < shape[1]
+        and h0 + (lines[1] - 1) * gap[1] < shape[2]
+        and w0 + (lines[2] - 1) * gap[2] < shape[3]
+    ):
+        for t in range(offsets.size):
+            column[t] = corner + offsets[t]
+        return
     t = 0
     for a in range(lines[0]):
         d = d0 + a * gap[0]
         for b in range(lines[1]):
             h = h0 + b * gap[1]
             inside = 0 <= d < shape[1] and 0 <= h < shape[2]
-            row = base + ((n * shape[1] + d) * shape[2] + h) * shape[3] * pixel
             for e in range(lines[2]):
-                w = w0 + e * gap[2]
-                column[t] = row + w * pixel if inside and 0 <= w < shape[3] else zeros
+                here = inside and 0 <= w0 + e * gap[2] < shape[3]
+                column[t] = corner + offsets[t] if here else zeros
+                t += 1
+
+
+@body
+def find_offsets(shape: Any, size: int, lines: Any, gap: Any, offsets: Any) -> None:
+    """Write the distance in bytes of each line of a window from its first."""
+    t = 0
+    for a in range(lines[0]):
+        for b in range(lines[1]):
+            row = (a * gap[0] * shape[2] + b * gap[1]) * shape[3]
+            for e in range(lines[2]):
+                offsets[t] = (row + e * gap[2]) * shape[4] * size
                 t += 1
 
 
@@ -86,7 +106,7 @@ def look_up(
 def look_up_block(
     x: Any, y: Any, zeros: int, waste: int, sources: Any, targets: Any, r0: int,
     r1: int, grid: Any, start: Any, step: Any, stride: Any, lines: Any, first: Any,
-    gap: Any, c0: int,
+    gap: Any, c0: int, offsets: Any,
 ) -> None:  # fmt: skip
     """Write the addresses that the outputs `r0` to `r1` read and write."""
     size = x.itemsize
@@ -98,8 +118,8 @@ def look_up_block(
     for b in range((r1 - r0 + ROWS - 1) // ROWS):
         for m in range(ROWS):
             look_up(
-                x.ctypes.data, x.shape, size, zeros, place, stride, lines, first, gap,
-                c0, sources[b, :, m],
+                x.ctypes.data + c0 * size, x.shape, size, zeros, place, stride, lines,
+                first, gap, offsets, sources[b, :, m],
             )  # fmt: skip
             if r0 + b * ROWS + m < r1:
                 n, d, h, w = place
@@ -169,6 +189,8 @@ def direct_part(
     sources = np.empty((_TILES, n_lines, ROWS), np.int64)
     targets = np.empty((_TILES, ROWS), np.int64)
     rights = np.empty(n_lines, np.int64)
+    offsets = np.empty(n_lines, np.int64)
+    find_offsets(x.shape, x.itemsize, lines, gap, offsets)
     for job in range(part * jobs // parts, (part + 1) * jobs // parts):
         g = job % groups
         r0 = job // groups * rows
@@ -176,6 +198,7 @@ def direct_part(
         look_up_block(
             x, y, zeros.ctypes.data, waste.ctypes.data, sources, targets, r0, r1, grid,
             start, step, stride, lines, first, gap, g * count if groups > 1 else 0,
+            offsets,
         )  # fmt: skip
         direct_block(
             w, bias, buffer, own, sources, rights, targets, r1 - r0, g, kg, count
@@ -303,7 +326,7 @@ def correlate(plan: Plan, x: Any, packed: Any, kg: int, bias: Any, y: Any) -> No
     if not total or not y.size:
         return
     lines, count = plan.taps, x.shape[4] // groups
-    if groups == 1 and count < _FEW and plan.gap[2] == 1 and plan.taps[2] > 1:
+    if groups == 1 and count < FEW and plan.gap[2] == 1 and plan.taps[2] > 1:
         plan, x = frame(plan, x)
         lines, count = (*plan.taps[:2], 1), count * plan.taps[2]
     start = np.zeros((groups, strips * columns), x.dtype)

@@ -31,7 +31,7 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, prange
 from nnlib.kernels.vectors import ROWS, aligned_empty, multiply_tile, tile_transform
 
-__all__ = ["correlate", "fits"]
+__all__ = ["apply_both", "correlate", "fits", "transform_inputs"]
 
 # Bytes of a thread's transformed block of tiles.
 _BLOCK_BYTES = 3 << 18
@@ -70,19 +70,19 @@ def _weight_line(w: Sequence[Any]) -> list[Any]:
     return [w[0] * 0.25, s + u, s - u, p + q, p - q, w[2]]
 
 
-def _both(line: Any, values: Sequence[Any], side: int) -> list[Any]:
+def apply_both(line: Any, values: Sequence[Any], side: int) -> list[Any]:
     """Apply a line's transform to the columns of a square, then to its rows."""
     columns = [line(values[j::side]) for j in range(side)]
     return [out for row in zip(*columns, strict=True) for out in line(row)]
 
 
 def _outputs(values: Sequence[Any]) -> list[Any]:
-    return [out + values[36] for out in _both(_output_line, values[:36], 6)]
+    return [out + values[36] for out in apply_both(_output_line, values[:36], 6)]
 
 
-input_tile = tile_transform(36, 36, lambda values: _both(_input_line, values, 6))
+input_tile = tile_transform(36, 36, lambda values: apply_both(_input_line, values, 6))
 output_tile = tile_transform(37, 16, _outputs)
-weight_tile = tile_transform(9, 36, lambda values: _both(_weight_line, values, 3))
+weight_tile = tile_transform(9, 36, lambda values: apply_both(_weight_line, values, 3))
 
 
 @body

@@ -307,8 +307,9 @@ def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
     result = _new(Tensor)
     result._array = array
     if recording and array.dtype in FLOATING:
-        if any(array is other for other in node._non_differentiable):
-            return result
+        for other in node._non_differentiable:
+            if array is other:
+                return result
         result._requires_grad = True
         result._grad_fn = node
         result._index = index
@@ -319,7 +320,7 @@ def _wrap_several(
     node: Function, out: Any, args: Any, params: Any, recording: bool
 ) -> Any:
     result = tuple(
-        _wrap(node, item, index, recording) for index, item in enumerate(out)
+        [_wrap(node, item, index, recording) for index, item in enumerate(out)]
     )
     if recording:
         node.meta = [

@@ -157,7 +157,7 @@ def permute(input: Any, *dims: Any) -> Tensor:
     Size([4, 2, 3])
     """
     ndim = raw(input).ndim
-    order = tuple(one_dim("permute", dim, ndim) for dim in sizes("permute", dims))
+    order = tuple([one_dim("permute", dim, ndim) for dim in sizes("permute", dims)])
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(
             f"permute: dims {order} do not name each of {ndim} dimensions once"

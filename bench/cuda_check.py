@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.util
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,18 +26,16 @@ from typing import Any
 
 import nnlib
 from nnlib.backend import device as backend
+from nnlib.backend.threads import available_cores
 from nnlib.bench.__main__ import machine
 from nnlib.bench.cuda_figures import PARTS
-from nnlib.bench.outcomes import VARIABLE, read_outcomes
+from nnlib.bench.cuda_tests import ROOT, run_tests, start, stop
 from nnlib.bench.report import Report, read_report
 
-__all__ = ["Budget", "main", "missing", "run_tests"]
+__all__ = ["Budget", "main", "missing", "run_part"]
 
-ROOT = Path(__file__).resolve().parent.parent
 # The share of the time that each part may take at most; the tests take what is left.
-SHARES = {"bandwidth": 0.14, "training": 0.16, "compilation": 0.16}
-# A test that is silent for so long hangs.
-SILENCE = 90.0
+SHARES = {"bandwidth": 0.16, "training": 0.16, "compilation": 0.16}
 # Kept for the last lines and the file.
 _RESERVE = 10.0
 
@@ -55,7 +51,7 @@ class Budget:
     Examples
     --------
     >>> budget = Budget(9.0)
-    >>> 70 < budget.share("bandwidth") <= 9 * 60 * 0.14
+    >>> 70 < budget.share("bandwidth") <= 9 * 60 * 0.16
     True
     """
 
@@ -152,29 +148,6 @@ def _driver() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _stop(process: subprocess.Popen[Any]) -> None:
-    """End a process that we started, and those that it started."""
-    if os.name == "posix":
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    else:
-        process.kill()
-    process.wait()
-
-
-def _start(command: Sequence[str], log: Any, **environment: str) -> Any:
-    return subprocess.Popen(
-        command,
-        cwd=ROOT if (ROOT / "pyproject.toml").exists() else None,
-        env={**os.environ, **environment},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=os.name == "posix",
-    )
-
-
 def run_part(part: str, folder: Path, device: str, seconds: float) -> dict[str, Any]:
     """Run one part of the benchmark; return its figures and how it ended."""
     path = folder / f"{part}.json"
@@ -185,113 +158,17 @@ def run_part(part: str, folder: Path, device: str, seconds: float) -> dict[str, 
     if part == "compilation":
         environment["NNLIB_CACHE_DIR"] = str(folder / "empty-cache")
     begin = time.monotonic()
-    process = _start(command, None, **environment)
+    process = start(command, None, **environment)
     try:
         code: Any = process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        _stop(process)
+        stop(process)
         code = "stopped: the time was up"
     except BaseException:
-        _stop(process)
+        stop(process)
         raise
     found = read_report(path)
     return {**found, "exit": code, "seconds": round(time.monotonic() - begin, 1)}
-
-
-def run_tests(
-    folder: Path, seconds: float, chosen: Sequence[str], silence: float = SILENCE
-) -> dict[str, Any]:
-    """Run tests by pytest until all are known or the time is up.
-
-    A process that dies, hangs or breaks the CUDA context is followed by another one,
-    which goes on with the tests that are left.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the log and the list of outcomes go.
-    seconds : float
-        The time for all of it.
-    chosen : sequence of str
-        Arguments of pytest that choose the tests.
-    silence : float
-        Seconds without an outcome after which a test counts as hanging.
-    """
-    outcomes = folder / "outcomes.jsonl"
-    deadline = time.monotonic() + seconds
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short"]
-    command += ["-p", "nnlib.bench.outcomes", "-p", "no:cacheprovider", *chosen]
-    codes: list[Any] = []
-    log_path = folder / "pytest.log"
-    while len(codes) < 20 and time.monotonic() < deadline:
-        before = len(read_outcomes(outcomes))
-        with log_path.open("ab") as log:
-            process = _start(command, log, **{VARIABLE: str(outcomes)})
-            codes.append(_watch(process, outcomes, deadline, silence))
-        # 0: passed, 1: failed, 5: nothing left; else the run goes on if it moved
-        found = read_outcomes(outcomes)
-        whole = codes[-1] in (0, 5) or (codes[-1] == 1 and not _broken(log_path))
-        if whole or len(found) == before:
-            break
-    return _summary(read_outcomes(outcomes), codes, log_path)
-
-
-def _watch(process: Any, outcomes: Path, deadline: float, silence: float) -> Any:
-    """Wait for a process of tests; end it when it is silent or the time is up."""
-    size, heard = -1, time.monotonic()
-    try:
-        while True:
-            try:
-                return process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                now = time.monotonic()
-            new = outcomes.stat().st_size if outcomes.exists() else 0
-            if new != size:
-                size, heard = new, now
-            if now > deadline:
-                _stop(process)
-                return "stopped: the time was up"
-            if now - heard > silence:
-                _stop(process)
-                return "stopped: no outcome for too long"
-    except BaseException:
-        _stop(process)
-        raise
-
-
-def _broken(log: Path) -> bool:
-    """Tell whether the last run ended because the CUDA context was broken."""
-    return "the CUDA context is broken" in _tail(log)
-
-
-def _tail(path: Path, characters: int = 3000) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")[-characters:]
-    except OSError:
-        return ""
-
-
-def _summary(
-    outcomes: dict[str, dict[str, Any]], codes: list[Any], log: Path
-) -> dict[str, Any]:
-    counts: dict[str, int] = {}
-    for entry in outcomes.values():
-        name = "crashed or hung" if entry["outcome"] == "started" else entry["outcome"]
-        counts[name] = counts.get(name, 0) + 1
-    quiet = ("passed",)
-    return {
-        "counts": counts,
-        "exits": codes,
-        "passed": [name for name, e in outcomes.items() if e["outcome"] == "passed"],
-        "others": {n: e for n, e in outcomes.items() if e["outcome"] not in quiet},
-        "slowest_s": dict(
-            sorted(
-                ((n, e.get("seconds", 0.0)) for n, e in outcomes.items()),
-                key=lambda pair: -pair[1],
-            )[:20]
-        ),
-        "log_end": _tail(log),
-    }
 
 
 def _results_folder() -> Path:
@@ -393,9 +270,10 @@ def _guarded_tests(
     print(f"\ntests ({seconds:.0f} s at most)", flush=True)
     chosen = ["-m", options.select, str(tests)]
     try:
-        found = run_tests(folder, max(1.0, seconds), chosen)
+        workers = max(1, min(4, available_cores() // 2))
+        found = run_tests(folder, max(1.0, seconds), chosen, workers=workers)
     except Exception as error:  # noqa: BLE001 - the figures are worth having
-        found = {"error": repr(error), "counts": {}, "others": {}, "exits": []}
+        found = {"error": repr(error), "counts": {}, "others": {}, "whole": False}
     report.put("tests", found)
     counts = ", ".join(f"{n} {what}" for what, n in sorted(found["counts"].items()))
     print(f"  {counts or 'none ran'}", flush=True)
@@ -403,11 +281,8 @@ def _guarded_tests(
         if entry["outcome"] != "skipped":
             last = entry.get("message", entry["outcome"]).strip().splitlines()[-1:]
             print(f"  {name}: {' '.join(last)}", flush=True)
-    return (
-        bool(found["exits"])
-        and found["exits"][-1] in (0, 5)
-        and not any(entry["outcome"] != "skipped" for entry in found["others"].values())
-    )
+    bad = [e for e in found["others"].values() if e["outcome"] != "skipped"]
+    return bool(found["whole"]) and not bad
 
 
 if __name__ == "__main__":

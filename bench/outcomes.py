@@ -2,7 +2,8 @@
 
 ``python -m pytest -p nnlib.bench.outcomes`` appends to the file that the environment
 variable NNLIB_TEST_OUTCOMES names. Tests that the file knows already are left out, so
-that a run goes on after one that crashed or hung. A CUDA context that an invalid
+that a run goes on after one that crashed or hung; NNLIB_TEST_SHARD, such as ``1/4``,
+leaves every fourth test to this process. A CUDA context that an invalid
 access has broken fails every later test: the run stops there, for another process.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 __all__ = ["read_outcomes"]
 
 VARIABLE = "NNLIB_TEST_OUTCOMES"
+SHARD = "NNLIB_TEST_SHARD"
 _LONGEST = 4000
 # What CUDA says when the context is beyond use.
 _BROKEN = (
@@ -26,6 +28,8 @@ _BROKEN = (
     "misaligned address",
 )
 _PASSED, _STARTED = "passed", "started"
+# The many tests of this name come after all others.
+_LAST = "smaller_floats"
 
 
 def read_outcomes(path: Path) -> dict[str, dict[str, Any]]:
@@ -56,11 +60,15 @@ def _note(**entry: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Leave out what an earlier process has done."""
+    """Leave out other processes' tests, and what an earlier process has done."""
     path = os.environ.get(VARIABLE)
     if path:
+        number, _, count = os.environ.get(SHARD, "0/1").partition("/")
+        mine = sorted(items, key=lambda item: _LAST in item.nodeid)
         done = read_outcomes(Path(path))
-        items[:] = [item for item in items if item.nodeid not in done]
+        items[:] = [
+            item for item in mine[int(number) :: int(count)] if item.nodeid not in done
+        ]
 
 
 def pytest_runtest_logstart(nodeid: str, location: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from nnlib.backend.device import cuda_status
 from nnlib.bench import cuda_check, cuda_figures
+from nnlib.bench.cuda_tests import run_tests
 from nnlib.bench.outcomes import read_outcomes
 from nnlib.bench.report import Report, read_report
 
@@ -44,7 +45,7 @@ def test_budget(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     budget = cuda_check.Budget(10)
     assert budget.left() == 590
-    assert budget.share("bandwidth") == pytest.approx(84)
+    assert budget.share("bandwidth") == pytest.approx(96)
     assert budget.share("tests") == 590
     now[0] += 550
     assert budget.share("bandwidth") == 40
@@ -82,7 +83,7 @@ def test_a_run_goes_on_after_a_crash_a_hang_and_a_broken_context(tmp_path):
     suite = tmp_path / "test_suite.py"
     suite.write_text(SUITE)
     chosen = [str(suite), "-c", "/dev/null", "--rootdir", str(tmp_path)]
-    found = cuda_check.run_tests(tmp_path, 120, chosen, silence=6)
+    found = run_tests(tmp_path, 120, chosen, silence=6)
     names = {n.rpartition("::")[2]: e for n, e in found["others"].items()}
     assert found["counts"] == {
         "passed": 3, "failed": 2, "skipped": 1, "crashed or hung": 2
@@ -90,22 +91,37 @@ def test_a_run_goes_on_after_a_crash_a_hang_and_a_broken_context(tmp_path):
     assert "assert 1 == 2" in names["test_bad"]["message"]
     assert "no moon" in names["test_skipped"]["message"]
     assert names["test_crash"]["outcome"] == names["test_hangs"]["outcome"] == "started"
-    assert found["exits"][:2] == [3, "stopped: no outcome for too long"]
-    assert found["exits"][-1] == 0
-    assert len(read_outcomes(tmp_path / "outcomes.jsonl")) == 8
+    (exits,) = found["exits"]
+    assert exits[:2] == [3, "stopped: no outcome for too long"]
+    assert exits[-1] == 0 and found["whole"]
+    assert len(read_outcomes(tmp_path / "outcomes-0.jsonl")) == 8
+
+
+def test_workers_share_the_tests(tmp_path):
+    names = ["test_smaller_floats", *(f"test_{i}" for i in range(7))]
+    suite = tmp_path / "test_suite.py"
+    suite.write_text("".join(f"def {name}(): pass\n" for name in names))
+    chosen = [str(suite), "-c", "/dev/null", "--rootdir", str(tmp_path)]
+    found = run_tests(tmp_path, 60, chosen, workers=2)
+    assert found["counts"] == {"passed": 8} and found["exits"] == [[0], [0]]
+    shards = [list(read_outcomes(tmp_path / f"outcomes-{k}.jsonl")) for k in (0, 1)]
+    assert [len(shard) for shard in shards] == [4, 4]
+    assert shards[1][-1].endswith("test_smaller_floats")
 
 
 def test_files_that_cannot_be_loaded_are_failures(tmp_path):
     (tmp_path / "test_broken.py").write_text("import no_such_module\n")
     chosen = [str(tmp_path), "-c", "/dev/null", "--rootdir", str(tmp_path)]
-    found = cuda_check.run_tests(tmp_path, 60, chosen)
-    assert found["counts"] == {"failed": 1}
+    found = run_tests(tmp_path, 60, chosen)
+    assert found["counts"] == {"failed": 1} and not found["whole"]
     assert "no_such_module" in found["others"]["test_broken.py"]["message"]
 
 
-def test_bandwidth_on_the_cpu(tmp_path, capsys):
+def test_bandwidth_on_the_cpu(tmp_path, capsys, monkeypatch):
+    for group in ("_updates", "_layers", "_elementwise"):
+        monkeypatch.setattr(cuda_figures, group, lambda *arrays: iter(()))
     path = tmp_path / "bandwidth.json"
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 120
     cuda_figures.bandwidth(Report(path), "cpu", deadline, elements=1 << 17)
     found = read_report(path)
     assert found["copy_gb_per_s"] > 0 and found["array_mb"] > 0.5

@@ -61,6 +61,12 @@ def test_batches_in_order(data):
     assert len(numbers(DataLoader(data, 11, drop_last=True))) == 0
 
 
+def test_workers_are_taken_and_change_nothing():
+    data = TensorDataset(nnlib.arange(5))
+    loader = DataLoader(data, 2, num_workers=2, pin_memory=True)
+    assert [batch.tolist() for (batch,) in loader] == [[0, 1], [2, 3], [4]]
+
+
 @pytest.mark.parametrize("data", [rows(100), Squares(100)], ids=["whole", "by sample"])
 def test_shuffle(data):
     first = DataLoader(data, 7, shuffle=True, generator=3)

@@ -115,6 +115,10 @@ class DataLoader(Generic[T]):
         The source of the shuffled orders, or its seed (see `RandomSampler`).
     transform : callable, optional
         From a batch to the batch that is handed out: `nnlib.data.augment` has some.
+    num_workers : int, default 0
+    pin_memory : bool, default False
+        Taken, so that PyTorch code runs, and without effect: the batches are the same,
+        made in this process.
 
     Raises
     ------
@@ -140,6 +144,8 @@ class DataLoader(Generic[T]):
         collate_fn: Callable[[list[T]], Any] | None = None,
         generator: Generator | int | None = None,
         transform: Callable[[Any], Any] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int):
             raise DTypeError(

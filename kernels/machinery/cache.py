@@ -14,6 +14,7 @@ NNLIB_CACHE_DIR
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -171,6 +172,32 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
         # and the latter differs in each process for a compiled function. Here the
         # folder belongs to one state of all sources, and a name to one function.
         return sig, codegen.magic_tuple()
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            # A file that a crash of the machine left unfinished, which may raise
+            # anything. Without the index Numba writes both files anew.
+            with contextlib.suppress(OSError):
+                os.unlink(self._cache_file._index_path)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say_not_kept(error)
+
+
+def _say_not_kept(error: OSError) -> None:
+    """Warn of a full disk or a folder that was removed; Python shows it once."""
+    warnings.warn(
+        f"nnlib: compiled kernels are not kept, {folder()} cannot be written "
+        f"({error.strerror})",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def attach(dispatcher: Any, function: Callable[..., Any]) -> None:

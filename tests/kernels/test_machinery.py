@@ -139,6 +139,37 @@ print([str(w.message) for w in caught if "nnlib" in str(w.message)])
     assert said.count("cannot be written") == 1 and "NNLIB_CACHE_DIR" in said
 
 
+@pytest.mark.parametrize("kept", [0, 300])
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_cache_file_is_written_anew(copy, tmp_path, suffix, kept):
+    def run():
+        out = run_python(PRINT_TWICE, path=copy, NNLIB_CACHE_DIR=tmp_path / "cache")
+        return int(out.split()[1])
+
+    _write_body(copy, 1)
+    assert run() == 0
+    for path in (tmp_path / "cache").rglob(f"*.{suffix}"):
+        path.write_bytes(path.read_bytes()[:kept])
+    assert (run(), run()) == (0, 1)
+
+
+def test_a_cache_folder_that_vanishes_is_gone_without(tmp_path):
+    code = f"""
+import shutil, warnings
+import numpy as np
+from nnlib import kernels
+from nnlib.kernels.machinery import cache
+cache.folder()
+shutil.rmtree({str(tmp_path / "cache")!r})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print(kernels.activation.relu(np.ones(2)))
+print([str(w.message) for w in caught if "not kept" in str(w.message)])
+"""
+    said = run_python(code, NNLIB_CACHE_DIR=tmp_path / "cache")
+    assert "[1. 1.]" in said and "cannot be written" in said
+
+
 def test_empty_cache_setting_switches_the_cache_off(monkeypatch):
     monkeypatch.setenv("NNLIB_CACHE_DIR", "")
     assert cache.user_cache_dir() is None

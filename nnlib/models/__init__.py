@@ -1,7 +1,41 @@
 """Ready architectures, built from the layers of `nnlib.nn`."""
 
 from nnlib.models.alexnet import AlexNet
+from nnlib.models.cnn import LectureCNN
 from nnlib.models.lenet import LeNet5
 from nnlib.models.mlp import MLP
+from nnlib.models.mobilenet import DepthwiseSeparable, MobileNet
+from nnlib.models.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet_cifar,
+)
+from nnlib.models.unet import UNet
+from nnlib.models.vgg import VGG, vgg6, vgg11, vgg13, vgg16, vgg19
 
-__all__ = ["MLP", "AlexNet", "LeNet5"]
+__all__ = [
+    "MLP",
+    "VGG",
+    "AlexNet",
+    "BasicBlock",
+    "Bottleneck",
+    "DepthwiseSeparable",
+    "LeNet5",
+    "LectureCNN",
+    "MobileNet",
+    "ResNet",
+    "UNet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet_cifar",
+    "vgg6",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

@@ -4,8 +4,8 @@ python -m nnlib.bench.ops [--rounds N] [--only NAME...]
 
 Every public operation that PyTorch has too and that a short expression calls is timed:
 the call, recorded where it is differentiable, and the call with its backward pass.
-The table is sorted by how much longer nnlib takes. Both libraries measure the time of
-the calling thread, so that a busy machine disturbs little.
+The table is sorted by how much longer nnlib takes. Both libraries have one thread and
+measure its time, so that a busy machine disturbs little.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def build(lib: Any, case: str) -> Callable[[], float]:
 def run(rounds: int = 9, only: list[str] | None = None) -> list[Cost]:
     """Time every case, or those whose text holds one of `only`; print, worst first."""
     found = []
-    with Pair(build, clock="thread_time") as pair:
+    with Pair(build, threads=1, clock="thread_time") as pair:
         for case in CASES:
             if only and not any(name in case for name in only):
                 continue

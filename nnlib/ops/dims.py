@@ -120,7 +120,7 @@ def within(index: Any, low: int, high: int) -> bool:
     """Tell whether all elements of a NumPy array, not empty, lie in ``[low, high)``."""
     if index.size <= _FEW:
         values = index.ravel().tolist()
-        return low <= min(values) and max(values) < high
+        return bool(low <= min(values) and max(values) < high)
     return bool(index.min() >= low and index.max() < high)
 
 

@@ -67,7 +67,7 @@ class Reduce(Function):
         """Return the truth of each slice."""
         if type(x) is np.ndarray:
             # What the methods call, without a detour through Python.
-            ufunc = np.logical_or if name == "any" else np.logical_and
+            ufunc: Any = np.logical_or if name == "any" else np.logical_and
             return ufunc.reduce(x, axis, None, None, keepdim)
         reduce = x.any if name == "any" else x.all
         return reduce(axis=axis, keepdims=keepdim)

@@ -100,9 +100,10 @@ def _others(x: Any, y: Any, out: Any) -> Iterator[Item]:
     yield "dropout", lambda: kernels.dropout.forward(x, 0.5, 0, 0, out), 2 * size
     yield "uniform", lambda: kernels.philox.uniform(out, 0, 0), size
     yield "normal", lambda: kernels.normal.normal(out, 0, 0), size
-    yield "sum", lambda: kernels.reduction.reduce_all(x, "sum"), size
+    add = kernels.reduction.SUM
+    yield "sum", lambda: kernels.reduction.reduce_all(x, add), size
     rows = x.reshape(-1, 1024)
-    yield "sum of rows", lambda: kernels.reduction.reduce_rows(rows, "sum"), size
+    yield "sum of rows", lambda: kernels.reduction.reduce_rows(rows, add), size
     yield "sum of columns", lambda: kernels.column_sum.sum_columns(rows), size
     yield "softmax", lambda: kernels.softmax.softmax(rows), 2 * size
     yield "log_softmax", lambda: kernels.softmax.log_softmax(rows), 2 * size
@@ -203,6 +204,7 @@ def _measure(
         seconds = clock.median(step)
     except Exception as error:  # noqa: BLE001 - the next kernel may work
         report.put("kernels", {name: {"error": repr(error)}})
+        print(f"  {name:<32} {error!r}", flush=True)
         return
     rate = moved / seconds / 1e9
     figures = {"ms": seconds * 1e3, "gb_per_s": rate, "share_of_copy": rate / best}

@@ -97,7 +97,8 @@ def _run_shard(
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short"]
     # A warning of CuPy's is no failure here: the first run should tell what works.
     command += ["-W", "default", "-p", "nnlib.bench.outcomes"]
-    command += ["-p", "no:cacheprovider", *chosen]
+    command += ["-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    command += chosen
     environment = {VARIABLE: str(outcomes), SHARD: f"{number}/{count}"}
     codes: list[Any] = []
     while len(codes) < 20 and time.monotonic() < deadline:

@@ -33,6 +33,7 @@ from nnlib.backend.dtypes import int32 as int32
 from nnlib.backend.dtypes import int64 as int64
 from nnlib.backend.dtypes import set_default_dtype as set_default_dtype
 from nnlib.backend.dtypes import uint8 as uint8
+from nnlib.backend.errors import ArgumentError as ArgumentError
 from nnlib.backend.errors import BoundsError as BoundsError
 from nnlib.backend.errors import DeviceError as DeviceError
 from nnlib.backend.errors import DTypeError as DTypeError

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundsError", "DTypeError", "DeviceError", "Error", "ShapeError"]
+__all__ = [
+    "ArgumentError",
+    "BoundsError",
+    "DTypeError",
+    "DeviceError",
+    "Error",
+    "ShapeError",
+]
 
 
 class Error(Exception):
@@ -11,6 +18,10 @@ class Error(Exception):
 
 class ShapeError(Error, ValueError):
     """A shape, size or dimension does not fit."""
+
+
+class ArgumentError(Error, ValueError):
+    """A value (a label, a probability, an option) is none that is allowed there."""
 
 
 class BoundsError(Error, IndexError):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nnlib.backend import memory
-from nnlib.backend.errors import DeviceError
+from nnlib.backend.errors import ArgumentError, DeviceError
 
 __all__ = ["available_cores", "get_num_threads", "pool", "set_num_threads"]
 
@@ -278,7 +278,7 @@ def set_num_threads(threads: int) -> None:
     >>> set_num_threads(before)
     """
     if not 1 <= threads <= _ceiling():
-        raise ValueError(
+        raise ArgumentError(
             f"set_num_threads: expected 1 to {_ceiling()} threads (set "
             f"NUMBA_NUM_THREADS before the start for more), got {threads}"
         )

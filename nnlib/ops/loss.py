@@ -17,7 +17,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.dims import raw
@@ -82,9 +82,9 @@ def check_values(
     """
     array = raw(x)
 
-    def describe(position: int, value: Any) -> ShapeError:
+    def describe(position: int, value: Any) -> ArgumentError:
         where = place(position, array.shape)
-        return ShapeError(f"{op}: {name}{where} is {value}, expected {expected}")
+        return ArgumentError(f"{op}: {name}{where} is {value}, expected {expected}")
 
     fine = good(array)
     if type(array) is not np.ndarray or not np.logical_and.reduce(fine, None):

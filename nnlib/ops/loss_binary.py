@@ -11,7 +11,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.activation_hard import hardtanh
 from nnlib.ops.activation_smooth import logsigmoid
@@ -181,7 +181,9 @@ def binary_cross_entropy(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a probability or label is NaN or outside [0, 1]
+        If the shapes differ.
+    ArgumentError
+        If a probability or label is NaN or outside [0, 1]
         (named with its position).
 
     Examples
@@ -231,7 +233,9 @@ def binary_cross_entropy_with_logits(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is NaN or outside [0, 1] (named with
+        If the shapes differ.
+    ArgumentError
+        If a label is NaN or outside [0, 1] (named with
         its position).
 
     Examples
@@ -279,7 +283,9 @@ def kl_div(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a probability is negative or NaN (named with
+        If the shapes differ.
+    ArgumentError
+        If a probability is negative or NaN (named with
         its position).
 
     Examples
@@ -337,7 +343,9 @@ def hinge_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is none of these, or 0 and -1 are mixed
+        If the shapes differ.
+    ArgumentError
+        If a label is none of these, or 0 and -1 are mixed
         (named with its position).
 
     Examples
@@ -356,8 +364,8 @@ def hinge_loss(
     array = raw(target)
     minus = array == -1
 
-    def describe(position: int, value: Any) -> ShapeError:
-        return ShapeError(
+    def describe(position: int, value: Any) -> ArgumentError:
+        return ArgumentError(
             f"hinge_loss: target{place(position, array.shape)} is {value}, expected "
             f"{expected}, but there are zeros too"
         )
@@ -385,7 +393,9 @@ def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
+        If the shapes differ.
+    ArgumentError
+        If a label is neither 1 nor -1 (named with its position).
     """
     check_float("soft_margin_loss", "input", input)
     check_same_shape("soft_margin_loss", input=input, target=target)

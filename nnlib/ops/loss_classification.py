@@ -272,8 +272,9 @@ def cross_entropy(
     Raises
     ------
     ShapeError
-        If shapes do not fit, the mean is asked for over an empty batch, or a
-        probability is negative or NaN (named with its position).
+        If shapes do not fit, or the mean is asked for over an empty batch.
+    ArgumentError
+        If a probability is negative or NaN (named with its position).
     DTypeError
         If class indices are no integers, or class probabilities no floats.
     BoundsError

@@ -158,7 +158,9 @@ def hinge_embedding_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
+        If the shapes differ.
+    ArgumentError
+        If a label is neither 1 nor -1 (named with its position).
     """
     name = "hinge_embedding_loss"
     check_float(name, "input", input)
@@ -192,7 +194,9 @@ def margin_ranking_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ; if a label is neither 1 nor -1 (named with its position).
+        If the shapes differ.
+    ArgumentError
+        If a label is neither 1 nor -1 (named with its position).
     """
     name = "margin_ranking_loss"
     check_float(name, "input1", input1)
@@ -226,7 +230,9 @@ def cosine_embedding_loss(
     Raises
     ------
     ShapeError
-        If shapes do not fit; if a label is neither 1 nor -1 (named with its position).
+        If shapes do not fit.
+    ArgumentError
+        If a label is neither 1 nor -1 (named with its position).
     """
     name = "cosine_embedding_loss"
     check_float(name, "input1", input1)

@@ -12,7 +12,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import SMALL, gate
 from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log
@@ -325,18 +325,20 @@ def gaussian_nll_loss(
     Raises
     ------
     ShapeError
-        If shapes do not fit, a variance is negative, or `eps` is not positive.
+        If shapes do not fit.
+    ArgumentError
+        If a variance is negative, or `eps` is not positive.
     """
     name = "gaussian_nll_loss"
     check_float(name, "input", input)
     check_same_shape(name, input=input, target=target)
     check_reduction(name, reduction, input.shape)
     if not eps > 0:
-        raise ShapeError(f"{name}: eps: expected more than 0, got {eps}")
+        raise ArgumentError(f"{name}: eps: expected more than 0, got {eps}")
     shape = tuple(input.shape)
     if not hasattr(var, "shape"):
         if not var >= 0:
-            raise ShapeError(f"{name}: var is {var}, expected at least 0")
+            raise ArgumentError(f"{name}: var is {var}, expected at least 0")
         bounded = array_module(raw(input)).full((), max(var, eps), raw(input).dtype)
     else:
         given = tuple(var.shape)

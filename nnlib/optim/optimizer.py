@@ -9,7 +9,7 @@ from typing import Any
 from nnlib.autograd.mode import enable_grad
 from nnlib.autograd.tensor import RemovableHandle, Tensor
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError, Error
 from nnlib.optim import checkpoint
 from nnlib.optim.batch import Batch, gather
 
@@ -59,7 +59,9 @@ class Optimizer:
             raise DTypeError(f"{self._name()}: params: a set has no order; pass a list")
         groups = list(params)
         if not groups:
-            raise Error(f"{self._name()}: params: expected at least one parameter")
+            raise ArgumentError(
+                f"{self._name()}: params: expected at least one parameter"
+            )
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
@@ -138,14 +140,14 @@ class Optimizer:
         for name in names:
             value = group[name]
             if not value >= 0:
-                raise Error(
+                raise ArgumentError(
                     f"{self._name()}: {name}: expected at least 0, got {value!r}"
                 )
 
     def _check_betas(self, group: Mapping[str, Any]) -> None:
         betas = group["betas"]
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise Error(
+            raise ArgumentError(
                 f"{self._name()}: betas: expected two numbers from 0 to below 1, got "
                 f"{betas!r}"
             )

@@ -128,16 +128,34 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "lenet_mnist": ("mnist", lambda text: number(r"accuracy (\S+)%", text) >= 98.9),
     "translation_and_pooling": ("mnist", translation_and_pooling),
     "equivariance": ("mnist", equivariance),
+    "fashion_cnn": (
+        "fashion-mnist",
+        lambda text: number(r"accuracy (\S+)%", text) > 80,
+    ),
+    "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
 }
-# What makes a longer one short enough for a test.
+# What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
     "translation_and_pooling": ["--samples", "5000"],
+    "fashion_cnn": ["--samples", "10000", "--epochs", "1"],
+    "resnet_cifar": "--depth 8 --batches 1 --samples 2000 --epochs 3".split(),
     "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }
 
 
 def test_every_example_is_checked() -> None:
     assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == sorted(CHECKS)
+
+
+def data_for(name: str, folder: Path) -> str:
+    """Return where an example's data lie, CIFAR-10 unpacked into `folder`."""
+    pack = Path(DATA) / "cifar10" / "cifar10_pack.py"
+    if name != "cifar10" or not pack.exists():
+        return DATA
+    (folder / "cifar10").mkdir()
+    unpack = [sys.executable, str(pack), "unpack", str(folder / "cifar10")]
+    subprocess.run(unpack, check=True, capture_output=True)
+    return str(folder)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -150,7 +168,7 @@ def test_example(name: str, tmp_path: Path) -> None:
         [*script, "--output", str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "NNLIB_DATA": DATA},
+        env={**os.environ, "NNLIB_DATA": data_for(data, tmp_path)},
         cwd=tmp_path,
         timeout=900,
     )

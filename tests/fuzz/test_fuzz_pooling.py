@@ -131,7 +131,68 @@ def shuffle(down: bool) -> Draw:
     return draw
 
 
+def channel_norm(low: int, groups: bool = False) -> Draw:
+    """Draw input of at least `low` dimensions, a weight and a bias."""
+
+    def draw(rng: Rng) -> Call:
+        shape = rng.integers(2, 6, rng.integers(low, 6)).tolist()
+        shape[0] = int(rng.integers(2, 4))
+        kwargs = optional(rng, eps=1e-3)
+        if groups:
+            count = int(rng.integers(1, 4))
+            shape[1] = count * int(rng.integers(1, 4))
+            kwargs["num_groups"] = count
+        x = rng.standard_normal(shape) * 3 + rng.choice([0.0, 5.0])
+        return [x, rng.random(shape[1]), rng.standard_normal(shape[1])], kwargs
+
+    return draw
+
+
+def row_norm(rng: Rng) -> Call:
+    shape = rng.integers(1, 6, rng.integers(1, 5)).tolist()
+    shape[-1] += 1
+    last = shape[-int(rng.integers(1, len(shape) + 1)) :]
+    x, w, b = (rng.standard_normal(s) for s in (shape, last, last))
+    return [x, w, b], {"normalized_shape": tuple(last), "eps": one_of(rng, 1e-5, 1e-3)}
+
+
+def response(rng: Rng) -> Call:
+    shape = rng.integers(1, 7, rng.integers(3, 6)).tolist()
+    kwargs = optional(rng, alpha=0.2, beta=0.5, k=2.0)
+    return [rng.standard_normal(shape)], kwargs | {"size": int(rng.integers(1, 6))}
+
+
+# How the functions with vectors are called.
+CALLS: dict[str, Callable[..., Any]] = {
+    "batch_norm": lambda f, x, w, b, **kwargs: f.batch_norm(
+        x, None, None, w, b, True, **kwargs
+    ),
+    "instance_norm": lambda f, x, w, b, **kwargs: f.instance_norm(
+        x, None, None, w, b, **kwargs
+    ),
+    "group_norm": lambda f, x, w, b, **kwargs: f.group_norm(
+        x, weight=w, bias=b, **kwargs
+    ),
+    "layer_norm": lambda f, x, w, b, **kwargs: f.layer_norm(
+        x, weight=w, bias=b, **kwargs
+    ),
+    "rms_norm": lambda f, x, w, b, **kwargs: f.rms_norm(x, weight=w, **kwargs) + b,
+}
+
+
+def call(name: str, functions: Any, args: Any, kwargs: Any) -> Any:
+    if name in CALLS:
+        return CALLS[name](functions, *args, **kwargs)
+    return getattr(functions, name)(*args, **kwargs)
+
+
 DRAWS: dict[str, Draw] = {
+    "batch_norm": channel_norm(2),
+    "instance_norm": channel_norm(3),
+    "group_norm": channel_norm(2, True),
+    "layer_norm": row_norm,
+    "rms_norm": row_norm,
+    "local_response_norm": response,
     **{f"max_pool{rank}d": max_pool(rank) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": avg_pool(rank) for rank in (1, 2, 3)},
     **{f"lp_pool{rank}d": lp_pool(rank) for rank in (1, 2, 3)},
@@ -185,16 +246,16 @@ def compare(name: str, seed: int) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            want = getattr(torch.nn.functional, name)(*theirs, **kwargs)
+            want = call(name, torch.nn.functional, theirs, kwargs)
     except (RuntimeError, ValueError):
         # PyTorch refuses some empty batches, and for volumes alone a kernel that
         # ceil_mode lets reach beyond the input.
         if any(0 in x.shape for x in args) or name in LENIENT:
             return False
         with pytest.raises(nnlib.backend.errors.Error):
-            getattr(F, name)(*mine, **kwargs)
+            call(name, F, mine, kwargs)
         return False
-    got = getattr(F, name)(*mine, **kwargs)
+    got = call(name, F, mine, kwargs)
     if isinstance(want, tuple):
         np.testing.assert_array_equal(got[1].numpy(), want[1].numpy())
         got, want = got[0], want[0]

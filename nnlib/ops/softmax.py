@@ -34,6 +34,8 @@ def by_rows(kernel: Any, dim: int, *arrays: Any) -> Any:
         columns = shape[-1]
         if not columns:
             return arrays[0].copy()
+        if last == 1:
+            return kernel(*arrays)
         rows = [x.reshape(-1, columns) for x in arrays]  # (..., C) -> (N, C)
         return kernel(*rows).reshape(shape)
     if last < 0:

@@ -172,7 +172,13 @@ def full(
     kind = _dtype_of(fill_value) if dtype is None else resolve_dtype(dtype)
     place = resolve_device(device)
     with device_context(place):
-        made = module_of(place).full(shape_of("full", (size,)), fill_value, dtype=kind)
+        shape = shape_of("full", (size,))
+        try:
+            made = module_of(place).full(shape, fill_value, dtype=kind)
+        except OverflowError:
+            raise DTypeError(
+                f"full: fill_value: {fill_value} is out of the range of {kind}"
+            ) from None
     return finish(made, requires_grad)
 
 

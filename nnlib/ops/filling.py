@@ -12,7 +12,7 @@ from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import device_of
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import Transfer, cast
 
@@ -35,6 +35,10 @@ class Overwrite(Function):
         except ValueError:
             raise ShapeError(
                 f"copy_: shape {self.shape} does not broadcast to {x.shape}"
+            ) from None
+        except OverflowError:
+            raise DTypeError(
+                f"fill_: {value} is out of the range of {x.dtype}"
             ) from None
         return x[...]
 

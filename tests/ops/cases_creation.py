@@ -92,7 +92,14 @@ CASES = [
         torch=lambda torch, size, value: torch.full(
             (size,) if isinstance(size, int) else size, value
         ),
-        errors=[(lambda: nnlib.full((-1,), 0), ShapeError, "full: size: negative")],
+        errors=[
+            (lambda: nnlib.full((-1,), 0), ShapeError, "full: size: negative"),
+            (
+                lambda: nnlib.full((2,), 300, dtype=nnlib.int8),
+                DTypeError,
+                "full: fill_value: 300 is out of the range of int8",
+            ),
+        ],
     ),
     alike("zeros_like", 0),
     alike("ones_like", 1),

@@ -291,7 +291,12 @@ CASES = [
                 lambda: ones(2).fill_(ones(2)),
                 ShapeError,
                 r"fill_: value: expected no dimensions, got shape \(2,\)",
-            )
+            ),
+            bad(
+                lambda: nnlib.zeros(2, dtype=nnlib.uint8).fill_(300),
+                DTypeError,
+                "fill_: 300 is out of the range of uint8",
+            ),
         ],
         **inplace("fill_"),
     ),

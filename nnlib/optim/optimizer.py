@@ -163,6 +163,7 @@ class Optimizer:
             if p._grad is not None:
                 p._grad = p._grad.detach()
                 p._grad._array.fill(0)
+                p._grad._bump()
 
     # -- the step ----------------------------------------------------------------
 

@@ -306,6 +306,22 @@ def test_closure_hooks_and_zero_grad() -> None:
     assert x.item() == 1
 
 
+@pytest.mark.parametrize("change", ["zero_grad", "clip_norm", "clip_value"])
+def test_a_changed_gradient_is_noticed_by_the_graph_that_saved_it(change: str) -> None:
+    x = nnlib.tensor([2.0, 3.0], requires_grad=True)
+    (x * x * x).sum().backward(create_graph=True)
+    assert x.grad is not None
+    penalty = (x.grad * x.grad).sum()
+    if change == "zero_grad":
+        optim.SGD([x]).zero_grad(set_to_none=False)
+    elif change == "clip_norm":
+        nnlib.nn.utils.clip_grad_norm_([x], 0.1)
+    else:
+        nnlib.nn.utils.clip_grad_value_([x], 0.1)
+    with pytest.raises(nnlib.Error, match="changed in place"):
+        penalty.backward()
+
+
 def test_groups() -> None:
     a, b, c = (nnlib.ones(2, requires_grad=True) for _ in range(3))
     optimizer = optim.SGD([("a", a), ("b", b)], lr=0.1)

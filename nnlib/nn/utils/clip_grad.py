@@ -17,10 +17,14 @@ __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
 
 
 def _gradients(parameters: Any) -> list[Any]:
-    """Return the arrays of the gradients that there are, each once."""
+    """Return the arrays of the gradients that there are, each once, to be changed."""
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     unique = {id(tensor): tensor for tensor in given}
-    return [p._grad._array for p in unique.values() if p._grad is not None]
+    found = [p._grad for p in unique.values() if p._grad is not None]
+    for grad in found:
+        # A graph that saved it (create_graph=True) must notice.
+        grad._bump()
+    return [grad._array for grad in found]
 
 
 def _norm(array: Any, norm_type: float) -> Any:

@@ -10,9 +10,7 @@ from nnlib import nn
 
 pytestmark = pytest.mark.cuda
 
-DTYPES = (
-    "float16 bfloat16 float32 float64 uint8 int8 int16 int32 int64 bool"
-).split()
+DTYPES = ("float16 bfloat16 float32 float64 uint8 int8 int16 int32 int64 bool").split()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -60,7 +60,7 @@ def main():
         optimizer=optimizer,
         epochs=options.epochs,
         validation=held_out,
-        scheduler=OneCycleLR(optimizer, 0.4, total_steps=options.epochs * len(loader)),
+        scheduler=OneCycleLR(optimizer, 0.1, total_steps=options.epochs * len(loader)),
         scheduler_step="batch",
     )
     seconds = time.perf_counter() - start

@@ -7,19 +7,14 @@ import warnings
 from typing import Any
 
 import numpy as np
-from harness import Case, Sample, booleans, integers, normal, positive
+from harness import Sample, booleans, integers, normal, positive
+from losses import case, over_reductions, reduced
 
 import nnlib
 import nnlib.nn.functional as F
-from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 
 NAN = float("nan")
-
-
-def reduced(values: Any, reduction: str = "mean") -> Any:
-    if reduction == "none":
-        return values
-    return values.mean() if reduction == "mean" else values.sum()
 
 
 def elementwise(loss: Any) -> Any:
@@ -44,14 +39,6 @@ def weighted(loss: Any) -> Any:
     return reference
 
 
-def over_reductions(*args: Any, **kwargs: Any) -> list[Sample]:
-    """Return one sample per reduction; sum first, because it is defined on nothing."""
-    return [
-        Sample(args, {**kwargs, "reduction": reduction})
-        for reduction in ("sum", "mean", "none")
-    ]
-
-
 def bad_shapes(function: Any, name: str) -> list[Any]:
     def t(*shape: int) -> Any:
         return nnlib.tensor(np.full(shape, 0.5))
@@ -73,11 +60,6 @@ def bad_shapes(function: Any, name: str) -> list[Any]:
             rf"{name}: the mean over an empty batch \(shape \(0, 3\)\)",
         ),
     ]
-
-
-def case(name: str, samples: list[Any], reference: Any, **options: Any) -> Case:
-    options.setdefault("torch", f"nn.functional.{name}")
-    return Case(name, samples, reference, **options)
 
 
 def huber(x: Any, y: Any, delta: float = 1.0) -> Any:
@@ -402,66 +384,6 @@ CASES = [
                 lambda: F.soft_margin_loss(nnlib.tensor([1.0]), nnlib.tensor([0])),
                 ArgumentError,
                 r"soft_margin_loss: target\[0\] is 0, expected 1 or -1",
-            ),
-        ],
-    ),
-    case(
-        "pairwise_distance",
-        [
-            (normal(3, 4), normal(3, 4)),
-            Sample((normal(3, 4), normal(3, 4)), {"p": 1.0, "keepdim": True}),
-            Sample((normal(3, 4), normal(4)), {"p": 3.0, "eps": 0.0}),
-            (normal(4), normal(4)),
-        ],
-        lambda x, y, p=2.0, eps=1e-6, keepdim=False: (
-            (np.abs(x - y + eps) ** p).sum(-1, keepdims=keepdim) ** (1 / p)
-        ),
-        errors=[
-            (
-                lambda: F.pairwise_distance(
-                    nnlib.tensor([1.0, 2.0]), nnlib.tensor([1.0, 2.0, 3.0])
-                ),
-                ShapeError,
-                r"shapes \(2,\) and \(3,\) do not broadcast",
-            ),
-        ],
-    ),
-    case(
-        "cosine_similarity",
-        [
-            (normal(3, 4), normal(3, 4)),
-            Sample((normal(3, 4), normal(3, 4)), {"dim": 0}),
-            Sample((normal(2, 3, 4), normal(1, 4)), {"dim": -1}),
-            Sample((normal(4), normal(4)), {"dim": 0, "eps": 1e-3}),
-        ],
-        lambda x, y, dim=1, eps=1e-8: (
-            (x * y).sum(dim)
-            / np.maximum(np.sqrt((x * x).sum(dim)), eps)
-            / np.maximum(np.sqrt((y * y).sum(dim)), eps)
-        ),
-        errors=[
-            (
-                lambda: F.cosine_similarity(*[nnlib.tensor([1.0])] * 2),
-                BoundsError,
-                "cosine_similarity: dim 1 is out of range",
-            ),
-        ],
-    ),
-    case(
-        "normalize",
-        [
-            normal(3, 4),
-            Sample((normal(3, 4),), {"p": 1.0, "dim": 0}),
-            Sample((normal(3, 4),), {"p": 3.0, "dim": -1, "eps": 0.5}),
-        ],
-        lambda x, p=2.0, dim=1, eps=1e-12: (
-            x / np.maximum((np.abs(x) ** p).sum(dim, keepdims=True) ** (1 / p), eps)
-        ),
-        errors=[
-            (
-                lambda: F.normalize(nnlib.tensor([1.0])),
-                BoundsError,
-                "normalize: dim 1 is out of range",
             ),
         ],
     ),

@@ -1,0 +1,111 @@
+"""Convolution kernels against sums written out, and one another."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from nnlib.backend.errors import DTypeError
+from nnlib.kernels import convolution as kernel
+from nnlib.kernels import direct, direct_grad, winograd, winograd_grad
+from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans
+from nnlib.kernels.unfold import fold, unfold
+
+PAIR, NONE = (1, 1), (0, 0)
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+def written_out(x, w, before, out):
+    """Sum a 3x3 convolution of stride 1 tap by tap, in float64."""
+    padded = np.pad(x.astype("f8"), [(0, 0), (0, 0), (before, 3), (before, 3)])
+    return sum(
+        np.einsum(
+            "nchw,kc->nkhw",
+            padded[:, :, a : a + out[0], b : b + out[1]],
+            w[:, :, a, b].astype("f8"),
+        )
+        for a, b in itertools.product(range(3), range(3))
+    )
+
+
+def close(got, want, dtype):
+    scale = np.abs(want).max()
+    np.testing.assert_allclose(got, want, 0, TOLERANCE[dtype] * scale)
+
+
+# Sizes round the tiles' edges; channels round the vectors' and tiles'.
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "n,c,k,h,w,before",
+    [(1, 24, 24, 4, 4, 1), (2, 33, 40, 9, 6, 0), (3, 40, 24, 5, 11, 1)],
+)
+def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, before):
+    x = rng.standard_normal((n, c, h + 2, w + 2)).astype(dtype)
+    weight = rng.standard_normal((k, c, 3, 3)).astype(dtype)
+    bias = rng.standard_normal(k).astype(dtype)
+    out = (h + 2 * before, w + 2 * before)
+    plan = forward_plan((1, *out), (1, 3, 3), (1,) * 3, (0, before, before), (1,) * 3)
+    a = kernel.channels_last(x)
+    assert winograd.fits(plan, a, k)
+    want = written_out(x, weight, before, out) + bias.reshape(-1, 1, 1)
+    packed = direct.pack(weight.reshape(1, k, c, 9).swapaxes(1, 2), plan.order)
+    for run in (winograd.correlate, direct.correlate):
+        y = np.empty((n, 1, *out, k), dtype)
+        filters = (k,) if run is direct.correlate else ()
+        run(plan, a, packed, *filters, bias, y)
+        close(y[:, 0].transpose(0, 3, 1, 2), want, dtype)
+    g = kernel.channels_last(rng.standard_normal((n, k, *out)).astype(dtype))
+    found = []
+    for run in (winograd_grad.weight_grad, direct_grad.weight_grad):
+        dw = np.empty((1, k, c, 9), dtype)
+        run(plan, a, g, dw)
+        found.append(dw)
+    close(found[0], found[1], dtype)
+
+
+def test_one_by_one_is_a_product_of_matrices(rng):
+    x = rng.standard_normal((2, 5, 3, 4))
+    w = rng.standard_normal((7, 5, 1, 1))
+    y = kernel.convolve(x, w, None, (3, 4), PAIR, NONE, PAIR, 1)
+    np.testing.assert_allclose(y, np.einsum("nchw,kc->nkhw", x, w[..., 0, 0]), 1e-12)
+
+
+@pytest.mark.parametrize("stride,size,kernel_size", [(1, 6, 3), (3, 7, 2), (2, 5, 4)])
+def test_phases_cover_each_input_once(stride, size, kernel_size):
+    plans = input_grad_plans(
+        (1, 1, size), (1, 1, kernel_size), (1, 1, stride), (0, 0, 1), (1, 1, 1)
+    )
+    places = [p.start[2] + p.step[2] * q for p in plans for q in range(p.grid[2])]
+    assert sorted(places) == list(range(size))
+    assert sum(p.order.size for p in plans) == kernel_size
+
+
+def test_fold_is_the_transpose_of_unfold(rng):
+    args = ((3, 2), (2, 3), (1, 2), (1, 1), (2, 1))
+    x = rng.standard_normal((2, 3, 3, 4))
+    columns = unfold(x, *args)
+    other = rng.standard_normal(columns.shape)
+    back = fold(other, (3, 4), *args)
+    np.testing.assert_allclose((columns * other).sum(), (x * back).sum(), 1e-12)
+
+
+def test_half_floats_are_computed_in_float32(rng):
+    x = rng.standard_normal((1, 3, 5, 5)).astype("f2")
+    w = rng.standard_normal((4, 3, 3, 3)).astype("f2")
+    y = kernel.convolve(x, w, None, (3, 3), PAIR, NONE, PAIR, 1)
+    wide = kernel.convolve(
+        x.astype("f4"), w.astype("f4"), None, (3, 3), PAIR, NONE, PAIR, 1
+    )
+    assert y.dtype == np.float16
+    np.testing.assert_array_equal(y, wide.astype("f2"))
+
+
+def test_bad_dtypes():
+    x, w = np.zeros((1, 1, 3, 3)), np.zeros((1, 1, 2, 2), np.float32)
+    with pytest.raises(DTypeError, match="convolve: expected one dtype, x is float64"):
+        kernel.convolve(x, w, None, (2, 2), PAIR, NONE, PAIR, 1)
+    with pytest.raises(DTypeError, match="weight_grad: expected a floating dtype"):
+        x = np.zeros((1, 1, 3, 3), np.int64)
+        kernel.weight_grad(x, x, (1, 1), PAIR, NONE, PAIR, 1)

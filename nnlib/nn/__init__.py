@@ -86,10 +86,9 @@ from nnlib.nn.normalization import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
-    LayerNorm,
     LocalResponseNorm,
-    RMSNorm,
 )
+from nnlib.nn.normalization_rows import LayerNorm, RMSNorm
 from nnlib.nn.parameters import Parameter, ParameterDict, ParameterList
 from nnlib.nn.pooling import (
     AdaptiveAvgPool1d,

@@ -47,7 +47,7 @@ def test_names_of_dtypes() -> None:
 
 
 ROOMS = {
-    "autograd", "backend", "cuda", "data", "debug", "func", "io", "kernels", "linalg",
+    "autograd", "backend", "cuda", "data", "func", "io", "kernels", "linalg",
     "models", "nn", "ops", "optim", "train", "utils", "viz",
 }  # fmt: skip
 

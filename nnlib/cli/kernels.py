@@ -294,8 +294,9 @@ def rows() -> list[Row]:
     families()
     folder = cache.folder()
     found: dict[tuple[str, str, str], Row] = {}
-    # CPU kernels keep no list of themselves, and some live in closures.
-    cpu = [item for item in gc.get_objects() if isinstance(item, CpuKernel)]
+    # CPU kernels keep no list of themselves, and some live in closures. By `type`:
+    # `isinstance` would wake other libraries' lazy objects.
+    cpu = [item for item in gc.get_objects() if type(item) is CpuKernel]
     for kernel in cpu:
         row = _row(kernel, "cpu", _cpu_signatures(kernel))
         if row is not None:

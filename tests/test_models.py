@@ -169,10 +169,9 @@ def in_torch(name):
     def source(module):
         text = inspect.getsource(importlib.import_module(f"nnlib.models.{module}"))
         for mine, theirs in (
-            ("from nnlib import Tensor, nn", "from torch import Tensor, nn"),
             ("from nnlib import nn", "from torch import nn"),
-            ("import nnlib\n", "import torch\n"),
-            ("nnlib.cat", "torch.cat"),
+            ("from nnlib.autograd.tensor import", "from torch import"),
+            ("from nnlib.ops import", "from torch import"),
             ("from nnlib.models.initial import kaiming\n", ""),
         ):
             text = text.replace(mine, theirs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nnlib import Tensor, nn
+from nnlib import nn
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.models.initial import kaiming
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from nnlib import Tensor, nn
+from nnlib import nn
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error, ShapeError
 from nnlib.models.initial import kaiming
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import nnlib
-from nnlib import Tensor, nn
+from nnlib import nn
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.models.initial import kaiming
+from nnlib.ops import cat
 
 __all__ = ["UNet"]
 
@@ -98,6 +99,6 @@ class UNet(nn.Module):
             across.append(x)
         across.pop()
         for enlarge, block in zip(self.up, self.merge, strict=True):
-            x = block(nnlib.cat([across.pop(), enlarge(x)], 1))
+            x = block(cat([across.pop(), enlarge(x)], 1))
         scores: Tensor = self.head(x)
         return scores

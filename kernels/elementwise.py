@@ -59,9 +59,7 @@ def scalar(function: Function) -> Function:
 
     It is always inlined: a call that stays in a loop keeps it from being vectorised.
     """
-    return register_jitable(
-        forceinline=True, no_cfunc_wrapper=True
-    )(function)  # type: ignore[no-any-return]
+    return register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
 
 
 def scalar_type(name: str, x: Any) -> type[Any]:

@@ -49,7 +49,9 @@ SOME_DIMS = frozenset(
 )
 
 # Operations on the last two dimensions of one tensor.
-LAST_TWO = frozenset("Cholesky Cofactor Determinant Inverse LogDeterminant QR Eigh".split())
+LAST_TWO = frozenset(
+    "Cholesky Cofactor Determinant Inverse LogDeterminant QR Eigh".split()
+)
 
 
 def find_rule(cls: type[Function]) -> Rule | None:

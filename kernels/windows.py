@@ -314,7 +314,7 @@ class Plan:
             module = array_module(like)
             found = tuple(module.asarray(table) for table in joined)
             self._placed[key] = found
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 @lru_cache(512)

@@ -26,7 +26,7 @@ __all__ = ["available_cores", "get_num_threads", "pool", "set_num_threads"]
 
 # Iterations an idle OpenMP thread spins before it sleeps: long enough to bridge the gap
 # between two kernels of a step, short enough to leave the core to NumPy's threads.
-_SPINS = "2000"
+_SPINS = "10000"
 # The same for OpenBLAS, as a power of two of clock cycles. Its default, 2**26,
 # keeps a core for 20 ms after each of the user's NumPy products: a step of 2.7 ms
 # after one took 5.8 ms.

@@ -171,11 +171,13 @@ class Linear(Function):
         """Return ``grad w``, ``grad^T x`` and the sum of the rows of ``grad``."""
         x, weight = self.saved
         gx = gw = gb = None
+        # Arrays need no door: this is the hottest backward of all.
+        multiply = matmul if isinstance(grad, Tensor) else product
         if self.needs(0):
-            gx = matmul(grad, weight)
+            gx = multiply(grad, weight)
         grad = as_rows(grad)
         if self.needs(1):
-            gw = matmul(grad.swapaxes(0, 1), as_rows(x))
+            gw = multiply(grad.swapaxes(0, 1), as_rows(x))
         if self.needs(2):
             gb = grad.sum(0)
         return gx, gw, gb

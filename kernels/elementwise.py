@@ -45,13 +45,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # costs 1.2 us, but 100 us where another process has taken a core, and one thread is
 # done with 65536 elements of a ReLU in 3 us.
 GRAIN = 40000
-# Arrays of up to this many elements take the short way to their kernel.
+# Arrays of up to this many elements take the short way to their kernel: too few for a
+# second thread, hence less than twice `GRAIN`.
 SERIAL = 65536
 
 _SCALAR_TYPES: dict[str, type[Any]] = {"f": np.float32, "d": np.float64}
 # Parameters in the type of the elements, ready made: making one takes 0.2 us.
-_PARAMETERS: dict[tuple[str, float], Any] = {}
+_PARAMETERS: dict[tuple[Any, float], Any] = {}
 _ndarray = np.ndarray
+_empty = np.empty
 
 
 def scalar(function: Function) -> Function:
@@ -81,7 +83,7 @@ def _make_parameter(name: str, x: Any, parameter: float) -> Any:
     if len(_PARAMETERS) >= 64:
         # A parameter that changes from step to step must not fill the memory.
         _PARAMETERS.clear()
-    _PARAMETERS[x.dtype.char, parameter] = number
+    _PARAMETERS[x.dtype, parameter] = number
     return number
 
 
@@ -203,12 +205,15 @@ class Map(_Elementwise):
             and x.size <= SERIAL
             and x.flags.c_contiguous
         ):
-            # The short way, for small arrays: it halves what a call costs.
-            number = _PARAMETERS.get((x.dtype.char, parameter))
+            # The short way, for small arrays: it halves what a call costs. They never
+            # enter the pool, and need not pass its guard.
+            dtype = x.dtype
+            number = _PARAMETERS.get((dtype, parameter))
             if number is None:
                 number = _make_parameter(self.__name__, x, parameter)
-            out = np.empty_like(x)
-            self.cpu.entry(x.ravel(), out.ravel(), number)
+            out = _empty(x.shape, dtype)
+            cpu = self.cpu
+            (cpu.dispatcher or cpu.entry)(x.ravel(), out.ravel(), number)
             return out
         kind = scalar_type(self.__name__, x)
         if out is None:
@@ -277,11 +282,14 @@ class Gradient(_Elementwise):
             and gradient.flags.c_contiguous
         ):
             # The short way, as in `Map`.
-            number = _PARAMETERS.get((saved.dtype.char, parameter))
+            dtype = saved.dtype
+            number = _PARAMETERS.get((dtype, parameter))
             if number is None:
                 number = _make_parameter(self.__name__, saved, parameter)
-            out = np.empty_like(saved)
-            self.cpu.entry(gradient.ravel(), saved.ravel(), out.ravel(), number)
+            out = _empty(saved.shape, dtype)
+            cpu = self.cpu
+            run = cpu.dispatcher or cpu.entry
+            run(gradient.ravel(), saved.ravel(), out.ravel(), number)
             return out
         kind = scalar_type(self.__name__, gradient)
         _check(self.__name__, gradient, "the saved value", saved)

@@ -38,6 +38,7 @@ _LARGE = 1 << 16
 _LARGE_SIGMOID = 1 << 11
 # A number of the array's own type spares NumPy the search for the result's.
 _ONE = {dtype: dtype.type(1) for dtype in FLOATING}
+_ndarray, _exp, _reciprocal = np.ndarray, np.exp, np.reciprocal
 
 
 class Exp(Function):
@@ -196,7 +197,14 @@ class Sigmoid(Function):
         if x.size >= _LARGE_SIGMOID and x.dtype == float32:
             out = kernels.activation.sigmoid(x)
         else:
-            out = np.reciprocal(np.exp(-x) + _ONE[x.dtype])
+            out = -x
+            if type(out) is _ndarray:
+                # One array serves all the steps.
+                _exp(out, out)
+                out += _ONE[x.dtype]
+                _reciprocal(out, out)
+            else:
+                out = np.reciprocal(np.exp(out) + _ONE[x.dtype])
         self.save_for_backward(out)
         return out
 

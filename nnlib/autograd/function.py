@@ -324,11 +324,13 @@ def _wrap_several(
     )
     if recording:
         node.meta = [
-            None if x is None else (x._array.shape, x._array.dtype) for x in result
+            None if x is None else (x.shape, x.dtype)
+            for x in [None if y is None else y._array for y in result]
         ]
     if node.is_view:
+        cls = type(node)
         for index, item in enumerate(result):
-            mark_view(type(node), item, args, {**params, "_output": index})
+            mark_view(cls, item, args, params, index)
     return result
 
 

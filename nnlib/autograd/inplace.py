@@ -68,8 +68,7 @@ def run_inplace(
     if ufunc is not None and is_plain(target):
         recorded = state.modes.grad and _tracked(args)
         if not recorded and _run_ufunc(ufunc, target, args, kwargs):
-            target._version += 1
-            target._entangled = True
+            target._bump()
             return target
     if state.modes.interpreter is not None:
         run = state.modes.interpreter.run_inplace
@@ -130,15 +129,15 @@ def run_direct(
 def is_plain(target: Tensor) -> bool:
     """Tell whether `target` may be overwritten at once: nothing else knows of it.
 
-    No history, no base, no detached twin, nobody who watches: for such a tensor the
-    short ways of `zero_`, `copy_` and the arithmetic methods only have to count.
+    No history, no base, nobody who watches: for such a tensor the short ways of
+    `zero_`, `copy_` and the arithmetic methods only have to count the change, for it
+    and its detached twins.
     """
     modes = state.modes
     array = target._array
     return (
         target._grad_fn is None
         and target._base is None
-        and target._owner is None
         and not (target._requires_grad and modes.grad)
         and modes.interpreter is None
         and modes.watcher is None
@@ -335,11 +334,9 @@ class CopySlices(Function):
 
 def take_again(base: Any, replay: Any) -> Any:
     """Take a view of `base` (array or Tensor) by the recorded steps."""
-    for cls, rest, params in replay:
-        index = params.get("_output")
-        plain = {key: value for key, value in params.items() if key != "_output"}
-        base = cls.apply(base, *rest, **plain)
-        if index is not None:
+    for cls, rest, params, index in replay:
+        base = cls.apply(base, *rest, **params)
+        if index >= 0:
             base = base[index]
     return base
 

@@ -174,8 +174,13 @@ def spoil_output(node: Function | None, memory: Any) -> None:
             node._changes = -1
 
 
-def mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
-    """Tie a view to the tensor that owns its memory, with the way to take it again."""
+def mark_view(
+    cls: type[Function], out: Tensor, args: Any, params: Any, index: int = -1
+) -> None:
+    """Tie a view to the tensor that owns its memory, with the way to take it again.
+
+    `index` is its place among several outputs; -1 for an only one.
+    """
     source = args[0]
     if type(source) not in TENSOR_TYPES:
         return
@@ -186,7 +191,7 @@ def mark_view(cls: type[Function], out: Tensor, args: Any, params: Any) -> None:
     # NumPy names the array that owns the memory, or the one the view was taken of.
     if memory is not its and (memory is None or memory is not its.base):
         return
-    step = (cls, args[1:], params)
+    step = (cls, args[1:], params, index)
     root = source._base
     if root is None:
         out._base = root = source

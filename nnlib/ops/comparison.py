@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnlib.autograd.function import Function
-from nnlib.autograd.mode import no_grad
+from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING
@@ -289,8 +289,14 @@ def equal(input: Any, other: Any) -> bool:
     >>> nnlib.equal(nnlib.tensor([1, 2]), nnlib.tensor([1, 2]))
     True
     """
-    if input.dtype != other.dtype:
-        raise DTypeError(f"equal: other: expected {input.dtype}, got {other.dtype}")
-    if input.shape != other.shape:
+    # The arrays' attributes: a Tensor's are calls of Python functions.
+    a, b = getattr(input, "_array", input), getattr(other, "_array", other)
+    if a.dtype != b.dtype:
+        raise DTypeError(f"equal: other: expected {a.dtype}, got {b.dtype}")
+    if a.shape != b.shape:
         return False
+    modes = state.modes
+    if type(a) is type(b) is np.ndarray and modes.watcher is modes.interpreter is None:
+        # As `eq`, but without a Tensor; a NaN differs from itself.
+        return not np.count_nonzero(a != b)
     return bool(eq(input, other)._array.all())

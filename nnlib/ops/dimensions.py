@@ -73,7 +73,10 @@ def squeeze(input: Any, dim: Any = None) -> Tensor:
     """Drop dimensions of length 1: all, or those of `dim` that have it."""
     shape = raw(input).shape
     if dim is None:
-        kept = tuple([length for length in shape if length != 1])
+        # Mostly there is nothing to drop: asking is cheaper than a new tuple.
+        kept = shape
+        if 1 in shape:
+            kept = tuple([length for length in shape if length != 1])
         return Reshape.apply(input, shape=kept)  # type: ignore[no-any-return]
     if type(dim) is int and shape:
         dim = one_dim("squeeze", dim, len(shape))
@@ -103,7 +106,8 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
     Size([2, 3, 1])
     """
     shape = raw(input).shape
-    dim = one_dim("unsqueeze", dim, len(shape) + 1)
+    if type(dim) is not int or not 0 <= dim <= len(shape):
+        dim = one_dim("unsqueeze", dim, len(shape) + 1)
     return Reshape.apply(  # type: ignore[no-any-return]
         input, shape=(*shape[:dim], 1, *shape[dim:])
     )
@@ -118,17 +122,18 @@ def movedim(input: Any, source: Any, destination: Any) -> Tensor:
     ShapeError
         If the two name different numbers of dimensions, or one twice.
     """
-    ndim = input.ndim
+    ndim = raw(input).ndim
     taken = many_dims("movedim", source, ndim) if source != () else ()
     placed = many_dims("movedim", destination, ndim) if destination != () else ()
     if len(taken) != len(placed):
         raise ShapeError(
             f"movedim: source {source} and destination {destination} differ in length"
         )
-    rest = iter(dim for dim in range(ndim) if dim not in taken)
-    where = dict(zip(placed, taken, strict=True))
-    order = tuple(where[dim] if dim in where else next(rest) for dim in range(ndim))
-    return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
+    order = [dim for dim in range(ndim) if dim not in taken]
+    # From the front on, each lands where it stays.
+    for place, dim in sorted(zip(placed, taken, strict=True)):
+        order.insert(place, dim)
+    return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
 
 
 @public()

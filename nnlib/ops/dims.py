@@ -15,6 +15,9 @@ __all__: list[str] = []
 
 # Up to so many elements Python is done before NumPy has begun.
 _FEW = 32
+# All dimensions in order, by their number (NumPy's limit is 64).
+ALL_DIMS = tuple(tuple(range(ndim)) for ndim in range(65))
+_SEQUENCES = (tuple, list)
 
 
 def raw(x: Any) -> Any:
@@ -69,11 +72,11 @@ def many_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
         If one is named twice.
     """
     if dim is None:
-        return tuple(range(ndim))
-    if not isinstance(dim, tuple | list):
+        return ALL_DIMS[ndim]
+    if not isinstance(dim, _SEQUENCES):
         return (one_dim(op, dim, ndim),) if ndim else (one_dim(op, dim, ndim),)[:0]
     if not dim:
-        return tuple(range(ndim))
+        return ALL_DIMS[ndim]
     dims = tuple(one_dim(op, each, ndim) for each in dim)
     if len(set(dims)) != len(dims):
         raise ShapeError(f"{op}: dim: {tuple(dim)} names a dimension twice")
@@ -82,7 +85,7 @@ def many_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
 
 def sizes(op: str, given: Sequence[Any]) -> tuple[int, ...]:
     """Read a shape given as ``(2, 3)``, ``[2, 3]`` or ``2, 3``."""
-    if len(given) == 1 and isinstance(given[0], tuple | list):
+    if len(given) == 1 and isinstance(given[0], _SEQUENCES):
         given = given[0]
     try:
         return tuple(map(operator.index, given))

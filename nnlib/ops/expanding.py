@@ -93,7 +93,7 @@ def expand_as(input: Any, other: Any) -> Tensor:
 @public()
 def broadcast_to(input: Any, size: Any) -> Tensor:
     """Return a view of `input` broadcast to shape `size`: `expand`."""
-    return expand(input, tuple(size))
+    return expand(input, size if type(size) is tuple else tuple(size))
 
 
 @public(method=False)

@@ -52,8 +52,9 @@ class Overwrite(Function):
 
 def _counted(target: Tensor) -> Tensor:
     """Count a change of a plain tensor (see `is_plain`)."""
-    target._version += 1
-    target._entangled = True
+    holder = target if target._owner is None else target._owner
+    holder._version += 1
+    holder._entangled = True
     return target
 
 

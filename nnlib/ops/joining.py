@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.dimensions import Narrow
 from nnlib.ops.dims import one_dim, raw
@@ -42,10 +43,12 @@ class Cat(Function):
         """Return the joined array."""
         self.dim = dim
         try:
-            out = array_module(arrays[0]).concatenate(arrays, axis=dim)
+            # On CuPy arrays NumPy calls CuPy's function.
+            out = np.concatenate(arrays, dim)
         except ValueError:
             raise _unequal("cat", [x.shape for x in arrays], dim) from None
-        self.lengths = [x.shape[dim] for x in arrays]
+        if self.edges is not None:
+            self.lengths = [x.shape[dim] for x in arrays]
         return out
 
     def backward(self, grad: Any) -> Any:
@@ -71,11 +74,10 @@ class Stack(Function):
     def forward(self, *arrays: Any, dim: int) -> Any:
         """Return the stacked array."""
         self.dim = dim
-        lead = (slice(None),) * dim
-        key = (*lead, None, ...)
+        key = (slice(None),) * dim + (None,)
         try:
             # What stack does, without its checks.
-            return array_module(arrays[0]).concatenate([x[key] for x in arrays], dim)
+            return np.concatenate([x[key] for x in arrays], dim)
         except ValueError:
             raise _unequal("stack", [x.shape for x in arrays], -1) from None
 
@@ -94,7 +96,7 @@ class Unbind(Function):
         """Return the entries of `dim` as views."""
         self.dim = dim
         lead = (slice(None),) * dim
-        return tuple(x[(*lead, place, ...)] for place in range(x.shape[dim]))
+        return tuple([x[(*lead, place, ...)] for place in range(x.shape[dim])])
 
     def backward(self, *grads: Any) -> Any:
         """Stack the gradients."""
@@ -143,8 +145,9 @@ def _checked(op: str, tensors: Any) -> list[Any]:
     found = list(tensors)
     if not found:
         raise ShapeError(f"{op}: tensors: expected at least one tensor, got none")
-    for place, x in enumerate(found):
+    for x in found:
         if type(x) is not Tensor and not hasattr(x, "dtype"):
+            place = next(i for i, other in enumerate(found) if other is x)
             raise DTypeError(
                 f"{op}: tensors: element {place} is no tensor but {type(x).__name__}"
             )
@@ -174,7 +177,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     tensor([1, 2, 3])
     """
     found = _checked("cat", tensors)
-    dims = {x.ndim for x in found}
+    dims = {raw(x).ndim for x in found}
     ndim = dims.pop()
     if dims:
         # As in PyTorch, an empty vector joins with anything.
@@ -223,14 +226,15 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 @public(method=False)
 def hstack(tensors: Any) -> Tensor:
     """Join along the second dimension (vectors: the first)."""
-    found = [atleast_1d(x) for x in _checked("hstack", tensors)]
-    return cat(found, 0 if found[0].ndim == 1 else 1)
+    found = [x if raw(x).ndim else atleast_1d(x) for x in _checked("hstack", tensors)]
+    return cat(found, 0 if raw(found[0]).ndim == 1 else 1)
 
 
 @public(method=False)
 def vstack(tensors: Any) -> Tensor:
     """Join along the first dimension, vectors as rows."""
-    return cat([atleast_2d(x) for x in _checked("vstack", tensors)], 0)
+    found = _checked("vstack", tensors)
+    return cat([x if raw(x).ndim > 1 else atleast_2d(x) for x in found], 0)
 
 
 @public(method=False)
@@ -255,10 +259,11 @@ def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     ShapeError
         If `input` has no dimensions.
     """
-    if not input.ndim:
+    ndim = raw(input).ndim
+    if not ndim:
         raise ShapeError("unbind: a tensor without dimensions has no entries")
     return Unbind.apply(  # type: ignore[no-any-return]
-        input, dim=one_dim("unbind", dim, input.ndim)
+        input, dim=one_dim("unbind", dim, ndim)
     )
 
 

@@ -68,8 +68,10 @@ class Permute(Function):
     def backward(self, grad: Any) -> Any:
         """Put them back."""
         dims = self.dims
-        inverse = tuple(sorted(range(len(dims)), key=dims.__getitem__))
-        return Permute.apply(grad, dims=inverse)
+        if len(dims) > 2:
+            # One or two dimensions are exchanged back as they were exchanged.
+            dims = tuple(sorted(range(len(dims)), key=dims.__getitem__))
+        return Permute.apply(grad, dims=dims)
 
 
 @public()
@@ -157,7 +159,9 @@ def permute(input: Any, *dims: Any) -> Tensor:
     Size([4, 2, 3])
     """
     ndim = raw(input).ndim
-    order = tuple([one_dim("permute", dim, ndim) for dim in sizes("permute", dims)])
+    order = sizes("permute", dims)
+    if order and not 0 <= min(order) <= max(order) < ndim:
+        order = tuple([one_dim("permute", dim, ndim) for dim in order])
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(
             f"permute: dims {order} do not name each of {ndim} dimensions once"

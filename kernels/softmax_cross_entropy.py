@@ -21,6 +21,7 @@ In the kernels an empty `weight` array stands for weights of 1, without smoothin
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -49,6 +50,9 @@ __all__ = ["backward", "forward"]
 
 # Logits of one task; up to as many are done by the calling thread alone.
 CHUNK = 4096
+
+_INT64 = np.dtype(np.int64)
+_NO_WEIGHT = {kind: np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 # In a loop over a run of elements an index counts from 0 or is unsigned: a signed one
@@ -203,8 +207,11 @@ def _prepare(
     if target.dtype.kind not in "iu":
         raise DTypeError(f"{name}: targets must be integers, got {target.dtype}")
     if weight is None:
-        make = module.ones if smoothing else module.empty
-        weight = make(x.shape[1] if smoothing else 0, kind)
+        if module is np and not smoothing:
+            weight = _NO_WEIGHT[kind]
+        else:
+            make = module.ones if smoothing else module.empty
+            weight = make(x.shape[1] if smoothing else 0, kind)
     elif weight.shape != x.shape[1:] or weight.dtype != x.dtype:
         raise ShapeError(
             f"{name}: weight is {weight.dtype} of shape {weight.shape}, expected "
@@ -212,9 +219,17 @@ def _prepare(
         )
     if not x.flags.c_contiguous:
         x = module.ascontiguousarray(x)
-    if target.dtype != np.int64 or not target.flags.c_contiguous:
+    if target.dtype != _INT64 or not target.flags.c_contiguous:
         target = module.ascontiguousarray(target, dtype=np.int64)
-    return x, target, module.ascontiguousarray(weight), module
+    if not weight.flags.c_contiguous:
+        weight = module.ascontiguousarray(weight)
+    return x, target, weight, module
+
+
+@functools.lru_cache(maxsize=64)
+def _settings(kind: Any, ignore_index: int, smoothing: float, classes: int) -> Any:
+    """Return what the CPU's kernels take as their settings."""
+    return ignore_index, kind(smoothing), max(1, CHUNK // classes)
 
 
 def forward(
@@ -291,8 +306,10 @@ def forward(
         )  # fmt: skip
         add_up_cuda(target, weight, ignore_index, classes, loss, sums, blocks=1)
         return loss, lse, sums
-    settings = (ignore_index, kind(smoothing), max(1, CHUNK // classes))
-    wrong = forward_cpu(x, target, weight, settings, loss, lse, sums)
+    settings = _settings(kind, ignore_index, smoothing, classes)
+    # One task does not enter the pool, and need not pass its guard.
+    run = (x.size <= CHUNK and forward_cpu.dispatcher) or forward_cpu.entry
+    wrong = run(x, target, weight, settings, loss, lse, sums)
     if wrong >= 0:
         raise describe(wrong, int(target[wrong]))
     return loss, lse, sums
@@ -357,6 +374,6 @@ def backward(
             lanes, blocks=blocks,
         )  # fmt: skip
         return out
-    settings = (int(ignore_index), kind(smoothing), max(1, CHUNK // classes))
+    settings = _settings(kind, int(ignore_index), smoothing, classes)
     backward_cpu(x, target, weight, settings, lse, factor, out.reshape(-1))
     return out

@@ -57,6 +57,7 @@ _ndarray = np.ndarray
 # Arguments that leave the dtype of an operation to its tensors; a NumPy number or
 # array does not, and has to be promoted by PyTorch's table.
 _WEAK = frozenset({int, float, bool, type(None)})
+_NUMBERS = (np.generic, bool, int, float)
 
 
 class Function:
@@ -335,7 +336,7 @@ def _wrap_several(
 
 
 def _as_array(out: Any) -> Any:
-    if isinstance(out, np.generic | bool | int | float):
+    if isinstance(out, _NUMBERS):
         return np.asarray(out)
     return out
 

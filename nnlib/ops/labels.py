@@ -25,8 +25,8 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
     input : shape (C,), (N, C) or (N, C, d1, ...), at most `most` dimensions
     target : shape (), (N,) or (N, d1, ...), integers
     """
-    check_float(op, "input", input)
     scores, labels = raw(input), raw(target)
+    check_float(op, "input", scores)
     shape = scores.shape
     if not hasattr(labels, "dtype"):
         raise DTypeError(
@@ -37,7 +37,7 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
             f"{op}: input: expected shape (C,), (N, C)"
             f"{'' if most else ' or (N, C, d1, ...)'}, got {shape}"
         )
-    expected = () if len(shape) == 1 else (shape[0], *shape[2:])
+    expected = () if len(shape) == 1 else shape[:1] + shape[2:]
     if labels.shape != expected:
         raise ShapeError(
             f"{op}: target has shape {labels.shape}, input has shape {shape}: expected "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.dtypes import FLOATING, int64
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
@@ -26,7 +28,7 @@ from nnlib.ops.labels import (
     places,
     warn_ignored,
 )
-from nnlib.ops.loss import check_float, check_reduction, check_values, reduce
+from nnlib.ops.loss import FEW, check_float, check_reduction, check_values, reduce
 from nnlib.ops.softmax import SoftmaxBackward, log_softmax, softmax, sum_over
 
 __all__ = ["cross_entropy", "nll_loss"]
@@ -40,9 +42,11 @@ class NllLoss(Function):
     ) -> Any:
         """Return the reduced loss; `scale` multiplies a sum."""
         self.labels, self.classes = labels, x.shape[1]
-        picked = x[places(labels)]
+        picked = _picked(x, labels)
         if factor is None:
             self.slope = -scale
+            if type(x) is np.ndarray and reduction != "none" and picked.size <= FEW:
+                return np.array(-sum(picked.ravel().tolist()) * scale, x.dtype)
         else:
             self.slope = factor.astype(x.dtype, copy=False) * -scale
             # A row that does not count may hold anything.
@@ -52,6 +56,20 @@ class NllLoss(Function):
     def backward(self, grad: Any) -> Any:
         """Put the factors where the labels point."""
         return Put.apply(grad * self.slope, self.labels, classes=self.classes), None
+
+
+def _picked(x: Any, labels: Any) -> Any:
+    """Return the entries of scores that labels name."""
+    small = type(x) is np.ndarray and 0 < x.size <= SMALL
+    if small and x.ndim == 2 and labels.dtype is int64:
+        return x.ravel().take(labels + _starts(*x.shape))
+    return x[places(labels)]
+
+
+@functools.lru_cache(maxsize=64)
+def _starts(rows: int, classes: int) -> Any:
+    """Return where each row of a table begins."""
+    return np.arange(0, rows * classes, classes)
 
 
 class CrossEntropy(Function):
@@ -73,33 +91,37 @@ class CrossEntropy(Function):
         self.reduction = reduction
         run = kernels.softmax_cross_entropy.forward
         try:
-            loss, lse, sums = run(
-                to_rows(x), labels.reshape(-1), weight, ignore, smoothing
-            )
+            flat = labels if labels.ndim == 1 else labels.reshape(-1)
+            loss, lse, sums = run(to_rows(x), flat, weight, ignore, smoothing)
         except BoundsError:
             # The kernel has found a bad label: name its place in the target's shape.
             check_labels("cross_entropy", labels, x.shape[x.ndim > 1], ignore)
             raise
-        self.save_for_backward(x, labels, lse)
+        self.save_for_backward(x, labels)
+        # A constant: `CrossEntropyBackward` differentiates by the logits in full.
+        self.lse = lse
         if reduction == "none":
             return loss.reshape(labels.shape)
         if reduction == "sum":
             return sums[0]
-        self.count = count = sums[1]
-        if not isinstance(count, np.floating):
-            self.count = array_module(x).where(count == 0, 1, count)
-        elif count == 0:
-            warn_ignored("cross_entropy", 5)
-            self.count = 1
+        if type(sums) is np.ndarray:
+            cost, count = sums.tolist()
+            if count == 0:
+                warn_ignored("cross_entropy", 5)
+                count = 1
+            self.count = count
+            return np.array(cost / count, x.dtype)
+        count = sums[1]
+        self.count = array_module(x).where(count == 0, 1, count)
         return sums[0] / self.count
 
     def backward(self, grad: Any) -> Any:
         """Return ``softmax(x) - one_hot``, weighted, times the gradient."""
-        x, labels, lse = self.saved
+        x, labels = self.saved
         if self.reduction == "mean":
             grad = grad / self.count
         grad = CrossEntropyBackward.apply(
-            grad, x, raw(labels), raw(lse), params=self.params
+            grad, x, raw(labels), self.lse, params=self.params
         )
         return grad, None
 

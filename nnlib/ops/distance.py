@@ -11,7 +11,7 @@ from nnlib.ops.activation_hard import hardtanh
 from nnlib.ops.dims import one_dim
 from nnlib.ops.loss import check_float
 from nnlib.ops.moments import norm
-from nnlib.ops.softmax import sum_over
+from nnlib.ops.reduction import Sum
 
 __all__ = ["cosine_similarity", "normalize", "pairwise_distance"]
 
@@ -47,9 +47,8 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     count = max(len(x1.shape), len(x2.shape))
     back = one_dim("cosine_similarity", dim, count) - count
     product = _unit(x1, 2.0, back, eps) * _unit(x2, 2.0, back, eps)
-    shape = list(product.shape)
-    del shape[back]
-    return sum_over(product, back).reshape(tuple(shape))  # type: ignore[no-any-return]
+    dims = (len(product.shape) + back,)
+    return Sum.apply(product, dims=dims, keepdim=False)  # type: ignore[no-any-return]
 
 
 def _unit(x: Any, p: float, dim: int, eps: float) -> Any:

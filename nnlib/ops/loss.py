@@ -20,6 +20,7 @@ from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
 from nnlib.ops.reduction import Mean
 
@@ -139,6 +140,9 @@ def between(low: float, high: float) -> Callable[[Any], Any]:
     """Return the test of lying between two bounds; a NaN does not."""
 
     def test(array: Any) -> Any:
+        if array.dtype.kind == "f":
+            least, most = constants(array, low, high)
+            return (array >= least) & (array <= most)
         return (array >= low) & (array <= high)
 
     return test
@@ -146,7 +150,7 @@ def between(low: float, high: float) -> Callable[[Any], Any]:
 
 def signs(array: Any) -> Any:
     """Test for labels that are 1 or -1."""
-    return abs(array) == 1
+    return abs(array) == constants(array, 1)[0]
 
 
 def not_nan(array: Any) -> Any:

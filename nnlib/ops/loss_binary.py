@@ -15,6 +15,7 @@ from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.activation_hard import hardtanh
 from nnlib.ops.activation_smooth import logsigmoid
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
 from nnlib.ops.exponential import exp, log, log1p, sigmoid
 from nnlib.ops.loss import (
@@ -51,10 +52,10 @@ class BinaryCrossEntropy(PointLoss):
     def value(self, x: Any, y: Any) -> Any:
         """Return the loss of each element."""
         weight = self.params["weight"]
-        module = array_module(x)
-        yes = module.maximum(module.log(x), LEAST_LOG)
-        no = module.maximum(module.log1p(-x), LEAST_LOG)
-        loss = (y - 1) * no - y * yes
+        least, one = constants(x, LEAST_LOG, 1)
+        yes = np.maximum(np.log(x), least)
+        no = np.maximum(np.log1p(-x), least)
+        loss = (y - one) * no - y * yes
         return loss if weight is None else loss * weight
 
     def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
@@ -122,20 +123,44 @@ class BinaryCrossEntropyWithLogits(PointLoss):
         return by_x, by_y
 
 
-class EntropyTerm(Function):
-    """``x log x``, 0 at 0."""
+class KlDiv(PointLoss):
+    """``t (log t - x)``, ``-t x`` at t = 0; or ``e^t (t - x)``."""
 
-    def forward(self, x: Any) -> Any:
-        """Return the term of each element."""
-        self.save_for_backward(x)
-        module = array_module(x)
-        return x * module.log(module.where(x == 0, 1, x))
+    def value(self, x: Any, y: Any) -> Any:
+        """Return the loss of each element."""
+        if self.params["log_target"]:
+            return np.exp(y) * (y - x)
+        zero = y == constants(y, 0)[0]
+        return y * np.log(y + zero) - y * x
 
-    def backward(self, grad: Any) -> Any:
-        """Return ``log x + 1`` (0 at 0, where there is no derivative)."""
-        (x,) = self.saved
-        zero = raw(x) == 0
-        return gate(grad * (log(x + zero) + 1), ~zero)
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return ``-t`` and ``log t + 1 - x`` (``-x`` at 0); or times ``e^t``."""
+        by_y = None
+        if self.params["log_target"]:
+            weight = exp(y) * grad
+            if self.needs(1):
+                by_y = weight * (y - x + 1)
+            return -weight if self.needs(0) else None, by_y
+        if self.needs(1):
+            zero = raw(y) == 0
+            by_y = gate(grad * (log(y + zero) + 1), ~zero) - x * grad
+        return -y * grad if self.needs(0) else None, by_y
+
+
+class SoftMargin(PointLoss):
+    """``log(1 + e^(-t x))``."""
+
+    def value(self, x: Any, y: Any) -> Any:
+        """Return the loss of each element."""
+        return -kernels.activation.log_sigmoid(x * y)
+
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return ``-t s`` and ``-x s``, s the sigmoid of ``-t x``."""
+        share = sigmoid(-(x * y)) * -grad
+        return (
+            share * y if self.needs(0) else None,
+            share * x if self.needs(1) else None,
+        )
 
 
 def constant(op: str, name: str, weight: Any, shape: tuple[int, ...], x: Any) -> Any:
@@ -201,7 +226,8 @@ def binary_cross_entropy(
     check_values(
         name, "target", target, between(0, 1), "a label or probability, 0 to 1"
     )
-    weight = constant(name, "weight", weight, tuple(input.shape), input)
+    if weight is not None:
+        weight = constant(name, "weight", weight, tuple(input.shape), input)
     return BinaryCrossEntropy.apply(input, target, reduction=reduction, weight=weight)  # type: ignore[no-any-return]
 
 
@@ -307,13 +333,15 @@ def kl_div(
     check_reduction("kl_div", "mean" if batch else reduction, shape)
     if log_target:
         check_values("kl_div", "target", target, not_nan, "a log-probability")
-        loss = exp(target) * (target - input)
     else:
         check_values("kl_div", "target", target, lambda x: x >= 0, "a probability")
-        loss = EntropyTerm.apply(target) - target * input
-    if batch:
-        return reduce(loss, "sum") / (shape[0] if shape else 1)  # type: ignore[no-any-return]
-    return reduce(loss, reduction)  # type: ignore[no-any-return]
+    loss = KlDiv.apply(
+        input,
+        target,
+        reduction="sum" if batch else reduction,
+        log_target=log_target,
+    )
+    return loss / (shape[0] if shape else 1) if batch else loss  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -401,4 +429,4 @@ def soft_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor
     check_same_shape("soft_margin_loss", input=input, target=target)
     check_reduction("soft_margin_loss", reduction, input.shape)
     check_values("soft_margin_loss", "target", target, signs, "1 or -1")
-    return reduce(-logsigmoid(input * target), reduction)  # type: ignore[no-any-return]
+    return SoftMargin.apply(input, target, reduction=reduction)  # type: ignore[no-any-return]

@@ -49,6 +49,7 @@ class _ChannelNorm(Module):
         track_running_stats: bool,
         device: Any,
         dtype: Any,
+        bias: bool,
     ) -> None:
         super().__init__()
         check_size(type(self).__name__, "num_features", num_features, 1)
@@ -59,8 +60,8 @@ class _ChannelNorm(Module):
         self.track_running_stats = track_running_stats
         kind = get_default_dtype() if dtype is None else resolve_dtype(dtype)
         made = {"device": device, "dtype": kind}
-        for name in ("weight", "bias"):
-            vector = new_parameter(num_features, **made) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            vector = new_parameter(num_features, **made) if wanted else None
             self.register_parameter(name, vector)
         mean = var = count = None
         if track_running_stats:
@@ -84,6 +85,7 @@ class _ChannelNorm(Module):
         self.reset_running_stats()
         if self.affine:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def _check_rank(self, input: Tensor) -> None:
@@ -105,7 +107,8 @@ class _ChannelNorm(Module):
         """Return the arguments."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
@@ -119,9 +122,18 @@ class _BatchNorm(_ChannelNorm):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            device,
+            dtype,
+            bias,
         )
 
     def forward(self, input: Tensor) -> Tensor:
@@ -164,6 +176,8 @@ class BatchNorm2d(_BatchNorm):
         same.
     affine : bool, default True
         Whether to learn weight and bias.
+    bias : bool, default True
+        If False, an affine layer learns the weight alone.
     track_running_stats : bool, default True
         If False, statistics are those of the batch in evaluation, too.
 
@@ -203,9 +217,18 @@ class _InstanceNorm(_ChannelNorm):
         track_running_stats: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            device,
+            dtype,
+            bias,
         )
 
     def forward(self, input: Tensor) -> Tensor:
@@ -242,6 +265,8 @@ class InstanceNorm2d(_InstanceNorm):
     affine : bool, default False
     track_running_stats : bool, default False
         If True, evaluation uses running statistics.
+    bias : bool, default True
+        If False, an affine layer learns the weight alone.
     """
 
     _ranks = (3, 4)
@@ -265,6 +290,8 @@ class GroupNorm(Module):
     eps : float, default 1e-5
     affine : bool, default True
         Whether to learn weight and bias.
+    bias : bool, default True
+        If False, an affine layer learns the weight alone.
     """
 
     def __init__(
@@ -275,6 +302,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         check_size("GroupNorm", "num_groups", num_groups, 1)
@@ -289,8 +318,8 @@ class GroupNorm(Module):
         self.eps = eps
         self.affine = affine
         made = {"device": device, "dtype": dtype}
-        for name in ("weight", "bias"):
-            vector = new_parameter(num_channels, **made) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            vector = new_parameter(num_channels, **made) if wanted else None
             self.register_parameter(name, vector)
         self.reset_parameters()
 
@@ -298,6 +327,7 @@ class GroupNorm(Module):
         """Set weight to 1 and bias to 0."""
         if self.affine:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -308,7 +338,7 @@ class GroupNorm(Module):
         """Return the arguments."""
         return (
             f"{self.num_groups}, {self.num_channels}, eps={self.eps}, "
-            f"affine={self.affine}"
+            f"affine={self.affine}, bias={self.bias is not None}"
         )
 
 

@@ -275,7 +275,7 @@ class Function:
                 elif count == 1 and saved[0] is out:
                     node._owners = FIRST_OUTPUT
                 else:
-                    pack(node, args, arrays, out)
+                    pack(node, args, arrays, out, entangled)
         if type(out) is tuple:
             result = _wrap_several(node, out, args, params, recording)
         else:

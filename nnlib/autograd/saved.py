@@ -48,8 +48,13 @@ def edge_of(x: Tensor) -> Any:
     return (source, x._index) if x._index else source
 
 
-def pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
-    """Note to whom each saved array belongs, and how often it was changed so far."""
+def pack(
+    node: Function, args: Any, arrays: Sequence[Any], out: Any, entangled: bool
+) -> None:
+    """Note to whom each saved array belongs, and how often it was changed so far.
+
+    `entangled` tells whether any argument may have been changed at all.
+    """
     owners: list[Any] = []
     for value in node._saved:
         owner: Any = None
@@ -67,7 +72,8 @@ def pack(node: Function, args: Any, arrays: Sequence[Any], out: Any) -> None:
                     owner = _output_among(value, out)
         owners.append(owner)
     node._owners = owners
-    node._changes = count_changes(owners)
+    if entangled:
+        node._changes = count_changes(owners)
 
 
 def _output_among(value: Any, out: tuple[Any, ...]) -> tuple[int, None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
-from nnlib.ops.dims import many_dims, one_dim
+from nnlib.ops.arithmetic import Expand
+from nnlib.ops.arrays import add_up, constants
+from nnlib.ops.dims import many_dims, one_dim, raw
 from nnlib.ops.shape import transpose
 
 __all__ = [
@@ -27,6 +30,9 @@ __all__ = [
     "tril",
     "triu",
 ]
+
+# Up to so many elements the mask of a triangle is kept for the next call.
+_SMALL = 1 << 12
 
 
 class Flip(Function):
@@ -92,6 +98,13 @@ class Roll(Function):
     def forward(self, x: Any, *, shifts: Any, dims: Any) -> Any:
         """Return a shifted copy."""
         self.shifts, self.dims = shifts, dims
+        if dims is not None and len(dims) == 1 and x.shape and x.shape[dims[0]]:
+            # What roll does, without its checks.
+            (dim,), (shift,) = dims, shifts
+            start = -shift % x.shape[dim]
+            lead = (slice(None),) * dim
+            head, tail = x[(*lead, slice(start))], x[(*lead, slice(start, None))]
+            return np.concatenate((tail, head), dim)
         return array_module(x).roll(x, shifts, axis=dims)
 
     def backward(self, grad: Any) -> Any:
@@ -129,7 +142,8 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Tensor:
             raise ShapeError(f"roll: {len(steps)} shifts need as many dims, got none")
         return Roll.apply(input, shifts=steps, dims=None)  # type: ignore[no-any-return]
     named = (dims,) if isinstance(dims, int) else tuple(dims)
-    places = tuple(one_dim("roll", dim, input.ndim) for dim in named)
+    ndim = raw(input).ndim
+    places = tuple([one_dim("roll", dim, ndim) for dim in named])
     if len(places) != len(steps):
         raise ShapeError(f"roll: {len(steps)} shifts, but {len(places)} dims")
     return Roll.apply(input, shifts=steps, dims=places)  # type: ignore[no-any-return]
@@ -157,6 +171,14 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     return flip(transpose(input, first, second), second)
 
 
+@functools.lru_cache(maxsize=64)
+def _masks(rows: int, columns: int, k: int, lower: bool) -> tuple[Any, Any]:
+    """Return where the triangle of a small matrix is and is not; only to be read."""
+    i, j = np.arange(rows).reshape(rows, 1), np.arange(columns)
+    inside = j <= i + k if lower else j >= i + k
+    return inside, ~inside
+
+
 class Triangle(Function):
     """Keep a triangle of each matrix."""
 
@@ -165,8 +187,15 @@ class Triangle(Function):
     def forward(self, x: Any, *, k: int, lower: bool) -> Any:
         """Return a copy with zeros outside the triangle."""
         self.k, self.lower = k, lower
-        module = array_module(x)
         rows, columns = x.shape[-2:]
+        if rows * columns <= _SMALL and type(x) is np.ndarray:
+            inside, outside = _masks(rows, columns, k, lower)
+            if x.ndim > 2:
+                return np.where(inside, x, *constants(x, 0.0))
+            out = x.copy()
+            np.putmask(out, outside, 0.0)
+            return out
+        module = array_module(x)
         i = module.arange(rows).reshape(rows, 1)
         j = module.arange(columns)
         inside = j <= i + k if lower else j >= i + k
@@ -178,8 +207,9 @@ class Triangle(Function):
 
 
 def _triangle(op: str, input: Any, k: int, lower: bool) -> Any:
-    if input.ndim < 2:
-        raise ShapeError(f"{op}: expected 2 or more dimensions, got {input.ndim}")
+    ndim = raw(input).ndim
+    if ndim < 2:
+        raise ShapeError(f"{op}: expected 2 or more dimensions, got {ndim}")
     return Triangle.apply(input, k=int(k), lower=lower)
 
 
@@ -261,8 +291,8 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tenso
     ShapeError
         If the two dimensions are one.
     """
-    dim1 = one_dim("diagonal", dim1, input.ndim)
-    dim2 = one_dim("diagonal", dim2, input.ndim)
+    ndim = raw(input).ndim
+    dim1, dim2 = one_dim("diagonal", dim1, ndim), one_dim("diagonal", dim2, ndim)
     if dim1 == dim2:
         raise ShapeError(f"diagonal: dim1 and dim2 are both {dim1}")
     return Diagonal.apply(  # type: ignore[no-any-return]
@@ -304,13 +334,29 @@ def diag(input: Any, diagonal: int = 0) -> Tensor:
     ShapeError
         If `input` has neither one nor two dimensions.
     """
-    if input.ndim == 1:
+    ndim = raw(input).ndim
+    if ndim == 1:
         return diag_embed(input, diagonal)
-    if input.ndim != 2:
-        raise ShapeError(f"diag: expected 1 or 2 dimensions, got {input.ndim}")
+    if ndim != 2:
+        raise ShapeError(f"diag: expected 1 or 2 dimensions, got {ndim}")
     from nnlib.ops.casting import clone
 
     return clone(Diagonal.apply(input, offset=int(diagonal), dim1=0, dim2=1))
+
+
+class Trace(Function):
+    """The sum of the diagonal of a matrix."""
+
+    def forward(self, x: Any) -> Any:
+        """Return the sum."""
+        self.shape = x.shape
+        return add_up(x.diagonal(), None, False)
+
+    def backward(self, grad: Any) -> Any:
+        """Put the gradient on each place of the diagonal of zeros."""
+        length = min(self.shape)
+        wide = Expand.apply(grad, shape=(length,))
+        return DiagonalPlace.apply(wide, shape=self.shape, offset=0, dim1=0, dim2=1)
 
 
 @public()
@@ -322,8 +368,7 @@ def trace(input: Any) -> Tensor:
     ShapeError
         If `input` is no matrix.
     """
-    if input.ndim != 2:
-        raise ShapeError(f"trace: expected a matrix, got shape {tuple(input.shape)}")
-    from nnlib.ops.reduction import sum
-
-    return sum(diagonal(input))
+    array = raw(input)
+    if array.ndim != 2:
+        raise ShapeError(f"trace: expected a matrix, got shape {array.shape}")
+    return Trace.apply(input)  # type: ignore[no-any-return]

@@ -70,7 +70,7 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
         total = _reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
         return np.asarray(total).astype(dtype)
     if dtype.kind == "f":
-        out = _reduce(x, axis=dims, keepdims=keepdim)
+        out = _reduce(x, dims, None, None, keepdim) if keepdim else _reduce(x, dims)
     else:
         out = _reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
     return out if type(out) is _ndarray else np.asarray(out)

@@ -20,6 +20,8 @@ from nnlib.ops.return_types import MinMax, ValuesIndices
 
 __all__ = ["amax", "amin", "aminmax", "argmax", "argmin", "max", "min"]
 
+_maximum, _minimum = np.maximum.reduce, np.minimum.reduce
+
 
 def check_not_empty(op: str, shape: tuple[int, ...], dims: Any) -> None:
     """Raise for a reduction over no element, which has no answer."""
@@ -34,8 +36,8 @@ def check_not_empty(op: str, shape: tuple[int, ...], dims: Any) -> None:
 def extreme_array(x: Any, dims: Any, keepdim: bool, largest: bool) -> Any:
     """Return the largest or smallest values of an array, as an array in any case."""
     if type(x) is np.ndarray:
-        ufunc: Any = np.maximum if largest else np.minimum
-        out = ufunc.reduce(x, axis=dims, keepdims=keepdim)
+        reduce: Any = _maximum if largest else _minimum
+        out = reduce(x, dims, None, None, keepdim) if keepdim else reduce(x, dims)
         return out if type(out) is np.ndarray else np.asarray(out)
     return (x.max if largest else x.min)(axis=dims, keepdims=keepdim)
 
@@ -70,13 +72,15 @@ class ExtremeAt(Function):
 
     def forward(self, x: Any, *, dim: int, keepdim: bool, largest: bool) -> Any:
         """Return values and indices: the first of equals, or the first NaN."""
-        module = array_module(x)
         self.shape, self.dim, self.keepdim = x.shape, dim, keepdim
         if not x.ndim:
-            return x.copy(), module.zeros((), int64)
-        where = (x.argmax if largest else x.argmin)(axis=dim, keepdims=keepdim)
+            return x.copy(), array_module(x).zeros((), int64)
+        if keepdim:
+            where = (x.argmax if largest else x.argmin)(axis=dim, keepdims=True)
+        else:
+            where = (x.argmax if largest else x.argmin)(dim)
         if x.ndim == 1:
-            where = module.asarray(where)
+            where = array_module(x).asarray(where)
         self.save_for_backward(where)
         return extreme_array(x, dim, keepdim, largest), where
 
@@ -103,11 +107,9 @@ def _best(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
 
 def _extreme(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
     dims = None
-    if dim is not None and not (isinstance(dim, tuple | list) and not dim):
-        dims = many_dims(op, dim, input.ndim)
     shape = raw(input).shape
-    if not shape:
-        dims = None
+    if dim is not None:
+        dims = many_dims(op, dim, len(shape)) or None
     if 0 in shape:
         check_not_empty(op, shape, dims)
     return Extreme.apply(input, dims=dims, keepdim=keepdim, largest=largest)
@@ -209,8 +211,9 @@ class ArgExtreme(Function):
 
     def forward(self, x: Any, *, dim: int | None, keepdim: bool, largest: bool) -> Any:
         """Return int64 positions: the first of equals, or the first NaN."""
-        out = (x.argmax if largest else x.argmin)(axis=dim if x.ndim else None)
-        out = array_module(x).asarray(out)
+        out = (x.argmax if largest else x.argmin)(dim if x.ndim else None)
+        if type(out) is not type(x):
+            out = array_module(x).asarray(out)
         if keepdim:
             dims = range(x.ndim) if dim is None or not x.ndim else (dim,)
             return out.reshape(kept_shape(x.shape, tuple(dims)))
@@ -218,11 +221,14 @@ class ArgExtreme(Function):
 
 
 def _arg(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
-    if input.dtype.kind == "b":
+    array = raw(input)
+    shape = array.shape
+    if array.dtype.kind == "b":
         raise DTypeError(f"{op}: not defined on bool; cast input to an integer dtype")
     if dim is not None:
-        dim = one_dim(op, dim, input.ndim)
-    check_not_empty(op, input.shape, (dim,) if dim is not None and input.ndim else None)
+        dim = one_dim(op, dim, len(shape))
+    if 0 in shape:
+        check_not_empty(op, shape, None if dim is None else (dim,))
     return ArgExtreme.apply(input, dim=dim, keepdim=keepdim, largest=largest)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arrays import add_up, add_up_squares
+from nnlib.ops.arrays import add_up, add_up_squares, constants
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
 from nnlib.ops.reduction import Mean, spread
@@ -19,32 +21,38 @@ from nnlib.ops.reduction import Mean, spread
 __all__ = ["norm", "std", "std_mean", "var", "var_mean"]
 
 
-class Var(Function):
-    """The mean squared distance from the mean, or its root."""
+class _Spread(Function):
+    """What `Var` and `VarMean` have in common."""
 
-    def forward(
-        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
-    ) -> Any:
-        """Return ``sum((x - mean)^2) / (n - correction)`` (or its root)."""
+    def measure(
+        self, x: Any, dims: Any, keepdim: bool, correction: float, root: bool
+    ) -> tuple[Any, Any]:
+        """Return the variance (or its root), and the mean with all dimensions."""
         self.dims, self.root = dims, root
-        count = math.prod(x.shape[dim] for dim in dims)
-        self.free = max(count - correction, 0)
-        middle = add_up(x, dims, True) / (count or math.nan)
+        count = 1
+        for dim in dims:
+            count *= x.shape[dim]
+        self.count, self.free = count, max(count - correction, 0)
+        number, free = constants(x, count or math.nan, self.free)
+        middle = add_up(x, dims, True)
+        middle /= number
         distance = x - middle
-        total = add_up(distance * distance, dims, keepdim)
+        distance *= distance
+        out = add_up(distance, dims, keepdim)
         if self.free:
-            out = total / self.free
+            out /= free
         else:
             # Nothing is left to estimate from: 0 / 0 is NaN, and anything else inf.
-            out = total / array_module(x).zeros((), x.dtype)
+            out /= array_module(x).zeros((), x.dtype)
         if not root:
             self.save_for_backward(x)
-            return out
-        out = array_module(x).sqrt(out)
+            return out, middle
+        # On CuPy arrays NumPy calls CuPy's function.
+        out = np.sqrt(out)
         self.save_for_backward(x, out)
-        return out
+        return out, middle
 
-    def backward(self, grad: Any) -> Any:
+    def pull_back(self, grad: Any) -> Any:
         """Return ``grad * 2 (x - mean) / (n - correction)`` (or that of the root)."""
         x, *roots = self.saved
         if self.root:
@@ -59,7 +67,39 @@ class Var(Function):
         return spread(grad * factor, shape, self.dims) * (x - middle)
 
 
+class Var(_Spread):
+    """The mean squared distance from the mean, or its root."""
+
+    def forward(
+        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
+    ) -> Any:
+        """Return ``sum((x - mean)^2) / (n - correction)`` (or its root)."""
+        return self.measure(x, dims, keepdim, correction, root)[0]
+
+    def backward(self, grad: Any) -> Any:
+        """Return the gradient of the variance."""
+        return self.pull_back(grad)
+
+
+class VarMean(_Spread):
+    """The mean squared distance from the mean, or its root; and the mean."""
+
+    def forward(
+        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
+    ) -> Any:
+        """Return both: the mean is on the way to the variance."""
+        self.shape = x.shape
+        out, middle = self.measure(x, dims, keepdim, correction, root)
+        return out, middle.reshape(out.shape)
+
+    def backward(self, grad: Any, grad_mean: Any) -> Any:
+        """Return the gradient of the variance and that of the mean, added."""
+        share = spread(grad_mean / (self.count or 1), self.shape, self.dims)
+        return self.pull_back(grad) + share
+
+
 def _moment(
+    cls: type[Function],
     op: str,
     input: Any,
     dim: Any,
@@ -70,13 +110,14 @@ def _moment(
     if isinstance(dim, bool):
         # PyTorch's var(input, unbiased).
         dim, unbiased = None, dim
-    if input.dtype not in FLOATING:
-        raise DTypeError(f"{op}: input: expected a floating dtype, got {input.dtype}")
+    array = raw(input)
+    if array.dtype not in FLOATING:
+        raise DTypeError(f"{op}: input: expected a floating dtype, got {array.dtype}")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
-    return Var.apply(
+    return cls.apply(
         input,
-        dims=many_dims(op, dim, input.ndim),
+        dims=many_dims(op, dim, array.ndim),
         keepdim=keepdim,
         correction=correction,
         root=op.startswith("std"),
@@ -116,7 +157,7 @@ def var(
     >>> nnlib.var(nnlib.tensor([1.0, 2.0, 3.0]))
     tensor(1.)
     """
-    return _moment("var", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
+    return _moment(Var, "var", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
 
 
 @public()
@@ -129,12 +170,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """Return the standard deviation over `dim`: the root of `var`."""
-    return _moment("std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
-
-
-def _mean(input: Any, dim: Any, keepdim: bool) -> Any:
-    dims = many_dims("mean", None if isinstance(dim, bool) else dim, input.ndim)
-    return Mean.apply(input, dims=dims, keepdim=keepdim)
+    return _moment(Var, "std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -147,8 +183,9 @@ def var_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return ``(var, mean)`` over `dim`."""
-    spread_out = _moment("var_mean", input, dim, unbiased, correction, keepdim)
-    return spread_out, _mean(input, dim, keepdim)
+    return _moment(  # type: ignore[no-any-return]
+        VarMean, "var_mean", input, dim, unbiased, correction, keepdim
+    )
 
 
 @public(method=False)
@@ -161,8 +198,9 @@ def std_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return ``(std, mean)`` over `dim`."""
-    spread_out = _moment("std_mean", input, dim, unbiased, correction, keepdim)
-    return spread_out, _mean(input, dim, keepdim)
+    return _moment(  # type: ignore[no-any-return]
+        VarMean, "std_mean", input, dim, unbiased, correction, keepdim
+    )
 
 
 class VectorNorm(Function):

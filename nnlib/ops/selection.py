@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.dtypes import FLOATING, get_default_dtype
+from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 
@@ -96,6 +97,8 @@ class NanToNum(Function):
     def forward(self, x: Any, *, nan: float, posinf: float, neginf: float) -> Any:
         """Return the finite copy."""
         self.save_for_backward(x)
+        if type(x) is np.ndarray and np.count_nonzero(np.isfinite(x)) == x.size:
+            return x.copy()
         return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
     def backward(self, grad: Any) -> Any:
@@ -160,8 +163,12 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         if array is condition:
             return found
         return tuple(Tensor._from_array(index) for index in found)
-    check_mask("where", "condition", condition)
-    kind_x, kind_y = getattr(input, "dtype", None), getattr(other, "dtype", None)
+    # The arrays' dtypes: a Tensor's is a call of a Python function.
+    mask = getattr(condition, "_array", condition)
+    if getattr(mask, "dtype", None) is not bool_:
+        check_mask("where", "condition", condition)
+    kind_x = getattr(getattr(input, "_array", input), "dtype", None)
+    kind_y = getattr(getattr(other, "_array", other), "dtype", None)
     if kind_x is None or kind_x is not kind_y:
         weak = input if kind_x is None else other
         if type(weak) is not float or (kind_y or kind_x) not in FLOATING:
@@ -228,14 +235,22 @@ def nan_to_num(
     >>> nnlib.nan_to_num(nnlib.tensor([1.0, float("nan"), float("inf")]), posinf=9.0)
     tensor([1., 0., 9.])
     """
-    if input.dtype not in FLOATING:
+    dtype = input.dtype
+    if dtype not in FLOATING:
         return input.clone()  # type: ignore[no-any-return]
-    from ml_dtypes import finfo
-
-    limits = finfo(input.dtype)  # type: ignore[no-untyped-call]
+    low, high = _limits(dtype)
     return NanToNum.apply(  # type: ignore[no-any-return]
         input,
         nan=0.0 if nan is None else nan,
-        posinf=float(limits.max) if posinf is None else posinf,
-        neginf=float(limits.min) if neginf is None else neginf,
+        posinf=high if posinf is None else posinf,
+        neginf=low if neginf is None else neginf,
     )
+
+
+@functools.cache
+def _limits(dtype: Any) -> tuple[float, float]:
+    """Return the smallest and the largest number of a floating dtype."""
+    from ml_dtypes import finfo
+
+    limits = finfo(dtype)  # type: ignore[no-untyped-call]
+    return float(limits.min), float(limits.max)

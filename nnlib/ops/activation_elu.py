@@ -62,7 +62,9 @@ class Selu(Elu):
 
     def forward(self, x: Any, *, alpha: float = SELU_ALPHA) -> Any:
         """Return the scaled elu."""
-        y = super().forward(x, alpha=alpha)
+        self.alpha = alpha
+        self.save_for_backward(x)
+        y = kernels.activation.elu(x, parameter=alpha)
         y *= constants(y, SELU_SCALE)[0]
         return y
 

@@ -99,7 +99,13 @@ class Shrink(Function):
             return x - bounded(x, *constants(x, -bound, bound))
         if not shift:
             edge, zero = constants(x, bound, 0)
-            return np.where(np.abs(x) <= edge, zero, x)
+            inside = np.abs(x) <= edge
+            if type(x) is not np.ndarray:
+                return np.where(inside, zero, x)
+            # What NumPy's `where` does, in half of its time.
+            y = x.copy()
+            np.putmask(y, inside, zero)
+            return y
         module = array_module(x)
         moved = module.where(x > 0, x - shift, x + shift)
         return module.where(module.abs(x) <= bound, 0, moved)

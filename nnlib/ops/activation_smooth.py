@@ -399,8 +399,9 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     >>> glu(nnlib.tensor([3.0, 0.0]))
     tensor([1.5])
     """
-    dim = one_dim("glu", dim, len(input.shape))
-    length = input.shape[dim] if len(input.shape) else 1
+    shape = input.shape
+    dim = one_dim("glu", dim, len(shape))
+    length = shape[dim] if shape else 1
     if length % 2:
         raise ShapeError(
             f"glu: dimension {dim} of input has length {length}, expected an even one"

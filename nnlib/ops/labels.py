@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.backend.device import array_module, device_of
+from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
+from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.dims import raw, within
 from nnlib.ops.loss import check_float, place, report
@@ -113,9 +116,9 @@ def label_factors(
     The factor is the class weight, and 0 where the label was `ignore`. On CUDA, where
     nothing was checked, a bad label has the factor NaN.
     """
-    module = array_module(labels)
     if not check_labels(op, labels, classes, ignore):
         return labels, None if weights is None else weights[labels]
+    module = array_module(labels)
     ignored = labels == ignore
     good = (labels >= 0) & (labels < classes)
     safe = module.where(good, labels, 0)
@@ -159,6 +162,24 @@ def places(labels: Any) -> tuple[Any, ...]:
         for axis, length in enumerate(labels.shape)
     )
     return first, labels, *rest
+
+
+def flat_places(x: Any, labels: Any) -> Any:
+    """Return the entries of `places` as positions in flat scores.
+
+    None where that is no shorter way: for scores that are not small and (N, C), and
+    off the CPU.
+    """
+    small = type(x) is np.ndarray and 0 < x.size <= SMALL
+    if small and x.ndim == 2 and labels.dtype is int64:
+        return labels + _starts(*x.shape)
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _starts(rows: int, classes: int) -> Any:
+    """Return where each row of a table begins."""
+    return np.arange(0, rows * classes, classes)
 
 
 class Pick(Function):

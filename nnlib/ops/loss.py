@@ -153,6 +153,11 @@ def signs(array: Any) -> Any:
     return abs(array) == constants(array, 1)[0]
 
 
+def not_negative(array: Any) -> Any:
+    """Test for a number from 0 on; a NaN is none."""
+    return array >= constants(array, 0)[0]
+
+
 def not_nan(array: Any) -> Any:
     """Test for anything but NaN."""
     return array == array

@@ -26,6 +26,7 @@ from nnlib.ops.loss import (
     check_same_shape,
     check_values,
     not_nan,
+    not_negative,
     place,
     reduce,
     report,
@@ -334,7 +335,7 @@ def kl_div(
     if log_target:
         check_values("kl_div", "target", target, not_nan, "a log-probability")
     else:
-        check_values("kl_div", "target", target, lambda x: x >= 0, "a probability")
+        check_values("kl_div", "target", target, not_negative, "a probability")
     loss = KlDiv.apply(
         input,
         target,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING, int64
+from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
-from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
@@ -24,6 +22,7 @@ from nnlib.ops.labels import (
     check_labels,
     class_weights,
     divisor,
+    flat_places,
     label_factors,
     places,
     warn_ignored,
@@ -42,7 +41,8 @@ class NllLoss(Function):
     ) -> Any:
         """Return the reduced loss; `scale` multiplies a sum."""
         self.labels, self.classes = labels, x.shape[1]
-        picked = _picked(x, labels)
+        at = flat_places(x, labels)
+        picked = x[places(labels)] if at is None else x.ravel().take(at)
         if factor is None:
             self.slope = -scale
             if type(x) is np.ndarray and reduction != "none" and picked.size <= FEW:
@@ -56,20 +56,6 @@ class NllLoss(Function):
     def backward(self, grad: Any) -> Any:
         """Put the factors where the labels point."""
         return Put.apply(grad * self.slope, self.labels, classes=self.classes), None
-
-
-def _picked(x: Any, labels: Any) -> Any:
-    """Return the entries of scores that labels name."""
-    small = type(x) is np.ndarray and 0 < x.size <= SMALL
-    if small and x.ndim == 2 and labels.dtype is int64:
-        return x.ravel().take(labels + _starts(*x.shape))
-    return x[places(labels)]
-
-
-@functools.lru_cache(maxsize=64)
-def _starts(rows: int, classes: int) -> Any:
-    """Return where each row of a table begins."""
-    return np.arange(0, rows * classes, classes)
 
 
 class CrossEntropy(Function):

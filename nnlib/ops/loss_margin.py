@@ -11,6 +11,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate, relu
+from nnlib.ops.arrays import constants
 from nnlib.ops.bounds import minimum
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.distance import pairwise_distance
@@ -18,6 +19,7 @@ from nnlib.ops.labels import (
     check_classes,
     check_labels,
     class_weights,
+    flat_places,
     one_hot_mask,
     pick,
     places,
@@ -28,6 +30,7 @@ from nnlib.ops.loss import (
     check_same_shape,
     check_values,
     reduce,
+    reduced,
     signs,
 )
 from nnlib.ops.power import sqrt
@@ -53,24 +56,35 @@ class HingeRows(Function):
         self, x: Any, labels: Any, weights: Any, *, margin: float, reduction: str
     ) -> Any:
         """Return the reduced loss; its derivative is constant on each piece."""
-        module, own = array_module(x), places(labels)
-        gaps = x - x[own][:, None] + margin
-        gaps[own] = 0
-        slope = (gaps > 0).astype(x.dtype)
+        module, at = array_module(x), flat_places(x, labels)
+        own = places(labels) if at is None else ()
+        mine = x[own] if at is None else x.ravel().take(at)
         share = 1 / x.shape[1] / (len(x) if reduction == "mean" else 1)
+        zero, room, share = constants(x, 0, margin, share)
+        gaps = x - mine[:, None] + room
+        _put(gaps, own, at, 0)
+        slope = (gaps > zero).astype(x.dtype)
         if weights is not None:
-            share = module.take(weights, labels)[:, None] * x.dtype.type(share)
+            share = module.take(weights, labels)[:, None] * share
         slope *= share
-        slope[own] = -slope.sum(axis=1)
+        _put(slope, own, at, -slope.sum(axis=1))
         self.slope = slope
-        loss = module.maximum(gaps, 0) * share
-        return loss.sum(axis=1) if reduction == "none" else loss.sum()
+        loss = module.maximum(gaps, zero) * share
+        return loss.sum(axis=1) if reduction == "none" else reduced(loss, "sum")
 
     def backward(self, grad: Any) -> Any:
         """Return the constant slope times the gradient of each row, or of all."""
         if len(grad.shape):
             grad = grad.reshape((-1, 1))
         return grad * constant(self.slope, grad), None, None
+
+
+def _put(x: Any, own: Any, at: Any, values: Any) -> None:
+    """Write values at an index, or at flat positions if there are any."""
+    if at is None:
+        x[own] = values
+    else:
+        x.put(at, values)
 
 
 @public(method=False)

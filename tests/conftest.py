@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nnlib.backend.device import cuda_status
+from nnlib.backend.random import manual_seed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,6 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cuda"):
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Let no test depend on what ran before it."""
+    manual_seed(20240611)
+    np.random.seed(20240611)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(20240611)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ class TakeAlong(Function):
         """Return the entries, in the shape of `index`."""
         self.shape, self.dim, self.unique = x.shape, dim, unique
         self.save_for_backward(index)
-        return array_module(x).asarray(take_along(x, index, dim))
+        out = take_along(x, index, dim)
+        return out if type(out) is type(x) else array_module(x).asarray(out)
 
     def backward(self, grad: Any) -> Any:
         """Add the gradients up where they were taken."""
@@ -87,6 +88,26 @@ class IndexSelect(Function):
         """Add the gradients up where they were taken."""
         (index,) = self.saved
         return IndexPlace.apply(grad, index, shape=self.shape, dim=self.dim), None
+
+
+class Take(Function):
+    """Take elements by their positions in C order."""
+
+    upcasts = False
+
+    def forward(self, x: Any, index: Any) -> Any:
+        """Return the elements, in the shape of `index`."""
+        self.shape, self.size = x.shape, x.size
+        self.save_for_backward(index)
+        return x.take(index)
+
+    def backward(self, grad: Any) -> Any:
+        """Add the gradients up where they were taken."""
+        (index,) = self.saved
+        put = IndexPlace.apply(
+            grad.reshape(-1), index.reshape(-1), shape=(self.size,), dim=0
+        )
+        return put.reshape(self.shape), None
 
 
 class IndexPlace(Function):
@@ -175,6 +196,8 @@ def check_index_shape(
 ) -> None:
     """Check that `index` has as many dimensions as `input` and none is longer."""
     shape, wanted = tuple(index.shape), tuple(input.shape)
+    if shape == wanted:
+        return
     if len(shape) != len(wanted) and index.size if hasattr(index, "size") else False:
         raise ShapeError(
             f"{op}: index has {len(shape)} dimensions, {other} has {len(wanted)}"
@@ -217,13 +240,12 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
     tensor([[2],
             [3]])
     """
-    dim = one_dim("gather", dim, input.ndim)
+    source = raw(input)
+    dim = one_dim("gather", dim, source.ndim)
     index = as_index("gather", index, input)
     array = raw(index)
-    check_index_shape("gather", raw(input), array, dim)
-    check_bounds("gather", array, input.shape[dim] if input.ndim else 1)
-    if not input.ndim:
-        return TakeAlong.apply(input, index, dim=0)  # type: ignore[no-any-return]
+    check_index_shape("gather", source, array, dim)
+    check_bounds("gather", array, source.shape[dim] if source.ndim else 1)
     return TakeAlong.apply(input, index, dim=dim)  # type: ignore[no-any-return]
 
 
@@ -252,14 +274,17 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     indices = as_index("take_along_dim", indices, input, "indices")
     if dim is None:
         input, indices, dim = reshape(input, (-1,)), indices.reshape(-1), 0
-    dim = one_dim("take_along_dim", dim, input.ndim)
-    if indices.ndim != input.ndim:
+    source, places = raw(input), raw(indices)
+    dim = one_dim("take_along_dim", dim, source.ndim)
+    if places.ndim != source.ndim:
         raise ShapeError(
-            f"take_along_dim: indices has {indices.ndim} dimensions, input has "
-            f"{input.ndim}"
+            f"take_along_dim: indices has {places.ndim} dimensions, input has "
+            f"{source.ndim}"
         )
-    size = input.shape[dim]
-    check_bounds("take_along_dim", raw(indices), size, negative=True)
+    size = source.shape[dim]
+    check_bounds("take_along_dim", places, size, negative=True)
+    if places.shape == source.shape:
+        return TakeAlong.apply(input, indices, dim=dim)  # type: ignore[no-any-return]
     wide = list(broadcast_shapes(_without(input, dim), _without(indices, dim)))
     wide[dim] = size
     input = expand(input, tuple(wide))
@@ -284,18 +309,12 @@ def take(input: Any, index: Any) -> Tensor:
     BoundsError
         If an index is out of range (on the CPU; CuPy wraps it).
     """
-    from nnlib.ops.shape import reshape
-
     index = as_index("take", index, input)
-    array = raw(index)
-    if not raw(input).size and array.size:
+    array, source = raw(index), raw(input)
+    if not source.size and array.size:
         raise BoundsError("take: input has no elements to take from")
-    check_bounds("take", array, raw(input).size, negative=True)
-    flat = input if raw(input).ndim == 1 else reshape(input, (-1,))
-    if array.ndim == 1:
-        return IndexSelect.apply(flat, index, dim=0)  # type: ignore[no-any-return]
-    picked = IndexSelect.apply(flat, index.reshape(-1), dim=0)
-    return reshape(picked, tuple(array.shape))
+    check_bounds("take", array, source.size, negative=True)
+    return Take.apply(input, index)  # type: ignore[no-any-return]
 
 
 def as_positions(array: Any) -> Any:

@@ -10,6 +10,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, sum_to
+from nnlib.ops.dims import raw
 from nnlib.ops.matmul import check_dtypes, check_ndim, matmul, product
 
 __all__ = ["addmm", "addmv", "addr", "baddbmm", "inner", "kron", "outer", "tensordot"]
@@ -95,7 +96,9 @@ def outer(input: Any, vec2: Any) -> Tensor:
     tensor([[3, 4],
             [6, 8]])
     """
-    check_ndim("outer", input=(input, 1), vec2=(vec2, 1))
+    x, y = raw(input), raw(vec2)
+    if x.ndim != 1 or y.ndim != 1:
+        check_ndim("outer", input=(x, 1), vec2=(y, 1))
     return Outer.apply(input, vec2)  # type: ignore[no-any-return]
 
 
@@ -157,20 +160,27 @@ def tensordot(input: Any, other: Any, dims: Any = 2) -> Tensor:
     >>> nnlib.tensordot(nnlib.ones(2, 3), nnlib.ones(3, 4), dims=1).shape
     Size([2, 4])
     """
-    left, right = _pairs(input.ndim, other.ndim, dims)
+    shape, others = raw(input).shape, raw(other).shape
+    left, right = _pairs(len(shape), len(others), dims)
     for i, j in zip(left, right, strict=True):
-        if input.shape[i] != other.shape[j]:
+        if shape[i] != others[j]:
             raise ShapeError(
-                f"tensordot: dimension {i} of input has length {input.shape[i]}, "
-                f"dimension {j} of other {other.shape[j]}"
+                f"tensordot: dimension {i} of input has length {shape[i]}, "
+                f"dimension {j} of other {others[j]}"
             )
-    free_left = [i for i in range(input.ndim) if i not in left]
-    free_right = [j for j in range(other.ndim) if j not in right]
-    rows = [input.shape[i] for i in free_left]
-    columns = [other.shape[j] for j in free_right]
-    summed = math.prod(input.shape[i] for i in left)
-    a = input.permute(*free_left, *left).reshape(math.prod(rows), summed)
-    b = other.permute(*right, *free_right).reshape(summed, math.prod(columns))
+    free_left = [i for i in range(len(shape)) if i not in left]
+    free_right = [j for j in range(len(others)) if j not in right]
+    rows = [shape[i] for i in free_left]
+    columns = [others[j] for j in free_right]
+    summed = math.prod([shape[i] for i in left])
+    a, b = input, other
+    # A permutation that leaves the order as it is would be a step for nothing.
+    if (first := [*free_left, *left]) != sorted(first):
+        a = a.permute(*first)
+    if (second := [*right, *free_right]) != sorted(second):
+        b = b.permute(*second)
+    a = a.reshape(math.prod(rows), summed)
+    b = b.reshape(summed, math.prod(columns))
     return matmul(a, b).reshape(*rows, *columns)
 
 
@@ -237,10 +247,10 @@ def _added(op: str, input: Any, other: Any, beta: float, alpha: float) -> Tensor
 def _add_product(
     op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
 ) -> Tensor:
-    dtype = a.dtype
-    if b.dtype is not dtype:
+    dtype = raw(a).dtype
+    if raw(b).dtype is not dtype:
         check_dtypes(op, "the second factor", a, b)
-    if input.dtype is not dtype:
+    if raw(input).dtype is not dtype:
         check_dtypes(op, "input", a, input)
     return AddProduct.apply(input, a, b, op=op, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
@@ -264,7 +274,7 @@ def addmm(
     >>> nnlib.addmm(nnlib.ones(2), nnlib.ones(1, 3), nnlib.ones(3, 2), beta=2)
     tensor([[5., 5.]])
     """
-    if mat1.ndim != 2 or mat2.ndim != 2:
+    if raw(mat1).ndim != 2 or raw(mat2).ndim != 2:
         check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
     return _add_product("addmm", input, mat1, mat2, beta, alpha)
 
@@ -281,7 +291,9 @@ def addmv(
     >>> nnlib.addmv(nnlib.ones(1), nnlib.ones(1, 3), nnlib.ones(3))
     tensor([4.])
     """
-    check_ndim("addmv", mat=(mat, 2), vec=(vec, 1))
+    a, v = raw(mat), raw(vec)
+    if a.ndim != 2 or v.ndim != 1:
+        check_ndim("addmv", mat=(a, 2), vec=(v, 1))
     return _added("addmv", input, matmul(mat, vec), beta, alpha)
 
 
@@ -313,10 +325,11 @@ def baddbmm(
     >>> nnlib.baddbmm(one, one, one, alpha=3)
     tensor([[[4.]]])
     """
-    check_ndim("baddbmm", batch1=(batch1, 3), batch2=(batch2, 3))
-    if batch1.shape[0] != batch2.shape[0]:
+    a, b = raw(batch1), raw(batch2)
+    if a.ndim != 3 or b.ndim != 3:
+        check_ndim("baddbmm", batch1=(a, 3), batch2=(b, 3))
+    if a.shape[0] != b.shape[0]:
         raise ShapeError(
-            f"baddbmm: batch1 is a batch of {batch1.shape[0]}, batch2 of "
-            f"{batch2.shape[0]}"
+            f"baddbmm: batch1 is a batch of {a.shape[0]}, batch2 of {b.shape[0]}"
         )
     return _add_product("baddbmm", input, batch1, batch2, beta, alpha)

@@ -80,14 +80,15 @@ class Mean(Function):
 
 
 class Prod(Function):
-    """The product over one dimension."""
+    """The product over one dimension (None: all)."""
 
-    def forward(self, x: Any, *, dim: int, keepdim: bool) -> Any:
+    def forward(self, x: Any, *, dim: int | None, keepdim: bool) -> Any:
         """Return the product."""
         self.dim = dim
-        out = array_module(x).asarray(x.prod(axis=dim, keepdims=keepdim))
         self.save_for_backward(x)
-        return out
+        if type(x) is np.ndarray:
+            return np.multiply.reduce(x, dim, None, None, keepdim)
+        return array_module(x).asarray(x.prod(axis=dim, keepdims=keepdim))
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad`` times the product of all other elements.
@@ -97,9 +98,13 @@ class Prod(Function):
         from nnlib.ops.scan import exclusive_product
 
         (x,) = self.saved
-        before = exclusive_product(x, self.dim)
-        after = exclusive_product(x, self.dim, reverse=True)
-        return spread(grad, tuple(x.shape), (self.dim,)) * before * after
+        shape, dim = tuple(x.shape), self.dim
+        if dim is None:
+            x, dim = x.reshape(-1), 0
+        before = exclusive_product(x, dim)
+        after = exclusive_product(x, dim, reverse=True)
+        out = spread(grad, tuple(x.shape), (dim,)) * before * after
+        return out if self.dim is not None else out.reshape(shape)
 
 
 class LogSumExp(Function):
@@ -219,15 +224,12 @@ def prod(
     Its gradient is right with zeros among the elements.
     """
     wanted = None if dtype is None else resolve_dtype(dtype)
-    if wanted is None and input.dtype not in FLOATING:
+    if wanted is None and raw(input).dtype not in FLOATING:
         wanted = int64
     if wanted is not None:
         input = cast(input, wanted)
     if dim is None:
-        from nnlib.ops.shape import reshape
-
-        flat = reshape(input, (-1,))
-        return Prod.apply(flat, dim=0, keepdim=False)  # type: ignore[no-any-return]
+        return Prod.apply(input, dim=None, keepdim=False)  # type: ignore[no-any-return]
     (dim,) = many_dims("prod", dim, input.ndim) or (None,)
     if dim is None:
         return prod(input)

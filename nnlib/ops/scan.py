@@ -84,20 +84,26 @@ def _shifted(x: Any, dim: int, step: int, neutral: Any) -> Any:
 def exclusive_product(x: Any, dim: int, *, reverse: bool = False) -> Any:
     """Return the product of all entries before each (after each, for `reverse`).
 
-    No division: right with zeros. It is made of differentiable steps, each of which
-    doubles the stretch that is multiplied.
+    No division: right with zeros. Of a Tensor it is made of differentiable steps; the
+    values are the same, bit by bit.
     """
     if not x.ndim:
         return x * 0 + 1
+    if type(x) is np.ndarray:
+        # Nothing to differentiate: a running product, moved on by one entry.
+        out = np.ones_like(x)
+        source, target = x, out
+        if reverse:
+            source, target = _backwards(x, dim), _backwards(out, dim)
+        lead = (slice(None),) * dim
+        source, target = source[(*lead, slice(-1))], target[(*lead, slice(1, None))]
+        np.multiply.accumulate(source, dim, x.dtype, target)
+        return out
     if reverse:
         x = flip(x, dim)
-    step, length = 1, x.shape[dim]
-    if not length:
+    if not x.shape[dim]:
         return x
-    out = _shifted(x, dim, 1, 1)
-    while step < length:
-        out = out * _shifted(out, dim, step, 1)
-        step *= 2
+    out = _shifted(CumProd.apply(x, dim=dim), dim, 1, 1)
     return flip(out, dim) if reverse else out
 
 

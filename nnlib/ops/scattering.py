@@ -5,6 +5,7 @@ Never by atomics, whose order changes from run to run.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -140,13 +141,24 @@ def grid(index: Any, dim: int) -> tuple[Any, ...]:
     """
     if index.ndim <= 1:
         return (index,)
-    module = array_module(index)
+    if type(index) is np.ndarray and index.size <= _SMALL:
+        steps = _kept_steps(index.shape, dim)
+    else:
+        steps = _steps(array_module(index), index.shape, dim)
+    return (*steps[:dim], index, *steps[dim + 1 :])
+
+
+def _steps(module: Any, shape: tuple[int, ...], dim: int) -> tuple[Any, ...]:
+    """Return 0, 1, ... along each dimension but `dim`, where None stands."""
     key = []
-    for place, length in enumerate(index.shape):
-        if place == dim:
-            key.append(index)
-        else:
-            steps = [1] * index.ndim
-            steps[place] = length
-            key.append(module.arange(length).reshape(steps))
+    for place, length in enumerate(shape):
+        steps = [1] * len(shape)
+        steps[place] = length
+        key.append(None if place == dim else module.arange(length).reshape(steps))
     return tuple(key)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_steps(shape: tuple[int, ...], dim: int) -> tuple[Any, ...]:
+    """Return `_steps` of a small NumPy index: they are asked for again and again."""
+    return _steps(np, shape, dim)

@@ -52,7 +52,8 @@ class Scatter(Function):
         key = grid(index, dim)
         if self.src_shape is not None:
             src = src if src.ndim else src.reshape(1)
-            src = src[tuple(map(slice, index.shape))]
+            if src.shape != index.shape:
+                src = src[tuple(map(slice, index.shape))]
         if reduce is None:
             target[key] = src
         elif reduce == "add":
@@ -101,7 +102,8 @@ _REDUCTIONS = (None, "add", "multiply")
 def _scatter_arguments(
     op: str, input: Any, dim: Any, index: Any, src: Any, value: Any, reduce: Any
 ) -> tuple[int, Any, Any]:
-    dim = one_dim(op, dim, input.ndim)
+    target = raw(input)
+    dim = one_dim(op, dim, target.ndim)
     index = as_index(op, index, input)
     array = raw(index)
     if reduce not in _REDUCTIONS:
@@ -109,14 +111,15 @@ def _scatter_arguments(
     source = value if src is None else src
     if source is None:
         raise DTypeError(f"{op}: neither src nor value is given")
-    if hasattr(source, "dtype"):
-        if raw(source).dtype != raw(input).dtype:
+    values = raw(source)
+    if hasattr(values, "dtype"):
+        if values.dtype != target.dtype:
             raise DTypeError(
-                f"{op}: src is {raw(source).dtype}, the input is {raw(input).dtype}"
+                f"{op}: src is {values.dtype}, the input is {target.dtype}"
             )
-        check_index_shape(op, raw(source), array, -1, other="src")
-    check_index_shape(op, raw(input), array, dim)
-    check_bounds(op, array, input.shape[dim] if input.ndim else 1)
+        check_index_shape(op, values, array, -1, other="src")
+    check_index_shape(op, target, array, dim)
+    check_bounds(op, array, target.shape[dim] if target.ndim else 1)
     return dim, index, source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,15 @@ class NllLoss(Function):
     ) -> Any:
         """Return the reduced loss; `scale` multiplies a sum."""
         self.labels, self.classes = labels, x.shape[1]
+        few = type(x) is np.ndarray and x.size <= FEW
+        if few and x.ndim == 2 and factor is None and reduction != "none":
+            self.slope = -scale
+            total = sum(map(operator.getitem, x.tolist(), labels.tolist()))
+            return np.array(-total * scale, x.dtype)
         at = flat_places(x, labels)
         picked = x[places(labels)] if at is None else x.ravel().take(at)
         if factor is None:
             self.slope = -scale
-            if type(x) is np.ndarray and reduction != "none" and picked.size <= FEW:
-                return np.array(-sum(picked.ravel().tolist()) * scale, x.dtype)
         else:
             self.slope = factor.astype(x.dtype, copy=False) * -scale
             # A row that does not count may hold anything.

@@ -156,7 +156,7 @@ def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = cast(input, resolve_dtype(dtype))
-    return Softmax.apply(input, dim=one_dim("softmax", dim, len(input.shape)))  # type: ignore[no-any-return]
+    return Softmax.apply(input, dim=one_dim("softmax", dim, input.ndim))  # type: ignore[no-any-return]
 
 
 @public()
@@ -187,7 +187,7 @@ def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor
     if dtype is not None:
         input = cast(input, resolve_dtype(dtype))
     return LogSoftmax.apply(  # type: ignore[no-any-return]
-        input, dim=one_dim("log_softmax", dim, len(input.shape))
+        input, dim=one_dim("log_softmax", dim, input.ndim)
     )
 
 
@@ -202,5 +202,5 @@ def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     """
     if dtype is not None:
         input = cast(input, resolve_dtype(dtype))
-    dim = one_dim("softmin", dim, len(input.shape))
+    dim = one_dim("softmin", dim, input.ndim)
     return Softmax.apply(-input, dim=dim)  # type: ignore[no-any-return]

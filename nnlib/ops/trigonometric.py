@@ -11,6 +11,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.arrays import constants
 from nnlib.ops.power import rsqrt
 from nnlib.ops.selection import where
 
@@ -121,9 +122,14 @@ class Sinc(Function):
 
     def forward(self, x: Any) -> Any:
         """Return the normalised sinc."""
-        out = np.sinc(x)
         self.save_for_backward(x)
-        return out
+        if type(x) is not np.ndarray or not x.ndim or x.dtype.kind != "f":
+            return np.sinc(x)
+        pi, zero, tiny = constants(x, math.pi, 0, 1e-20)
+        y = x * pi
+        # sin(tiny) / tiny is 1.
+        np.putmask(y, y == zero, tiny)
+        return np.sin(y) / y
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad (cos(pi x) - sinc(x)) / x``, 0 at zero."""

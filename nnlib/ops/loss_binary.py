@@ -45,6 +45,7 @@ __all__ = [
 # binary_cross_entropy uses: as in PyTorch.
 LEAST_LOG = -100.0
 LEAST_VARIANCE = 1e-12
+in_unit = between(0, 1)
 
 
 class BinaryCrossEntropy(PointLoss):
@@ -223,10 +224,8 @@ def binary_cross_entropy(
     check_float(name, "input", input)
     check_same_shape(name, input=input, target=target)
     check_reduction(name, reduction, input.shape)
-    check_values(name, "input", input, between(0, 1), "a probability, 0 to 1")
-    check_values(
-        name, "target", target, between(0, 1), "a label or probability, 0 to 1"
-    )
+    check_values(name, "input", input, in_unit, "a probability, 0 to 1")
+    check_values(name, "target", target, in_unit, "a label or probability, 0 to 1")
     if weight is not None:
         weight = constant(name, "weight", weight, tuple(input.shape), input)
     return BinaryCrossEntropy.apply(input, target, reduction=reduction, weight=weight)  # type: ignore[no-any-return]
@@ -277,9 +276,7 @@ def binary_cross_entropy_with_logits(
     check_same_shape(name, input=input, target=target)
     shape = tuple(input.shape)
     check_reduction(name, reduction, shape)
-    check_values(
-        name, "target", target, between(0, 1), "a label or probability, 0 to 1"
-    )
+    check_values(name, "target", target, in_unit, "a label or probability, 0 to 1")
     return BinaryCrossEntropyWithLogits.apply(  # type: ignore[no-any-return]
         input,
         target,

@@ -55,7 +55,10 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     tensor([2, 3])
     """
     _check_mask("masked_select", mask)
-    shape = broadcast_shapes(input.shape, mask.shape)
+    shape = raw(input).shape
+    if shape and shape == raw(mask).shape:
+        return Index.apply(input, mask, key=FIRST)  # type: ignore[no-any-return]
+    shape = broadcast_shapes(shape, mask.shape)
     if not shape:
         input, mask, shape = reshape(input, (1,)), reshape(mask, (1,)), (1,)
     return Index.apply(  # type: ignore[no-any-return]

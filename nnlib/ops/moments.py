@@ -210,19 +210,18 @@ class VectorNorm(Function):
         """Return ``sum(|x|^p)^(1/p)``, and its limits for p = 0 and infinity."""
         module = array_module(x)
         self.p, self.dims, self.shape = p, dims, x.shape
-        size = module.abs(x)
         if p == math.inf:
-            out = module.asarray(size.max(axis=dims, keepdims=keepdim))
+            out = abs(x).max(axis=dims, keepdims=keepdim)
         elif p == -math.inf:
-            out = module.asarray(size.min(axis=dims, keepdims=keepdim))
+            out = abs(x).min(axis=dims, keepdims=keepdim)
         elif p == 0:
             return add_up((x != 0).astype(x.dtype), dims, keepdim)
         elif p == 1:
-            out = add_up(size, dims, keepdim)
+            out = add_up(abs(x), dims, keepdim)
         elif p == 2:
             out = module.sqrt(add_up_squares(x, dims, keepdim))
         else:
-            out = add_up(size**p, dims, keepdim) ** (1 / p)
+            out = add_up(abs(x) ** p, dims, keepdim) ** (1 / p)
         out = module.asarray(out)
         self.save_for_backward(x, out)
         return out

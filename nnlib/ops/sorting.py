@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -11,7 +13,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, ShapeError
 from nnlib.ops.arrays import kept_shape
-from nnlib.ops.dims import one_dim
+from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
 from nnlib.ops.scan import accumulate
@@ -28,16 +30,19 @@ __all__ = [
     "topk",
 ]
 
+_ndarray = np.ndarray
+
 
 def order(x: Any, dim: int, descending: bool, stable: bool) -> Any:
     """Return the int64 positions that sort an array; NaN counts as the largest."""
-    module = array_module(x)
     kind = "stable" if stable else None
+    # On CuPy arrays NumPy calls CuPy's function.
+    argsort: Any = _ndarray.argsort if type(x) is _ndarray else np.argsort
     if not descending:
-        return module.argsort(x, axis=dim, kind=kind)
+        return argsort(x, axis=dim, kind=kind)
     # The reverse of an ascending sort of the reversed array keeps equals in order.
     back = (slice(None),) * dim + (slice(None, None, -1),)
-    places = module.argsort(x[back], axis=dim, kind=kind)[back]
+    places = argsort(x[back], axis=dim, kind=kind)[back]
     return x.shape[dim] - 1 - places
 
 
@@ -220,12 +225,14 @@ class Median(Picked):
         module = array_module(x)
         length = x.shape[dim]
         missing = x != x
-        if not missing.any():
+        if not np.count_nonzero(missing):
             half = (length - 1) // 2
             lead = (slice(None),) * dim
-            where = module.argpartition(x, half, axis=dim)[
-                (*lead, slice(half, half + 1))
-            ]
+            # On CuPy arrays NumPy calls CuPy's function.
+            split: Any = (
+                _ndarray.argpartition if type(x) is _ndarray else (np.argpartition)
+            )
+            where = split(x, half, axis=dim)[(*lead, slice(half, half + 1))]
             return self.keep(x, module.ascontiguousarray(where), dim, keepdim)
         places = order(x, dim, False, False)
         count = length - missing.sum(axis=dim, keepdims=True)
@@ -240,7 +247,7 @@ class Median(Picked):
 def _median(op: str, input: Any, dim: Any, keepdim: bool, skip: bool) -> Any:
     if dim is None:
         flat = reshape(input, (-1,))
-        if not flat.shape[0]:
+        if not raw(flat).size:
             raise ShapeError(f"{op}: no median of no elements")
         return Median.apply(flat, dim=0, keepdim=False, skip=skip)[0]
     dim = one_dim(op, dim, input.ndim)

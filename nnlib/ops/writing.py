@@ -249,25 +249,24 @@ class IndexAdd(Function):
 def _add_arguments(
     op: str, input: Any, dim: Any, index: Any, source: Any
 ) -> tuple[int, Any]:
-    dim = one_dim(op, dim, input.ndim)
+    target, values = raw(input), raw(source)
+    dim = one_dim(op, dim, target.ndim)
     index = as_index(op, index, input)
     array = raw(index)
     if array.ndim > 1:
         raise ShapeError(f"{op}: index: expected one dimension, got {array.shape}")
-    if raw(source).dtype != raw(input).dtype:
-        raise DTypeError(
-            f"{op}: source is {raw(source).dtype}, the input is {raw(input).dtype}"
-        )
+    if values.dtype != target.dtype:
+        raise DTypeError(f"{op}: source is {values.dtype}, the input is {target.dtype}")
     if not array.ndim:
         index = index.reshape(1)
-    wanted = list(input.shape)
+    wanted = list(target.shape)
     if wanted:
         wanted[dim] = array.size
-    if tuple(source.shape) != tuple(wanted) and source.ndim + input.ndim:
+    if values.shape != tuple(wanted) and values.ndim + target.ndim:
         raise ShapeError(
-            f"{op}: source has shape {tuple(source.shape)}, expected {tuple(wanted)}"
+            f"{op}: source has shape {values.shape}, expected {tuple(wanted)}"
         )
-    check_bounds(op, array, input.shape[dim] if input.ndim else 1)
+    check_bounds(op, array, target.shape[dim] if target.ndim else 1)
     return dim, index
 
 

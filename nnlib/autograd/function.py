@@ -307,7 +307,8 @@ def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
         array = _as_array(array)
     result = _new(Tensor)
     result._array = array
-    if recording and array.dtype in FLOATING:
+    kind = array.dtype
+    if recording and (kind is float32 or kind in FLOATING):
         for other in node._non_differentiable:
             if array is other:
                 return result
@@ -320,19 +321,20 @@ def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
 def _wrap_several(
     node: Function, out: Any, args: Any, params: Any, recording: bool
 ) -> Any:
-    result = tuple(
-        [_wrap(node, item, index, recording) for index, item in enumerate(out)]
-    )
+    result, meta = [], []
+    cls = type(node)
+    view = cls.is_view
+    for index, item in enumerate(out):
+        tensor = _wrap(node, item, index, recording)
+        result.append(tensor)
+        if recording:
+            array = None if tensor is None else tensor._array
+            meta.append(None if array is None else (array.shape, array.dtype))
+        if view:
+            mark_view(cls, tensor, args, params, index)
     if recording:
-        node.meta = [
-            None if x is None else (x.shape, x.dtype)
-            for x in [None if y is None else y._array for y in result]
-        ]
-    if node.is_view:
-        cls = type(node)
-        for index, item in enumerate(result):
-            mark_view(cls, item, args, params, index)
-    return result
+        node.meta = meta
+    return tuple(result)
 
 
 def _as_array(out: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ __all__ = [
 
 # All dimensions in reverse order, by their number (NumPy's limit is 64).
 _REVERSED = tuple(tuple(range(ndim - 1, -1, -1)) for ndim in range(65))
+# The orders of up to four dimensions: to find one here is the fastest check.
+_ORDERS = frozenset(
+    order for ndim in range(5) for order in itertools.permutations(range(ndim))
+)
 
 
 class Reshape(Function):
@@ -160,8 +165,9 @@ def permute(input: Any, *dims: Any) -> Tensor:
     """
     ndim = raw(input).ndim
     order = sizes("permute", dims)
-    if order and not 0 <= min(order) <= max(order) < ndim:
-        order = tuple([one_dim("permute", dim, ndim) for dim in order])
+    if len(order) == ndim and order in _ORDERS:
+        return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
+    order = tuple([one_dim("permute", dim, ndim) for dim in order])
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(
             f"permute: dims {order} do not name each of {ndim} dimensions once"

@@ -36,8 +36,8 @@ __all__ = [
 # sigmoid, four passes in NumPy, much earlier.
 _LARGE = 1 << 16
 _LARGE_SIGMOID = 1 << 11
-# A number of the array's own type spares NumPy the search for the result's.
-_ONE = {dtype: dtype.type(1) for dtype in FLOATING}
+# An array of the array's own type spares NumPy the making of one.
+_ONE = {dtype: np.array(1, dtype) for dtype in FLOATING}
 _ndarray, _exp, _reciprocal = np.ndarray, np.exp, np.reciprocal
 
 
@@ -204,7 +204,7 @@ class Sigmoid(Function):
                 out += _ONE[x.dtype]
                 _reciprocal(out, out)
             else:
-                out = np.reciprocal(np.exp(out) + _ONE[x.dtype])
+                out = np.reciprocal(np.exp(out) + 1)
         self.save_for_backward(out)
         return out
 

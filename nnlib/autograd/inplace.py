@@ -200,7 +200,7 @@ def write(name: str, target: Tensor, result: Tensor) -> Tensor:
 def _adopt(target: Tensor, result: Tensor) -> Tensor:
     """Make `target`, whose memory holds `result`'s values, the result of its node."""
     _changed(target)
-    if not state.grad:
+    if not state.modes.grad:
         return target
     root = target._base
     if root is not None:
@@ -224,16 +224,18 @@ def _retain_again(tensor: Tensor) -> None:
 def _changed(target: Tensor) -> None:
     """Count the change, and spoil what a node saved of its own output here."""
     target._bump()
-    for tensor in (target, target._base):
-        if tensor is not None:
-            spoil_output(tensor._grad_fn, tensor._array)
+    if target._grad_fn is not None:
+        spoil_output(target._grad_fn, target._array)
+    root = target._base
+    if root is not None:
+        spoil_output(root._grad_fn, root._array)
 
 
 def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
     modes = state.modes
     if modes.interpreter is not None or modes.watcher is not None:
         return True
-    if not state.grad:
+    if not modes.grad:
         return False
     if target._requires_grad:
         return True
@@ -241,6 +243,8 @@ def _is_recorded(target: Tensor, args: Any, kwargs: Any) -> bool:
         return True
     if _tracked(args):
         return True
+    if not kwargs:
+        return False
     return any(isinstance(x, Tensor) and x._requires_grad for x in kwargs.values())
 
 

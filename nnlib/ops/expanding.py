@@ -75,9 +75,10 @@ def expand(input: Any, *shape: Any) -> Tensor:
         full = list(wanted)
         fits = True
         for place, mine in enumerate(old, lead):
-            if full[place] == -1:
+            length = full[place]
+            if length == -1:
                 full[place] = mine
-            elif mine != 1 and full[place] != mine:
+            elif length != mine != 1:
                 fits = False
         if fits and (not full or min(full) >= 0):
             return Expand.apply(input, shape=tuple(full))  # type: ignore[no-any-return]

@@ -140,11 +140,12 @@ def stretch_array(x: Any, shape: tuple[int, ...]) -> Any:
     if type(x) is not _ndarray or not x.flags.c_contiguous or 0 in shape:
         return array_module(x).broadcast_to(x, shape)
     lead = len(shape) - x.ndim
-    steps = [0] * lead
-    for length, mine, step in zip(shape[lead:], x.shape, x.strides, strict=True):
-        if length != mine and mine != 1:
-            return np.broadcast_to(x, shape)
-        steps.append(step if length == mine else 0)
+    steps = [0] * lead + list(x.strides)
+    for place, mine in enumerate(x.shape, lead):
+        if shape[place] != mine:
+            if mine != 1:
+                return np.broadcast_to(x, shape)
+            steps[place] = 0
     out = _ndarray(shape, x.dtype, x, 0, steps)
     out.flags.writeable = False
     return out

@@ -87,7 +87,8 @@ class Prod(Function):
         self.dim = dim
         self.save_for_backward(x)
         if type(x) is np.ndarray:
-            return np.multiply.reduce(x, dim, None, None, keepdim)
+            reduce: Any = np.multiply.reduce
+            return reduce(x, dim, keepdims=keepdim)
         return array_module(x).asarray(x.prod(axis=dim, keepdims=keepdim))
 
     def backward(self, grad: Any) -> Any:

@@ -62,7 +62,7 @@ def build(lib: Any, case: str, device: str = "cpu") -> Callable[[], float]:
     model.load_state_dict(weights)
     model.to(device)
     optimizer = make_optimizer(lib, model)
-    x = lib.tensor(rng.random((batch, sizes[0]), dtype=np.float32)).to(device)
+    x = lib.from_numpy(rng.random((batch, sizes[0]), dtype=np.float32)).to(device)
     target = x
     if loss_name == "cross_entropy":
         target = lib.tensor(rng.integers(0, sizes[-1], batch)).to(device)

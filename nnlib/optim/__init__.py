@@ -1,6 +1,7 @@
 """Optimisers and schedules; names, defaults and formulas are PyTorch's."""
 
 from nnlib.optim import lr_scheduler as lr_scheduler
+from nnlib.optim import swa_utils as swa_utils
 from nnlib.optim.adadelta import Adadelta
 from nnlib.optim.adagrad import Adagrad
 from nnlib.optim.adam import Adam, AdamW
@@ -23,4 +24,5 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "lr_scheduler",
+    "swa_utils",
 ]

@@ -52,6 +52,7 @@ from nnlib.ops import *  # noqa: F403
 
 if TYPE_CHECKING:
     from nnlib import data as data
+    from nnlib import distributions as distributions
     from nnlib import func as func
     from nnlib import kernels as kernels
     from nnlib import models as models
@@ -75,7 +76,16 @@ int = int32
 long = int64
 
 # Loaded when first named: they import what a model alone does not need.
-_LAZY = ("data", "func", "kernels", "models", "train", "utils", "viz")
+_LAZY = (
+    "data",
+    "distributions",
+    "func",
+    "kernels",
+    "models",
+    "train",
+    "utils",
+    "viz",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from nnlib import func as func
     from nnlib import kernels as kernels
     from nnlib import models as models
+    from nnlib import text as text
     from nnlib import train as train
     from nnlib import utils as utils
     from nnlib import viz as viz
@@ -82,6 +83,7 @@ _LAZY = (
     "func",
     "kernels",
     "models",
+    "text",
     "train",
     "utils",
     "viz",

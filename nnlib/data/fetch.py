@@ -27,13 +27,16 @@ class DataFile:
     folder : str
         The data set's folder below a data root, e.g. ``mnist``.
     name : str
-        The file's name, with its ``.gz`` if it is published compressed.
+        The file's name, with its ``.gz`` or ``.xz`` if it is published compressed.
     sha256 : str
         The hash of the file as published.
     mirrors : tuple of str
         Addresses that end in ``/``, to which the name is added.
     sha256_raw : str, optional
-        The hash of the decompressed file, which may lie there without ``.gz``.
+        The hash of the decompressed file, which may lie there without ``.gz`` or
+        ``.xz``.
+    raw_mirrors : tuple of str
+        Addresses that have the decompressed file.
     """
 
     folder: str
@@ -41,12 +44,13 @@ class DataFile:
     sha256: str
     mirrors: tuple[str, ...] = ()
     sha256_raw: str | None = None
+    raw_mirrors: tuple[str, ...] = ()
 
     def forms(self) -> Iterator[tuple[str, str]]:
         """Yield each accepted (file name, expected hash)."""
         yield self.name, self.sha256
         if self.sha256_raw is not None:
-            yield self.name.removesuffix(".gz"), self.sha256_raw
+            yield self.name.removesuffix(".gz").removesuffix(".xz"), self.sha256_raw
 
 
 def cache_folder() -> Path:
@@ -88,9 +92,10 @@ def locate(file: DataFile, root: str | os.PathLike[str] | None = None) -> Path:
     found = _first(file, places)
     if found is not None:
         return found
-    cached = cache_folder() / file.folder / file.name
-    if cached.is_file() and _hash(cached) == file.sha256:
-        return cached
+    for name, expected in file.forms():
+        cached = cache_folder() / file.folder / name
+        if cached.is_file() and _hash(cached) == expected:
+            return cached
     # A damaged file in the cache is ours to replace: pooch does so by itself.
     target = places[0] if root is not None else cache_folder()
     return _download(file, target / file.folder)
@@ -126,13 +131,17 @@ def _download(file: DataFile, folder: Path) -> Path:
     import pooch
 
     failures = []
-    for mirror in file.mirrors:
+    forms = list(file.forms())
+    for mirror, (name, expected) in [
+        *((mirror, forms[0]) for mirror in file.mirrors),
+        *((mirror, forms[-1]) for mirror in file.raw_mirrors),
+    ]:
         try:
             return Path(
                 pooch.retrieve(
-                    mirror + file.name,
-                    known_hash=f"sha256:{file.sha256}",
-                    fname=file.name,
+                    mirror + name,
+                    known_hash=f"sha256:{expected}",
+                    fname=name,
                     path=folder,
                     progressbar=True,
                 )

@@ -42,7 +42,7 @@ from nnlib.autograd.saved import (
     raise_stale,
     unpack,
 )
-from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
+from nnlib.autograd.tensor import TENSOR_TYPES, Tensor, shape_instances
 from nnlib.backend.device import CPU, device_of
 from nnlib.backend.dtypes import FLOATING, HALF, float32
 from nnlib.backend.errors import DeviceError, Error
@@ -74,6 +74,9 @@ class Function:
     upcasts : bool
         16-bit floats are computed in float32 and the result rounded back. False for
         operations that only move data.
+    arithmetic : bool
+        There may be an overflow or an invalid operation, of which NumPy must not warn;
+        False for what only moves or compares data, which then costs less.
     takes_numbers : bool, optional
         A tensor without dimensions on the CPU may stand beside tensors on another
         device, as a number may. None: if the operation promotes.
@@ -83,7 +86,10 @@ class Function:
     is_view: ClassVar[bool] = False
     upcasts: ClassVar[bool] = True
     takes_numbers: ClassVar[bool | None] = None
+    arithmetic: ClassVar[bool] = True
     _sees_tensors: ClassVar[bool] = False
+    # What the door asks of the class, in one look-up.
+    _traits: ClassVar[tuple[Any, ...]] = (None, False, True, False, False)
 
     _saved: Any = ()
     _owners: Any = ()
@@ -109,6 +115,15 @@ class Function:
                 if name == "forward" and "setup_context" in cls.__dict__:
                     continue
                 setattr(cls, name, method.__func__)
+        quiet = (cls.is_view or not cls.arithmetic) and not cls._sees_tensors
+        cls._traits = (
+            cls.promotes,
+            cls.is_view,
+            cls.upcasts,
+            quiet,
+            cls._sees_tensors,
+        )
+        shape_instances(cls, "edges", "sequence", "_saved", "_owners", "meta")
 
     def forward(self, *args: Any, **params: Any) -> Any:
         """Compute the output array (or a tuple of them) from arrays."""
@@ -188,72 +203,95 @@ class Function:
         modes = state.modes
         if modes.interpreter is not None:
             return modes.interpreter(cls, args, params)
-        # One walk over the arguments finds the arrays, the edges of the graph, and
-        # whether anything is out of the ordinary.
-        arrays = []
-        edges: list[Any] = []
-        dtype = None
-        tracked = mixed = numbers = foreign = entangled = False
-        for x in args:
-            if type(x) in TENSOR_TYPES:
-                array = x._array
-                arrays.append(array)
-                if x._requires_grad:
-                    tracked = True
-                    source = x._grad_fn
-                    if source is None:
-                        edges.append(x)
-                    else:
-                        edges.append((source, x._index) if x._index else source)
-                else:
-                    edges.append(None)
-                if x._entangled:
-                    entangled = True
-                    if modes.grad and x._is_stale():
-                        raise_stale(cls)
-                if type(array) is not _ndarray:
-                    foreign = True
-                if dtype is None:
-                    dtype = array.dtype
-                elif array.dtype is not dtype:
-                    mixed = True
-            else:
-                arrays.append(x)
-                edges.append(None)
-                numbers = True
-                if type(x) not in _WEAK:
-                    mixed = True
+        promotes, is_view, upcasts, quiet, sees_tensors = cls._traits
         node = cls()
-        if dtype is None:
-            if cls._sees_tensors:
-                return _forward_tensors(node, arrays, params)
-            return node.forward(*arrays, **params)
-        if cls.promotes is not None and (
-            mixed or (dtype.kind != "f" and (numbers or cls.promotes == "float"))
-        ):
-            promoted = promote_arguments(cls.promotes, args)
-            if promoted is not None:
-                return cls.apply(*promoted, **params)
-        if foreign:
-            moved = _to_one_device(cls, args)
-            if moved is not None:
-                return cls.apply(*moved, **params)
+        if len(args) == 1 and not sees_tensors and type(args[0]) in TENSOR_TYPES:
+            # One tensor: there is nothing to combine.
+            x = args[0]
+            array = x._array
+            dtype = array.dtype
+            single = promotes != "float" or dtype is float32 or dtype.kind == "f"
+            entangled = x._entangled
+            if entangled and modes.grad and x._is_stale():
+                raise_stale(cls)
+            arrays: Any = (array,)
+            recording = x._requires_grad and modes.grad
+            if recording:
+                source = x._grad_fn
+                if source is None:
+                    node.edges = [x]
+                else:
+                    node.edges = [(source, x._index) if x._index else source]
+        else:
+            single = False
+        if not single:
+            # One walk over the arguments finds the arrays, the edges of the graph, and
+            # whether anything is out of the ordinary.
+            arrays = []
+            edges: list[Any] = []
+            dtype = None
+            tracked = mixed = numbers = foreign = entangled = False
+            for x in args:
+                if type(x) in TENSOR_TYPES:
+                    array = x._array
+                    arrays.append(array)
+                    if x._requires_grad:
+                        tracked = True
+                        source = x._grad_fn
+                        if source is None:
+                            edges.append(x)
+                        else:
+                            edges.append((source, x._index) if x._index else source)
+                    else:
+                        edges.append(None)
+                    if x._entangled:
+                        entangled = True
+                        if modes.grad and x._is_stale():
+                            raise_stale(cls)
+                    if type(array) is not _ndarray:
+                        foreign = True
+                    if dtype is None:
+                        dtype = array.dtype
+                    elif array.dtype is not dtype:
+                        mixed = True
+                else:
+                    arrays.append(x)
+                    edges.append(None)
+                    numbers = True
+                    if type(x) not in _WEAK:
+                        mixed = True
+            if dtype is None:
+                if sees_tensors:
+                    return _forward_tensors(node, arrays, params)
+                return node.forward(*arrays, **params)
+            if promotes is not None and (
+                mixed or (dtype.kind != "f" and (numbers or promotes == "float"))
+            ):
+                promoted = promote_arguments(promotes, args)
+                if promoted is not None:
+                    return cls.apply(*promoted, **params)
+            if foreign:
+                moved = _to_one_device(cls, args)
+                if moved is not None:
+                    return cls.apply(*moved, **params)
+            recording = tracked and modes.grad
+            if recording:
+                node.edges = edges
 
-        recording = tracked and modes.grad
-        if recording:
-            node.edges = edges
-        if cls.is_view and not cls._sees_tensors:
+        if quiet:
             # No arithmetic, which could overflow or want more than 16 bits.
             out = node.forward(*arrays, **params)
         else:
             errors = set_errors(QUIET)
             try:
-                if cls._sees_tensors:
+                if sees_tensors:
                     out = _forward_tensors(node, arrays, params)
-                elif dtype is not float32 and dtype in HALF and cls.upcasts:
+                elif upcasts and dtype is not float32 and dtype in HALF:
                     out = forward_upcast(node, arrays, params)
                 elif params:
                     out = node.forward(*arrays, **params)
+                elif single:
+                    out = node.forward(array)
                 else:
                     out = node.forward(*arrays)
             finally:
@@ -290,7 +328,7 @@ class Function:
                         result._requires_grad = True
                         result._grad_fn = node
                         node.meta = (out.shape, kind)
-            if cls.is_view:
+            if is_view:
                 mark_view(cls, result, args, params)
         if modes.watcher is not None:
             modes.watcher.after_forward(node, args, result)

@@ -39,6 +39,7 @@ class Flip(Function):
     """Reverse some dimensions."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *, dims: tuple[int, ...]) -> Any:
         """Return a reversed copy."""
@@ -94,6 +95,7 @@ class Roll(Function):
     """Shift entries round along some dimensions."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *, shifts: Any, dims: Any) -> Any:
         """Return a shifted copy."""
@@ -183,6 +185,7 @@ class Triangle(Function):
     """Keep a triangle of each matrix."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *, k: int, lower: bool) -> Any:
         """Return a copy with zeros outside the triangle."""

@@ -66,6 +66,7 @@ class Clone(Function):
     """Copy the memory."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any) -> Any:
         """Return a copy of `x`."""
@@ -80,6 +81,7 @@ class Contiguous(Function):
     """Copy into C order."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any) -> Any:
         """Return a contiguous copy."""

@@ -34,6 +34,7 @@ class Compare(Function):
     """A comparison: bool, and no gradient. A subclass names the ufunc."""
 
     promotes = "arithmetic"
+    arithmetic = False
     ufunc: ClassVar[Any]
 
     def forward(self, x: Any, y: Any) -> Any:
@@ -82,6 +83,8 @@ class GreaterEqual(Compare):
 
 class Test(Function):
     """A test of each element: bool, and no gradient."""
+
+    arithmetic = False
 
     def forward(self, x: Any, *, ufunc: Any) -> Any:
         """Return the truth of each element."""

@@ -46,6 +46,7 @@ class CountNonzero(Function):
     """The number of elements that are not zero."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *, dims: Any) -> Any:
         """Return the number as int64."""

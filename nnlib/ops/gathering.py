@@ -26,6 +26,7 @@ class TakeAlong(Function):
     """Take entries along one dimension."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, index: Any, *, dim: int, unique: bool = False) -> Any:
         """Return the entries, in the shape of `index`."""
@@ -77,6 +78,7 @@ class IndexSelect(Function):
     """Take whole entries of one dimension."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, index: Any, *, dim: int) -> Any:
         """Return the entries in the order of `index`."""
@@ -94,6 +96,7 @@ class Take(Function):
     """Take elements by their positions in C order."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, index: Any) -> Any:
         """Return the elements, in the shape of `index`."""

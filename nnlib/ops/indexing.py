@@ -60,6 +60,7 @@ class Index(Function):
     """``x[key]`` for a key with index arrays or masks: a copy."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *arrays: Any, key: tuple[Any, ...]) -> Any:
         """Return the picked elements."""

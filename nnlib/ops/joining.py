@@ -38,6 +38,7 @@ class Cat(Function):
     promotes = "arithmetic"
     takes_numbers = False
     upcasts = False
+    arithmetic = False
 
     def forward(self, *arrays: Any, dim: int) -> Any:
         """Return the joined array."""
@@ -70,6 +71,7 @@ class Stack(Function):
     promotes = "arithmetic"
     takes_numbers = False
     upcasts = False
+    arithmetic = False
 
     def forward(self, *arrays: Any, dim: int) -> Any:
         """Return the stacked array."""

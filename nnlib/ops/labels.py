@@ -186,6 +186,7 @@ class Pick(Function):
     """Along dimension 1, the entry that each label names: (N, C, ...) -> (N, ...)."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, labels: Any) -> Any:
         """Return ``x[i, labels[i]]``."""

@@ -44,6 +44,7 @@ class Bitwise(Function):
 
     promotes = "arithmetic"
     upcasts = False
+    arithmetic = False
 
     def forward(self, *values: Any, ufunc: Any) -> Any:
         """Return the result, in the common dtype."""

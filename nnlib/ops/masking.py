@@ -134,6 +134,7 @@ class OneHot(Function):
     """A 1 in the place that each class number names."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, x: Any, *, num_classes: int) -> Any:
         """Return int64 zeros with ones along a new last dimension."""

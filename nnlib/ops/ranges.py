@@ -170,6 +170,7 @@ class Meshgrid(Function):
     """Coordinates of the points of a grid, one output per axis."""
 
     upcasts = False
+    arithmetic = False
 
     def forward(self, *axes: Any, indexing: str) -> Any:
         """Return each axis spread over the grid."""

@@ -11,6 +11,7 @@ import numpy as np
 from nnlib.autograd.mode import set_grad_enabled, state
 from nnlib.autograd.passes import from_hook, run_pass
 from nnlib.autograd.saved import edge_of
+from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error, ShapeError
@@ -219,6 +220,8 @@ def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> No
             # A copy, also under this mode: the engine's value may be a broadcast one
             # that cannot be written to, or the gradient of another leaf as well.
             leaf._grad = value.clone() if previous is None else previous + value
+        elif is_row_sparse(value):
+            _accumulate_rows(leaf, previous, value)
         elif previous is None:
             leaf._grad = _wrap(value if owned else value.copy())
         elif previous._requires_grad:
@@ -228,3 +231,15 @@ def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> No
             previous._bump()
     for hook in list((leaf._post_hooks or {}).values()):
         hook(leaf)
+
+
+def _accumulate_rows(leaf: Tensor, previous: Any, value: Any) -> None:
+    """Add a row-sparse gradient to that of a leaf."""
+    if previous is None:
+        leaf._grad = value
+    elif is_row_sparse(previous) or previous._requires_grad:
+        total = value.plus(previous)
+        leaf._grad = total if isinstance(total, Tensor) else _wrap(total)
+    else:
+        value.add_to(previous._array)
+        previous._bump()

@@ -22,6 +22,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.halves import widen
 from nnlib.autograd.mode import state
 from nnlib.autograd.saved import raise_freed
+from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF
@@ -156,6 +157,9 @@ class _Pass:
             array = node._array
             shape, dtype = array.shape, array.dtype
         if type(value) is not _ndarray:
+            if is_row_sparse(value) and not isinstance(node, Function):
+                self.pending[edge] = [value if slot is None else value.plus(slot[0]), 0]
+                return
             value = _as_gradient(value, self.derived, sender)
         if value.shape != shape or value.dtype is not dtype:
             value = _fit(value, shape, dtype, sender)
@@ -164,6 +168,8 @@ class _Pass:
             self.pending[edge] = [value, owned]
         elif slot[1]:
             slot[0] += value
+        elif is_row_sparse(slot[0]):
+            slot[:] = slot[0].plus(value), True
         else:
             total = slot[0] + value
             # NumPy adds arrays without dimensions up to a scalar.

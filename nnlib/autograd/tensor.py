@@ -179,15 +179,15 @@ class Tensor(Conversions, TensorMethods):
                     f"Tensor.grad: expected a Tensor or None, got "
                     f"{type(value).__name__}"
                 )
-            if value._array.shape != self._array.shape:
+            if value.shape != self._array.shape:
                 raise ShapeError(
                     f"Tensor.grad: expected shape {self._array.shape}, got "
-                    f"{value._array.shape}"
+                    f"{tuple(value.shape)}"
                 )
-            if value._array.dtype != self._array.dtype:
+            if value.dtype != self._array.dtype:
                 raise DTypeError(
                     f"Tensor.grad: expected dtype {self._array.dtype}, got "
-                    f"{value._array.dtype}"
+                    f"{value.dtype}"
                 )
         self._grad = value
 

@@ -49,6 +49,7 @@ from nnlib.nn.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
+from nnlib.nn.embedding import Embedding, EmbeddingBag
 from nnlib.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from nnlib.nn.loss import (
     BCELoss,
@@ -140,6 +141,8 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "ELU",
+    "Embedding",
+    "EmbeddingBag",
     "Exponential",
     "FeatureAlphaDropout",
     "Flatten",

@@ -11,6 +11,8 @@ from nnlib.ops.bilinear import *  # noqa: F403
 from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.distance import *  # noqa: F403
 from nnlib.ops.dropout import *  # noqa: F403
+from nnlib.ops.embedding import embedding as embedding
+from nnlib.ops.embedding_bag import embedding_bag as embedding_bag
 from nnlib.ops.exponential import sigmoid as sigmoid
 from nnlib.ops.gumbel import gumbel_softmax as gumbel_softmax
 from nnlib.ops.hyperbolic import tanh as tanh

@@ -10,6 +10,7 @@ from nnlib.optim.lbfgs import LBFGS
 from nnlib.optim.optimizer import Optimizer
 from nnlib.optim.rmsprop import RMSprop
 from nnlib.optim.sgd import SGD
+from nnlib.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "LBFGS",
@@ -23,6 +24,7 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "SparseAdam",
     "lr_scheduler",
     "swa_utils",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
+from nnlib.autograd.tensor import Tensor
 from nnlib.optim.batch import Batch
-from nnlib.optim.optimizer import Optimizer
+from nnlib.optim.optimizer import Optimizer, refuse_penalties
 
 __all__ = ["Adagrad"]
 
@@ -74,6 +75,19 @@ class Adagrad(Optimizer):
     def first(self, slot: str, group: Mapping[str, Any]) -> float:
         """Return the initial value of the sum."""
         return float(group["initial_accumulator_value"])
+
+    def update_rows(
+        self, p: Tensor, rows: Any, values: Any, group: dict[str, Any]
+    ) -> None:
+        """Update the rows of one parameter."""
+        refuse_penalties(self, group)
+        state = self.state[p]
+        state["step"] = step = state.get("step", 0) + 1
+        (total,) = self.kept_arrays(p, group)
+        lr = group["lr"] / (1.0 + (step - 1) * group["lr_decay"])
+        kernels.sparse_rows.adagrad(
+            p._array, total, rows, values, lr=lr, eps=group["eps"]
+        )
 
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch."""

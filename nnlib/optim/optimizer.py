@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nnlib.autograd.mode import enable_grad
+from nnlib.autograd.sparse import RowSparse, is_row_sparse
 from nnlib.autograd.tensor import RemovableHandle, Tensor
-from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import FLOATING, HALF
 from nnlib.backend.errors import ArgumentError, DTypeError, Error
 from nnlib.optim import checkpoint
 from nnlib.optim.batch import Batch, gather
@@ -160,7 +162,9 @@ class Optimizer:
                     p._grad = None
             return
         for p in all_params(self.param_groups):
-            if p._grad is not None:
+            if is_row_sparse(p._grad):
+                p._grad = p._grad.clone().zero_()
+            elif p._grad is not None:
                 p._grad = p._grad.detach()
                 p._grad._array.fill(0)
                 p._grad._bump()
@@ -179,6 +183,62 @@ class Optimizer:
         """Update the parameters of a batch: one kernel call."""
         raise Error(f"{self._name()}: update is not defined")
 
+    def update_rows(
+        self, p: Tensor, rows: Any, values: Any, group: dict[str, Any]
+    ) -> None:
+        """Update the rows of a parameter whose gradient is row-sparse.
+
+        Parameters
+        ----------
+        p : Tensor
+        rows : int64 array, shape (U,)
+            Each once.
+        values : array, shape (U, ...)
+            Their gradients, negated where the group asks for a maximum.
+        group : dict
+        """
+        raise Error(
+            f"{self._name()}.step: a gradient is row-sparse (its layer has sparse=True)"
+            "; use SGD, Adagrad or SparseAdam, or a layer with sparse=False"
+        )
+
+    def densifies(self, group: Mapping[str, Any]) -> bool:
+        """Tell whether row-sparse gradients are to be made dense: all rows move."""
+        return False
+
+    def kept_arrays(self, p: Tensor, group: dict[str, Any]) -> list[Any]:
+        """Return the kept arrays of a parameter, made where there are none."""
+        state = self.state.setdefault(p, {})
+        for name in self.slots(group):
+            if name not in state:
+                made = array_module(p._array).full_like(
+                    p._array, self.first(name, group)
+                )
+                state[name] = Tensor._from_array(made)
+        return [state[name]._array for name in self.slots(group)]
+
+    def _step_rows(self, index: int, group: dict[str, Any]) -> list[Any]:
+        """Update parameters with row-sparse gradients; return and hide these."""
+        hidden: list[Any] = []
+        for position, p in enumerate(group["params"]):
+            grad = p._grad
+            if not is_row_sparse(grad) or self.densifies(group):
+                continue
+            if p.dtype in HALF or not p._array.flags.c_contiguous:
+                raise Error(
+                    f"{self._name()}.step: group {index}, parameter {position}: a "
+                    "row-sparse gradient needs a contiguous parameter of float32 or "
+                    f"float64, got {p.dtype}; use a layer with sparse=False"
+                )
+            grad.coalesce()
+            values = -grad._values if group.get("maximize") else grad._values
+            self.state.setdefault(p, {})
+            self.update_rows(p, grad._rows, values, group)
+            p._bump()
+            p._grad = None
+            hidden.append((p, grad))
+        return hidden
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have a gradient.
 
@@ -195,6 +255,7 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for index, group in enumerate(self.param_groups):
+            rows = self._step_rows(index, group) if RowSparse.made else None
             batches = self._batches.get(index)
             if not batches or not all(x.collect(self, group) for x in batches):
                 batches = gather(self, index, group)
@@ -203,6 +264,8 @@ class Optimizer:
                 batch.advance()
                 self.update(batch, group)
                 batch.finish()
+            for p, grad in rows or ():
+                p._grad = grad
         if self._post_hooks:
             for hook in list(self._post_hooks.values()):
                 hook(self, (closure,), {})
@@ -257,3 +320,13 @@ class Optimizer:
 def all_params(groups: Iterable[Mapping[str, Any]]) -> list[Tensor]:
     """Return the parameters of all groups, in order."""
     return list(itertools.chain.from_iterable(group["params"] for group in groups))
+
+
+def refuse_penalties(optimizer: Optimizer, group: Mapping[str, Any]) -> None:
+    """Refuse what would change rows that have no gradient."""
+    for name in ("weight_decay", "l1"):
+        if group[name]:
+            raise ArgumentError(
+                f"{type(optimizer).__name__}: {name}: not with row-sparse gradients, "
+                "because it would change every row; use a layer with sparse=False"
+            )

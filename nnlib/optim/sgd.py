@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error
 from nnlib.optim.batch import Batch
-from nnlib.optim.optimizer import Optimizer
+from nnlib.optim.optimizer import Optimizer, refuse_penalties
 
 __all__ = ["SGD"]
 
@@ -92,6 +93,17 @@ class SGD(Optimizer):
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the kept arrays."""
         return ("momentum_buffer",) if group["momentum"] else ()
+
+    def densifies(self, group: Mapping[str, Any]) -> bool:
+        """Tell whether all rows move at each step: with momentum they do."""
+        return bool(group["momentum"])
+
+    def update_rows(
+        self, p: Tensor, rows: Any, values: Any, group: dict[str, Any]
+    ) -> None:
+        """Update the rows of one parameter."""
+        refuse_penalties(self, group)
+        kernels.sparse_rows.sgd(p._array, rows, values, lr=group["lr"])
 
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch."""

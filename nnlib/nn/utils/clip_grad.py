@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nnlib import kernels
+from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of, to_device
 from nnlib.backend.dtypes import HALF, float32
@@ -21,10 +22,16 @@ def _gradients(parameters: Any) -> list[Any]:
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     unique = {id(tensor): tensor for tensor in given}
     found = [p._grad for p in unique.values() if p._grad is not None]
+    arrays = []
     for grad in found:
         # A graph that saved it (create_graph=True) must notice.
         grad._bump()
-    return [grad._array for grad in found]
+        if is_row_sparse(grad):
+            # Equal rows must be one before they are squared or clamped.
+            arrays.append(grad.coalesce()._values)
+        else:
+            arrays.append(grad._array)
+    return arrays
 
 
 def _norm(array: Any, norm_type: float) -> Any:

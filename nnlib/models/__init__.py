@@ -1,10 +1,19 @@
 """Ready architectures, built from the layers of `nnlib.nn`."""
 
 from nnlib.models.alexnet import AlexNet
+from nnlib.models.autoencoder import (
+    Autoencoder,
+    ConvAutoencoder,
+    DeepAutoencoder,
+    LinearAutoencoder,
+    TiedAutoencoder,
+)
 from nnlib.models.cnn import LectureCNN
+from nnlib.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from nnlib.models.lenet import LeNet5
 from nnlib.models.mlp import MLP
 from nnlib.models.mobilenet import DepthwiseSeparable, MobileNet
+from nnlib.models.penalties import contractive_penalty, kl_activity, l1_activity
 from nnlib.models.resnet import (
     BasicBlock,
     Bottleneck,
@@ -15,9 +24,31 @@ from nnlib.models.resnet import (
     resnet_cifar,
 )
 from nnlib.models.unet import UNet
+from nnlib.models.variational import (
+    VAE,
+    ConditionalVAE,
+    VAELoss,
+    VAEOutput,
+    kl_to_standard_normal,
+)
 from nnlib.models.vgg import VGG, vgg6, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "VAE",
+    "ConditionalVAE",
+    "VAELoss",
+    "VAEOutput",
+    "kl_to_standard_normal",
+    "contractive_penalty",
+    "kl_activity",
+    "l1_activity",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "Autoencoder",
+    "ConvAutoencoder",
+    "DeepAutoencoder",
+    "LinearAutoencoder",
+    "TiedAutoencoder",
     "MLP",
     "VGG",
     "AlexNet",

@@ -79,6 +79,7 @@ from nnlib.nn.margin_loss import (
     TripletMarginWithDistanceLoss,
 )
 from nnlib.nn.module import Module
+from nnlib.nn.noise import GaussianNoise, MaskingNoise
 from nnlib.nn.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -149,6 +150,8 @@ __all__ = [
     "Fold",
     "GELU",
     "GLU",
+    "GaussianNoise",
+    "MaskingNoise",
     "GaussianNLLLoss",
     "Hardshrink",
     "Hardsigmoid",

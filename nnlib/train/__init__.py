@@ -1,5 +1,11 @@
 """Training: `fit`, `evaluate`, metrics, callbacks, the history of a run."""
 
+from nnlib.train.adversarial import (
+    discriminator_loss,
+    fit_gan,
+    generator_loss,
+    gradient_penalty,
+)
 from nnlib.train.callbacks import Callback, EarlyStopping, Run
 from nnlib.train.fit import evaluate, fit, predict
 from nnlib.train.history import DivergenceError, History
@@ -13,7 +19,11 @@ __all__ = [
     "Run",
     "accuracy",
     "binary_accuracy",
+    "discriminator_loss",
     "evaluate",
     "fit",
+    "fit_gan",
+    "generator_loss",
+    "gradient_penalty",
     "predict",
 ]

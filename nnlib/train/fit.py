@@ -295,7 +295,7 @@ class _Trainer:
         if self.scheduler is not None:
             _step(self.scheduler, {})
         with no_grad():
-            figures = _figures(self.metrics, output.detach(), target)
+            figures = _figures(self.metrics, output, target)
         means.add({"loss": value.detach(), **figures}, len(inputs[0]))
 
     def check(self, figures: Mapping[str, float], first_step: int) -> None:
@@ -346,10 +346,14 @@ def _bar(loader: Iterable[Any], epochs: int, progress: bool) -> Iterator[_Bar]:
 
 
 def _figures(
-    metrics: Mapping[str, Metric] | None, output: Tensor, target: Tensor
+    metrics: Mapping[str, Metric] | None, output: Any, target: Tensor
 ) -> dict[str, Any]:
     if metrics is None:
-        classes = target.dtype.kind in "iu" and target.ndim == output.ndim - 1
+        classes = (
+            isinstance(output, Tensor)
+            and target.dtype.kind in "iu"
+            and target.ndim == output.ndim - 1
+        )
         metrics = {"accuracy": accuracy} if classes else {}
     return {name: metric(output, target) for name, metric in metrics.items()}
 

@@ -156,7 +156,11 @@ def _loop(builder: Any, start: Any, stop: Any, step: int, emit: Any) -> Any:
 
 
 def tile_transform(
-    inputs: int, outputs: int, transform: Callable[[Sequence[Any]], Sequence[Any]]
+    inputs: int,
+    outputs: int,
+    transform: Callable[[Sequence[Any]], Sequence[Any]],
+    *,
+    overlap: bool = False,
 ) -> Any:
     """Make an intrinsic that runs `transform` over neighbouring channels.
 
@@ -171,6 +175,10 @@ def tile_transform(
         How many values `transform` takes and returns.
     transform : callable
         Given a list of values, returns a list: ``+``, ``-`` and ``*`` alone.
+    overlap : bool, default False
+        For `count` of a vector register at least and targets that are no sources: the
+        last vector overlaps the one before it, so that no code is compiled for what is
+        left over.
     """
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -199,8 +207,19 @@ def tile_transform(
         real_bytes = 4 if isinstance(real, ir.FloatType) else 8
         start = ir.Constant(word, 0)
         wide = ir.VectorType(real, _BYTES // real_bytes)
-        left = _loop(builder, start, args[2], wide.count, emit(wide))
-        _loop(builder, left, args[2], 1, emit(real))
+        if not overlap:
+            left = _loop(builder, start, args[2], wide.count, emit(wide))
+            _loop(builder, left, args[2], 1, emit(real))
+            return context.get_dummy_value()
+        last = builder.sub(args[2], ir.Constant(word, wide.count))
+        stop = builder.add(last, ir.Constant(word, 2 * wide.count - 1))
+        step = emit(wide)
+
+        def whole(index: Any) -> None:
+            before = builder.icmp_signed("<", index, last)
+            step(builder.select(before, index, last))
+
+        _loop(builder, start, stop, wide.count, whole)
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]

@@ -28,16 +28,25 @@ from numba import types
 
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.machinery import body, cpu_kernel, prange
-from nnlib.kernels.vectors import ROWS, aligned_empty, multiply_tile, tile_transform
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.vectors import (
+    COLUMNS,
+    ROWS,
+    aligned_empty,
+    multiply_narrow,
+    multiply_tile,
+    tile_transform,
+)
 
-__all__ = ["apply_both", "correlate", "fits", "transform_inputs"]
+__all__ = ["correlate", "fits", "strips_of", "transform_inputs", "transform_of"]
 
 # Bytes of a thread's transformed block of tiles.
 _BLOCK_BYTES = 3 << 18
+# Bytes of a row of the wider tile of sums.
+TILE_BYTES = COLUMNS[4] * 4
 # Fewer channels than this, of input or output, and the transforms cost more than the
 # products they save.
-CHANNELS = 24
+CHANNELS = 16
 
 
 def _input_line(a: Sequence[Any]) -> list[Any]:
@@ -80,28 +89,50 @@ def _outputs(values: Sequence[Any]) -> list[Any]:
     return [out + values[36] for out in apply_both(_output_line, values[:36], 6)]
 
 
-input_tile = tile_transform(36, 36, lambda values: apply_both(_input_line, values, 6))
-output_tile = tile_transform(37, 16, _outputs)
-weight_tile = tile_transform(9, 36, lambda values: apply_both(_weight_line, values, 3))
+def transform_of(inputs: int, outputs: int, line: Any, side: int) -> Any:
+    """Make the intrinsic of a line's transform of both sides of a square."""
+    return tile_transform(
+        inputs, outputs, lambda values: apply_both(line, values, side), overlap=True
+    )
+
+
+# They take whole vectors: `CHANNELS` are one at least, and weights come in columns.
+input_tile = transform_of(36, 36, _input_line, 6)
+output_tile = tile_transform(37, 16, _outputs, overlap=True)
+weight_tile = transform_of(9, 36, _weight_line, 3)
 
 
 @body
-def transform_weights(packed: Any, u: Any, c: int, s: int, table: Any) -> None:
+def transform_weights(
+    w: Any, order: Any, u: Any, c: int, s: int, filters: Any, table: Any
+) -> None:
     """Transform the filters of one strip, input channel `c`."""
-    depth = u.shape[2]
-    for t in range(9):
-        table[0, t] = packed[s, t * depth + c].ctypes.data
+    strip, columns = s * u.shape[3], u.shape[3]
+    left = min(columns, w.shape[1] - strip)
+    for j in range(columns):
+        for t in range(9):
+            inside = j < left
+            filters[t, j] = w[c, strip + j, order[t]] if inside else w.dtype.type(0)
     for q in range(36):
         table[1, q] = u[q, s, c].ctypes.data
-    weight_tile(table[0].ctypes.data, table[1].ctypes.data, u.shape[3], u.dtype.type(0))
+    weight_tile(table[0].ctypes.data, table[1].ctypes.data, columns, u.dtype.type(0))
 
 
-def weights_loop(packed: Any, u: Any) -> None:
-    """Write ``G w G^T`` of (strips, 9 * C, columns) to (36, strips, C, columns)."""
-    strips, channels = u.shape[1], u.shape[2]
-    for job in prange(strips * channels):
-        table = np.empty((2, 36), np.int64)
-        transform_weights(packed, u, job % channels, job // channels, table)
+@cpu_loop
+def weights_part(begin: int, end: int, w: Any, order: Any, u: Any) -> None:
+    """Transform the filters of some strips and input channels."""
+    channels = u.shape[2]
+    filters = np.empty((9, u.shape[3]), u.dtype)
+    table = np.empty((2, 36), np.int64)
+    for t in range(9):
+        table[0, t] = filters[t].ctypes.data
+    for job in range(begin, end):
+        transform_weights(w, order, u, job % channels, job // channels, filters, table)
+
+
+def weights_loop(w: Any, order: Any, u: Any) -> None:
+    """Write ``G w G^T`` of (C, K, 9) to (36, strips, C, columns)."""
+    spread(weights_part, u.shape[1] * u.shape[2], 8, (w, order, u))
 
 
 @body
@@ -137,21 +168,26 @@ def multiply(v: Any, u: Any, m: Any, zeros: Any, table: Any, tiles: int) -> None
     _, strips, _, columns = u.shape
     k = m.shape[2]
     size = v.itemsize
-    for b in range(0, tiles, ROWS):
-        for r in range(ROWS):
-            table[0, b + r] = v.ctypes.data + (b + r) * c * size
-            table[1, b + r] = m.ctypes.data + (b + r) * k * size
+    for b in range((tiles + ROWS - 1) // ROWS * ROWS):
+        # Rows beyond the last repeat it; what they give is never read.
+        table[0, b] = v.ctypes.data + min(b, tiles - 1) * c * size
+        table[1, b] = m.ctypes.data + b * k * size
     right = table[2]
+    narrow = columns * size < TILE_BYTES
     for q in range(36):
         for s in range(strips):
             right[0] = u[q, s].ctypes.data
             for b in range(0, tiles, ROWS):
-                multiply_tile(
+                run = (
                     table[0, b:].ctypes.data, q * most * c * size, 1,
                     right.ctypes.data, 0, columns, 1, c, zeros.ctypes.data, 0,
                     table[1, b:].ctypes.data, (q * most * k + s * columns) * size,
                     v.dtype.type(0),
                 )  # fmt: skip
+                if narrow:
+                    multiply_narrow(*run)
+                else:
+                    multiply_tile(*run)
 
 
 @body
@@ -202,36 +238,35 @@ def forward_part(
         transform_outputs(m, y, bias, waste, table, t0, t1, down, across)
 
 
+@cpu_loop
+def forward_parts(
+    begin: int, end: int, x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int,
+    left: int,
+) -> None:  # fmt: skip
+    """Take some parts of the tiles; `v` and `m` are each part's buffers."""
+    for part in range(begin, end):
+        forward_part(part, v.shape[0], x, u, bias, y, v[part], m[part], top, left)
+
+
 def forward_loop(
     x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int, left: int
 ) -> None:
-    """Convolve all tiles; `v` and `m` are each part's buffers."""
-    parts = v.shape[0]
-    for part in prange(parts):
-        forward_part(part, parts, x, u, bias, y, v[part], m[part], top, left)
+    """Convolve all tiles."""
+    spread(forward_parts, v.shape[0], 1, (x, u, bias, y, v, m, top, left))
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
     def inputs(ndim: int) -> Any:
         return types.Array(real, ndim, "C", readonly=True)
 
-    four = real[:, :, :, ::1]
+    any_three = types.Array(real, 3, "A", readonly=True, aligned=False)
+    order = types.Array(types.int64, 1, "C", readonly=True)
+    four, ints = real[:, :, :, ::1], types.int64
+    forward = types.void(inputs(4), four, inputs(1), four, four, four, ints, ints)
+    weights = types.void(any_three, order, four)
     return (
-        cpu_kernel(signatures=[types.void(inputs(3), four)])(weights_loop),
-        cpu_kernel(
-            signatures=[
-                types.void(
-                    inputs(4),
-                    four,
-                    inputs(1),
-                    four,
-                    four,
-                    four,
-                    types.int64,
-                    types.int64,
-                )  # fmt: skip
-            ]
-        )(forward_loop),
+        cpu_kernel(shared=True, signatures=[weights])(weights_loop),
+        cpu_kernel(shared=True, signatures=[forward])(forward_loop),
     )
 
 
@@ -261,21 +296,32 @@ def fits(plan: Plan, x: Any, k: int) -> bool:
     )
 
 
-def correlate(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
+def strips_of(k: int, itemsize: int) -> tuple[int, int]:
+    """Return how many strips of columns hold `k` filters, and their columns.
+
+    Half as wide where half of the last would be empty, and that is much of them all.
+    """
+    columns = COLUMNS[itemsize]
+    if k < 2 * columns and 0 < k % columns <= columns // 2:
+        columns //= 2
+    return -(-k // columns), columns
+
+
+def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plan` to `y`.
 
     Parameters
     ----------
     x, y : C-contiguous numpy.ndarray, shapes (N, D, H, W, C) and (N, D, P, Q, K)
-    packed : array from `nnlib.kernels.direct.pack`, (1, strips, 9 * C, columns)
+    w : array of any strides, shape (C, K, 9)
     bias : array, shape (K,) or (0,)
     """
     dtype = x.dtype
     c, k = x.shape[4], y.shape[4]
-    _, strips, _, columns = packed.shape
+    strips, columns = strips_of(k, dtype.itemsize)
     wide = strips * columns
     u = aligned_empty((36, strips, c, columns), dtype)
-    _KERNELS[dtype][0](packed[0], u)
+    _KERNELS[dtype][0](w, plan.order, u)
     images = y.shape[0] * y.shape[1]
     tiles = images * -(-y.shape[2] // 4) * -(-y.shape[3] // 4)
     threads = min(get_num_threads(), -(-tiles // ROWS))
@@ -284,7 +330,6 @@ def correlate(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
     most = min(max(fit, 2 * ROWS), -(-share // ROWS) * ROWS)
     block = -(-share // (-(-share // most) * ROWS)) * ROWS
     v = aligned_empty((threads, 36, block, c), dtype)
-    v[...] = 0
     m = aligned_empty((threads, 36, block, wide), dtype)
     _KERNELS[dtype][1](
         x.reshape(images, *x.shape[2:]), u, bias if bias.size else np.zeros(k, dtype),

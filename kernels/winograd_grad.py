@@ -15,15 +15,14 @@ from numba import types
 
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.machinery import body, cpu_kernel, prange
-from nnlib.kernels.vectors import (
-    COLUMNS,
-    ROWS,
-    aligned_empty,
-    multiply_tile,
-    tile_transform,
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.vectors import ROWS, aligned_empty, multiply_narrow, multiply_tile
+from nnlib.kernels.winograd import (
+    TILE_BYTES,
+    strips_of,
+    transform_inputs,
+    transform_of,
 )
-from nnlib.kernels.winograd import apply_both, transform_inputs
 
 __all__ = ["weight_grad"]
 
@@ -50,8 +49,8 @@ def _fold_line(m: Sequence[Any]) -> list[Any]:
     ]
 
 
-grad_tile = tile_transform(16, 36, lambda values: apply_both(_grad_line, values, 4))
-fold_tile = tile_transform(36, 9, lambda values: apply_both(_fold_line, values, 6))
+grad_tile = transform_of(16, 36, _grad_line, 4)
+fold_tile = transform_of(36, 9, _fold_line, 6)
 
 
 @body
@@ -86,6 +85,7 @@ def add_products(v: Any, m: Any, sums: Any, table: Any, tiles: int) -> None:
     _, strips, deep, columns = sums.shape
     size = v.itemsize
     right = table[2]
+    narrow = columns * size < TILE_BYTES
     for c0 in range(0, deep, ROWS):
         for r in range(ROWS):
             # Channels that are not there repeat the last.
@@ -95,12 +95,16 @@ def add_products(v: Any, m: Any, sums: Any, table: Any, tiles: int) -> None:
         for q in range(36):
             for s in range(strips):
                 shift = (q * strips + s) * deep * columns * size
-                multiply_tile(
+                run = (
                     table[0].ctypes.data, q * most * c * size, c, right.ctypes.data,
                     (q * most * k + s * columns) * size, k, 1, tiles,
                     table[1, 0] + shift, columns * size, table[1].ctypes.data, shift,
                     v.dtype.type(0),
                 )  # fmt: skip
+                if narrow:
+                    multiply_narrow(*run)
+                else:
+                    multiply_tile(*run)
 
 
 @body
@@ -124,20 +128,25 @@ def grad_part(
         add_products(v, m, sums, table, t1 - t0)
 
 
+@cpu_loop
+def grad_parts(
+    begin: int, end: int, x: Any, g: Any, sums: Any, v: Any, m: Any, top: int, left: int
+) -> None:
+    """Sum over some parts of the tiles."""
+    for part in range(begin, end):
+        grad_part(part, v.shape[0], x, g, sums[part], v[part], m[part], top, left)
+
+
 def grad_loop(x: Any, g: Any, sums: Any, v: Any, m: Any, top: int, left: int) -> None:
     """Sum over all tiles: (parts, 36, strips, C, columns)."""
-    parts = v.shape[0]
-    for part in prange(parts):
-        grad_part(part, parts, x, g, sums[part], v[part], m[part], top, left)
+    spread(grad_parts, v.shape[0], 1, (x, g, sums, v, m, top, left))
 
 
 @body
-def fold_row(sums: Any, s: int, i: int, dw: Any) -> None:
+def fold_row(sums: Any, s: int, i: int, table: Any, rows: Any, dw: Any) -> None:
     """Write the gradient of one input channel and strip of filters: (K, C, 9)."""
     parts, _, _, _, columns = sums.shape
     left = min(columns, dw.shape[0] - s * columns)
-    table = np.empty((2, 36), np.int64)
-    rows = np.empty((9, columns), sums.dtype)
     for q in range(36):
         total = sums[0, q, s, i]
         for part in range(1, parts):
@@ -153,11 +162,19 @@ def fold_row(sums: Any, s: int, i: int, dw: Any) -> None:
             dw[s * columns + j, i, t] = rows[t, j]
 
 
+@cpu_loop
+def fold_rows(begin: int, end: int, sums: Any, dw: Any) -> None:
+    """Fold the sums of some strips and input channels."""
+    channels = dw.shape[1]
+    table = np.empty((2, 36), np.int64)
+    rows = np.empty((9, sums.shape[4]), sums.dtype)
+    for job in range(begin, end):
+        fold_row(sums, job // channels, job % channels, table, rows, dw)
+
+
 def fold_loop(sums: Any, dw: Any) -> None:
     """Write ``G^T s G`` to (K, C, 9), `s` being the sums of all parts."""
-    channels = dw.shape[1]
-    for job in prange(sums.shape[2] * channels):
-        fold_row(sums, job // channels, job % channels, dw)
+    spread(fold_rows, sums.shape[2] * dw.shape[1], 8, (sums, dw))
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
@@ -166,9 +183,12 @@ def _kernels(real: Any) -> tuple[Any, Any]:
     ints = types.int64
     return (
         cpu_kernel(
-            signatures=[types.void(images, images, five, four, four, ints, ints)]
+            shared=True,
+            signatures=[types.void(images, images, five, four, four, ints, ints)],
         )(grad_loop),
-        cpu_kernel(signatures=[types.void(five, real[:, :, ::1])])(fold_loop),
+        cpu_kernel(shared=True, signatures=[types.void(five, real[:, :, ::1])])(
+            fold_loop
+        ),
     )
 
 
@@ -188,8 +208,8 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     """
     dtype = x.dtype
     c, k = x.shape[4], g.shape[4]
-    columns = COLUMNS[dtype.itemsize]
-    strips, deep = -(-k // columns), -(-c // ROWS) * ROWS
+    strips, columns = strips_of(k, dtype.itemsize)
+    deep = -(-c // ROWS) * ROWS
     images = g.shape[0] * g.shape[1]
     tiles = images * -(-g.shape[2] // 4) * -(-g.shape[3] // 4)
     threads = min(get_num_threads(), -(-tiles // 16))

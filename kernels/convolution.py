@@ -141,9 +141,7 @@ class _Weights:
             w = self.split[..., module.asarray(plan.order)].transpose(0, 3, 1, 2)
             packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
             convolution_cuda.correlate(plan, x, packed, bias, y)
-        elif (
-            self.split.shape[0] == 1 and x.size and winograd.fits(plan, x, y.shape[4])
-        ):
+        elif self.split.shape[0] == 1 and x.size and winograd.fits(plan, x, y.shape[4]):
             winograd.correlate(plan, x, self.split[0], bias, y)
         else:
             packed = direct.pack(self.split, plan.order)

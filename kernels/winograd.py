@@ -38,7 +38,14 @@ from nnlib.kernels.vectors import (
     tile_transform,
 )
 
-__all__ = ["correlate", "fits", "strips_of", "transform_inputs", "transform_of"]
+__all__ = [
+    "correlate",
+    "fits",
+    "squares",
+    "strips_of",
+    "transform_inputs",
+    "transform_of",
+]
 
 # Bytes of a thread's transformed block of tiles.
 _BLOCK_BYTES = 3 << 18
@@ -102,37 +109,35 @@ output_tile = tile_transform(37, 16, _outputs, overlap=True)
 weight_tile = transform_of(9, 36, _weight_line, 3)
 
 
-@body
-def transform_weights(
-    w: Any, order: Any, u: Any, c: int, s: int, filters: Any, table: Any
-) -> None:
-    """Transform the filters of one strip, input channel `c`."""
-    strip, columns = s * u.shape[3], u.shape[3]
-    left = min(columns, w.shape[1] - strip)
-    for j in range(columns):
-        for t in range(9):
-            inside = j < left
-            filters[t, j] = w[c, strip + j, order[t]] if inside else w.dtype.type(0)
-    for q in range(36):
-        table[1, q] = u[q, s, c].ctypes.data
-    weight_tile(table[0].ctypes.data, table[1].ctypes.data, columns, u.dtype.type(0))
-
-
 @cpu_loop
-def weights_part(begin: int, end: int, w: Any, order: Any, u: Any) -> None:
+def weights_part(
+    begin: int, end: int, w: Any, order: Any, columns: int, u: Any
+) -> None:
     """Transform the filters of some strips and input channels."""
-    channels = u.shape[2]
-    filters = np.empty((9, u.shape[3]), u.dtype)
+    channels, k, _ = w.shape
+    filters = np.zeros((9, columns), u.dtype)
     table = np.empty((2, 36), np.int64)
     for t in range(9):
         table[0, t] = filters[t].ctypes.data
     for job in range(begin, end):
-        transform_weights(w, order, u, job % channels, job // channels, filters, table)
+        c = job % channels
+        strip = job // channels * columns
+        left = min(columns, k - strip)
+        for j in range(left):
+            for t in range(9):
+                filters[t, j] = w[c, strip + j, order[t]]
+        for q in range(36):
+            to = q * u.shape[1] + job * columns
+            table[1, q] = u.ctypes.data + to * u.itemsize
+        weight_tile(
+            table[0].ctypes.data, table[1].ctypes.data, columns, u.dtype.type(0)
+        )
 
 
-def weights_loop(w: Any, order: Any, u: Any) -> None:
-    """Write ``G w G^T`` of (C, K, 9) to (36, strips, C, columns)."""
-    spread(weights_part, u.shape[1] * u.shape[2], 8, (w, order, u))
+def weights_loop(w: Any, order: Any, columns: int, u: Any) -> None:
+    """Write ``G w G^T`` of (C, K, 9) to 36 times (strips, C, columns)."""
+    strips = (w.shape[1] + columns - 1) // columns
+    spread(weights_part, strips * w.shape[0], 8, (w, order, columns, u))
 
 
 @body
@@ -140,11 +145,11 @@ def transform_inputs(
     x: Any, v: Any, zeros: Any, table: Any, t0: int, t1: int, down: int, across: int,
     top: int, left: int,
 ) -> None:  # fmt: skip
-    """Write ``B^T d B`` of the tiles `t0` to `t1` of (N, H, W, C) to (36, tiles, C)."""
+    """Write ``B^T d B`` of the tiles `t0` to `t1` of (N, H, W, C): 36 (tiles, C)."""
     _, height, width, c = x.shape
     size = x.itemsize
     nothing = zeros.ctypes.data
-    pitch = v.shape[1] * c * size
+    pitch = v.shape[1] * size
     for t in range(t0, t1):
         n = t // (down * across)
         h0 = t // across % down * 4 + top
@@ -162,27 +167,27 @@ def transform_inputs(
 
 
 @body
-def multiply(v: Any, u: Any, m: Any, zeros: Any, table: Any, tiles: int) -> None:
+def multiply(
+    v: Any, u: Any, m: Any, zeros: Any, table: Any, tiles: int, c: int, strips: int,
+    columns: int,
+) -> None:  # fmt: skip
     """Multiply 36 times (tiles, C) by (C, K)."""
-    _, most, c = v.shape
-    _, strips, _, columns = u.shape
-    k = m.shape[2]
     size = v.itemsize
     for b in range((tiles + ROWS - 1) // ROWS * ROWS):
         # Rows beyond the last repeat it; what they give is never read.
         table[0, b] = v.ctypes.data + min(b, tiles - 1) * c * size
-        table[1, b] = m.ctypes.data + b * k * size
+        table[1, b] = m.ctypes.data + b * strips * columns * size
     right = table[2]
     narrow = columns * size < TILE_BYTES
     for q in range(36):
         for s in range(strips):
-            right[0] = u[q, s].ctypes.data
+            right[0] = u.ctypes.data + (q * u.shape[1] + s * c * columns) * size
             for b in range(0, tiles, ROWS):
                 run = (
-                    table[0, b:].ctypes.data, q * most * c * size, 1,
+                    table[0].ctypes.data + b * 8, q * v.shape[1] * size, 1,
                     right.ctypes.data, 0, columns, 1, c, zeros.ctypes.data, 0,
-                    table[1, b:].ctypes.data, (q * most * k + s * columns) * size,
-                    v.dtype.type(0),
+                    table[1].ctypes.data + b * 8,
+                    (q * m.shape[1] + s * columns) * size, v.dtype.type(0),
                 )  # fmt: skip
                 if narrow:
                     multiply_narrow(*run)
@@ -193,21 +198,20 @@ def multiply(v: Any, u: Any, m: Any, zeros: Any, table: Any, tiles: int) -> None
 @body
 def transform_outputs(
     m: Any, y: Any, bias: Any, waste: Any, table: Any, t0: int, t1: int, down: int,
-    across: int,
+    across: int, wide: int,
 ) -> None:  # fmt: skip
     """Write ``A^T m A`` plus the bias to the tiles `t0` to `t1` of (N, P, Q, K)."""
     _, height, width, k = y.shape
     size = y.itemsize
-    pitch = m.shape[1] * m.shape[2] * size
     table[0, 36] = bias.ctypes.data
     for t in range(t0, t1):
         h0 = t // across % down * 4
         w0 = t % across * 4
         n = t // (down * across)
         corner = y.ctypes.data + ((n * height + h0) * width + w0) * k * size
-        start = m.ctypes.data + (t - t0) * m.shape[2] * size
+        start = m.ctypes.data + (t - t0) * wide * size
         for q in range(36):
-            table[0, q] = start + q * pitch
+            table[0, q] = start + q * m.shape[1] * size
         for i in range(4):
             for j in range(4):
                 inside = h0 + i < height and w0 + j < width
@@ -216,43 +220,42 @@ def transform_outputs(
         output_tile(table[0].ctypes.data, table[1].ctypes.data, k, y.dtype.type(0))
 
 
-@body
-def forward_part(
-    part: int, parts: int, x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int,
-    left: int,
-) -> None:  # fmt: skip
-    """Take one part of the tiles, block by block, through the three stages."""
-    images, height, width, k = y.shape
-    down, across = (height + 3) // 4, (width + 3) // 4
-    tiles = images * down * across
-    block = v.shape[1]
-    jobs = (tiles + block - 1) // block
-    zeros = np.zeros(max(x.shape[3], u.shape[3]), x.dtype)
-    waste = np.empty(k, x.dtype)
-    table = np.empty((3, max(block, 40)), np.int64)
-    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
-        t0 = job * block
-        t1 = min(tiles, t0 + block)
-        transform_inputs(x, v, zeros, table, t0, t1, down, across, top, left)
-        multiply(v, u, m, zeros, table, t1 - t0)
-        transform_outputs(m, y, bias, waste, table, t0, t1, down, across)
-
-
 @cpu_loop
 def forward_parts(
-    begin: int, end: int, x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int,
-    left: int,
+    begin: int, end: int, x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, block: int,
+    columns: int, top: int, left: int,
 ) -> None:  # fmt: skip
-    """Take some parts of the tiles; `v` and `m` are each part's buffers."""
+    """Take some parts of the tiles, block by block, through the three stages."""
+    images, height, width, k = y.shape
+    c = x.shape[3]
+    down, across = (height + 3) // 4, (width + 3) // 4
+    tiles = images * down * across
+    jobs = (tiles + block - 1) // block
+    strips = (k + columns - 1) // columns
+    zeros = np.zeros(max(c, columns), x.dtype)
+    waste = np.empty(k, x.dtype)
+    table = np.empty((3, max(block, 40)), np.int64)
     for part in range(begin, end):
-        forward_part(part, v.shape[0], x, u, bias, y, v[part], m[part], top, left)
+        own, products = v[part], m[part]
+        for job in range(part * jobs // v.shape[0], (part + 1) * jobs // v.shape[0]):
+            t0 = job * block
+            t1 = min(tiles, t0 + block)
+            transform_inputs(x, own, zeros, table, t0, t1, down, across, top, left)
+            multiply(own, u, products, zeros, table, t1 - t0, c, strips, columns)
+            transform_outputs(
+                products, y, bias, waste, table, t0, t1, down, across, strips * columns
+            )
 
 
 def forward_loop(
-    x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, top: int, left: int
-) -> None:
-    """Convolve all tiles."""
-    spread(forward_parts, v.shape[0], 1, (x, u, bias, y, v, m, top, left))
+    x: Any, u: Any, bias: Any, y: Any, v: Any, m: Any, block: int, columns: int,
+    top: int, left: int,
+) -> None:  # fmt: skip
+    """Convolve all tiles; `v` and `m` are each part's buffers, of `block` tiles."""
+    spread(
+        forward_parts, v.shape[0], 1,
+        (x, u, bias, y, v, m, block, columns, top, left),
+    )  # fmt: skip
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
@@ -261,9 +264,12 @@ def _kernels(real: Any) -> tuple[Any, Any]:
 
     any_three = types.Array(real, 3, "A", readonly=True, aligned=False)
     order = types.Array(types.int64, 1, "C", readonly=True)
-    four, ints = real[:, :, :, ::1], types.int64
-    forward = types.void(inputs(4), four, inputs(1), four, four, four, ints, ints)
-    weights = types.void(any_three, order, four)
+    two, three, four = real[:, ::1], real[:, :, ::1], real[:, :, :, ::1]
+    ints = types.int64
+    forward = types.void(
+        inputs(4), two, inputs(1), four, three, three, ints, ints, ints, ints
+    )
+    weights = types.void(any_three, order, ints, two)
     return (
         cpu_kernel(shared=True, signatures=[weights])(weights_loop),
         cpu_kernel(shared=True, signatures=[forward])(forward_loop),
@@ -307,6 +313,16 @@ def strips_of(k: int, itemsize: int) -> tuple[int, int]:
     return -(-k // columns), columns
 
 
+def squares(parts: int, count: int, dtype: Any) -> Any:
+    """Return buffers of 36 times `count` values for each part.
+
+    Their distance is an odd number of cache lines: at a power of two, all 36 values of
+    a tile would fall on the same few places of the level-1 cache.
+    """
+    lines = -(-count * dtype.itemsize // 64) | 1
+    return aligned_empty((parts, 36, lines * 64 // dtype.itemsize), dtype)
+
+
 def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plan` to `y`.
 
@@ -320,8 +336,8 @@ def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     c, k = x.shape[4], y.shape[4]
     strips, columns = strips_of(k, dtype.itemsize)
     wide = strips * columns
-    u = aligned_empty((36, strips, c, columns), dtype)
-    _KERNELS[dtype][0](w, plan.order, u)
+    u = squares(1, c * wide, dtype)[0]
+    _KERNELS[dtype][0](w, plan.order, columns, u)
     images = y.shape[0] * y.shape[1]
     tiles = images * -(-y.shape[2] // 4) * -(-y.shape[3] // 4)
     threads = min(get_num_threads(), -(-tiles // ROWS))
@@ -329,9 +345,10 @@ def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     share = -(-tiles // threads)
     most = min(max(fit, 2 * ROWS), -(-share // ROWS) * ROWS)
     block = -(-share // (-(-share // most) * ROWS)) * ROWS
-    v = aligned_empty((threads, 36, block, c), dtype)
-    m = aligned_empty((threads, 36, block, wide), dtype)
+    v = squares(threads, block * c, dtype)
+    m = squares(threads, block * wide, dtype)
     _KERNELS[dtype][1](
         x.reshape(images, *x.shape[2:]), u, bias if bias.size else np.zeros(k, dtype),
-        y.reshape(images, *y.shape[2:]), v, m, plan.first[1], plan.first[2],
+        y.reshape(images, *y.shape[2:]), v, m, block, columns, plan.first[1],
+        plan.first[2],
     )  # fmt: skip

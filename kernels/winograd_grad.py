@@ -16,9 +16,10 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.vectors import ROWS, aligned_empty, multiply_narrow, multiply_tile
+from nnlib.kernels.vectors import ROWS, multiply_narrow, multiply_tile
 from nnlib.kernels.winograd import (
     TILE_BYTES,
+    squares,
     strips_of,
     transform_inputs,
     transform_of,
@@ -55,37 +56,43 @@ fold_tile = transform_of(36, 9, _fold_line, 6)
 
 @body
 def transform_grads(
-    g: Any, m: Any, zeros: Any, table: Any, t0: int, t1: int, down: int, across: int
-) -> None:
-    """Write ``A g A^T`` of the tiles `t0` to `t1` to (36, tiles, K)."""
+    g: Any, m: Any, zeros: Any, table: Any, t0: int, t1: int, down: int, across: int,
+    wide: int,
+) -> None:  # fmt: skip
+    """Write ``A g A^T`` of the tiles `t0` to `t1`: 36 times (tiles, K)."""
     _, height, width, k = g.shape
     size = g.itemsize
-    pitch = m.shape[1] * m.shape[2] * size
     for t in range(t0, t1):
         h0 = t // across % down * 4
         w0 = t % across * 4
         n = t // (down * across)
         corner = g.ctypes.data + ((n * height + h0) * width + w0) * k * size
-        to = m.ctypes.data + (t - t0) * m.shape[2] * size
+        to = m.ctypes.data + (t - t0) * wide * size
         for i in range(4):
             for j in range(4):
                 inside = h0 + i < height and w0 + j < width
                 place = corner + (i * width + j) * k * size
                 table[0, 4 * i + j] = place if inside else zeros.ctypes.data
         for q in range(36):
-            table[1, q] = to + q * pitch
+            table[1, q] = to + q * m.shape[1] * size
         grad_tile(table[0].ctypes.data, table[1].ctypes.data, k, g.dtype.type(0))
 
 
 @body
-def add_products(v: Any, m: Any, sums: Any, table: Any, tiles: int) -> None:
-    """Add 36 times (C, tiles) by (tiles, K) to the sums (36, strips, C, columns)."""
-    _, most, c = v.shape
-    k = m.shape[2]
-    _, strips, deep, columns = sums.shape
+def add_products(
+    v: Any, m: Any, sums: Any, initial: int, table: Any, tiles: int, c: int,
+    strips: int, columns: int,
+) -> None:  # fmt: skip
+    """Add 36 times (C, tiles) by (tiles, K) to the sums: 36 (strips, C, columns).
+
+    With `initial`, the address of a row of zeros, the sums begin with these.
+    """
     size = v.itemsize
+    k = strips * columns
+    deep = (c + ROWS - 1) // ROWS * ROWS
     right = table[2]
     narrow = columns * size < TILE_BYTES
+    pitch = 0 if initial else columns * size
     for c0 in range(0, deep, ROWS):
         for r in range(ROWS):
             # Channels that are not there repeat the last.
@@ -94,12 +101,12 @@ def add_products(v: Any, m: Any, sums: Any, table: Any, tiles: int) -> None:
         right[0] = m.ctypes.data
         for q in range(36):
             for s in range(strips):
-                shift = (q * strips + s) * deep * columns * size
+                shift = (q * sums.shape[1] + s * deep * columns) * size
                 run = (
-                    table[0].ctypes.data, q * most * c * size, c, right.ctypes.data,
-                    (q * most * k + s * columns) * size, k, 1, tiles,
-                    table[1, 0] + shift, columns * size, table[1].ctypes.data, shift,
-                    v.dtype.type(0),
+                    table[0].ctypes.data, q * v.shape[1] * size, c, right.ctypes.data,
+                    (q * m.shape[1] + s * columns) * size, k, 1, tiles,
+                    initial if initial else table[1, 0] + shift, pitch,
+                    table[1].ctypes.data, shift, v.dtype.type(0),
                 )  # fmt: skip
                 if narrow:
                     multiply_narrow(*run)
@@ -107,88 +114,87 @@ def add_products(v: Any, m: Any, sums: Any, table: Any, tiles: int) -> None:
                     multiply_tile(*run)
 
 
-@body
-def grad_part(
-    part: int, parts: int, x: Any, g: Any, sums: Any, v: Any, m: Any, top: int,
-    left: int,
-) -> None:  # fmt: skip
-    """Sum over one part of the tiles."""
-    images, height, width, k = g.shape
-    down, across = (height + 3) // 4, (width + 3) // 4
-    tiles = images * down * across
-    block = v.shape[1]
-    jobs = (tiles + block - 1) // block
-    zeros = np.zeros(max(x.shape[3], k), x.dtype)
-    table = np.empty((3, 40), np.int64)
-    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
-        t0 = job * block
-        t1 = min(tiles, t0 + block)
-        transform_inputs(x, v, zeros, table, t0, t1, down, across, top, left)
-        transform_grads(g, m, zeros, table, t0, t1, down, across)
-        add_products(v, m, sums, table, t1 - t0)
-
-
 @cpu_loop
 def grad_parts(
-    begin: int, end: int, x: Any, g: Any, sums: Any, v: Any, m: Any, top: int, left: int
-) -> None:
+    begin: int, end: int, x: Any, g: Any, sums: Any, v: Any, m: Any, block: int,
+    columns: int, top: int, left: int,
+) -> None:  # fmt: skip
     """Sum over some parts of the tiles."""
+    images, height, width, k = g.shape
+    c = x.shape[3]
+    down, across = (height + 3) // 4, (width + 3) // 4
+    tiles = images * down * across
+    jobs = (tiles + block - 1) // block
+    strips = (k + columns - 1) // columns
+    wide = strips * columns
+    zeros = np.zeros(max(c, wide), x.dtype)
+    table = np.empty((3, 40), np.int64)
     for part in range(begin, end):
-        grad_part(part, v.shape[0], x, g, sums[part], v[part], m[part], top, left)
+        own, grads = v[part], m[part]
+        first = part * jobs // v.shape[0]
+        if wide > k:
+            grads[:] = 0
+        for job in range(first, (part + 1) * jobs // v.shape[0]):
+            t0 = job * block
+            t1 = min(tiles, t0 + block)
+            transform_inputs(x, own, zeros, table, t0, t1, down, across, top, left)
+            transform_grads(g, grads, zeros, table, t0, t1, down, across, wide)
+            add_products(
+                own, grads, sums[part], zeros.ctypes.data if job == first else 0, table,
+                t1 - t0, c, strips, columns,
+            )  # fmt: skip
 
 
-def grad_loop(x: Any, g: Any, sums: Any, v: Any, m: Any, top: int, left: int) -> None:
-    """Sum over all tiles: (parts, 36, strips, C, columns)."""
-    spread(grad_parts, v.shape[0], 1, (x, g, sums, v, m, top, left))
-
-
-@body
-def fold_row(sums: Any, s: int, i: int, table: Any, rows: Any, dw: Any) -> None:
-    """Write the gradient of one input channel and strip of filters: (K, C, 9)."""
-    parts, _, _, _, columns = sums.shape
-    left = min(columns, dw.shape[0] - s * columns)
-    for q in range(36):
-        total = sums[0, q, s, i]
-        for part in range(1, parts):
-            more = sums[part, q, s, i]
-            for j in range(columns):
-                total[j] += more[j]
-        table[0, q] = total.ctypes.data
-    for t in range(9):
-        table[1, t] = rows[t].ctypes.data
-    fold_tile(table[0].ctypes.data, table[1].ctypes.data, columns, sums.dtype.type(0))
-    for j in range(left):
-        for t in range(9):
-            dw[s * columns + j, i, t] = rows[t, j]
+def grad_loop(
+    x: Any, g: Any, sums: Any, v: Any, m: Any, block: int, columns: int, top: int,
+    left: int,
+) -> None:  # fmt: skip
+    """Sum over all tiles; each part has buffers of its own, of `block` tiles."""
+    spread(grad_parts, v.shape[0], 1, (x, g, sums, v, m, block, columns, top, left))
 
 
 @cpu_loop
-def fold_rows(begin: int, end: int, sums: Any, dw: Any) -> None:
-    """Fold the sums of some strips and input channels."""
-    channels = dw.shape[1]
+def fold_rows(begin: int, end: int, sums: Any, columns: int, dw: Any) -> None:
+    """Fold the sums of some strips and input channels, parts in their order."""
+    k, channels, _ = dw.shape
+    deep = (channels + ROWS - 1) // ROWS * ROWS
     table = np.empty((2, 36), np.int64)
-    rows = np.empty((9, sums.shape[4]), sums.dtype)
+    rows = np.empty((9, columns), sums.dtype)
+    for t in range(9):
+        table[1, t] = rows[t].ctypes.data
     for job in range(begin, end):
-        fold_row(sums, job // channels, job % channels, table, rows, dw)
+        s = job // channels
+        i = job % channels
+        at = (s * deep + i) * columns
+        for q in range(36):
+            total = sums[0, q, at : at + columns]
+            for part in range(1, sums.shape[0]):
+                more = sums[part, q, at : at + columns]
+                for j in range(columns):
+                    total[j] += more[j]
+            table[0, q] = total.ctypes.data
+        fold_tile(
+            table[0].ctypes.data, table[1].ctypes.data, columns, sums.dtype.type(0)
+        )
+        for j in range(min(columns, k - s * columns)):
+            for t in range(9):
+                dw[s * columns + j, i, t] = rows[t, j]
 
 
-def fold_loop(sums: Any, dw: Any) -> None:
+def fold_loop(sums: Any, columns: int, dw: Any) -> None:
     """Write ``G^T s G`` to (K, C, 9), `s` being the sums of all parts."""
-    spread(fold_rows, sums.shape[2] * dw.shape[1], 8, (sums, dw))
+    strips = (dw.shape[0] + columns - 1) // columns
+    spread(fold_rows, strips * dw.shape[1], 8, (sums, columns, dw))
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
     images = types.Array(real, 4, "C", readonly=True)
-    four, five = real[:, :, :, ::1], real[:, :, :, :, ::1]
-    ints = types.int64
+    three, ints = real[:, :, ::1], types.int64
+    grad = types.void(images, images, three, three, three, ints, ints, ints, ints)
+    fold = types.void(three, ints, three)
     return (
-        cpu_kernel(
-            shared=True,
-            signatures=[types.void(images, images, five, four, four, ints, ints)],
-        )(grad_loop),
-        cpu_kernel(shared=True, signatures=[types.void(five, real[:, :, ::1])])(
-            fold_loop
-        ),
+        cpu_kernel(shared=True, signatures=[grad])(grad_loop),
+        cpu_kernel(shared=True, signatures=[fold])(fold_loop),
     )
 
 
@@ -209,22 +215,21 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     dtype = x.dtype
     c, k = x.shape[4], g.shape[4]
     strips, columns = strips_of(k, dtype.itemsize)
-    deep = -(-c // ROWS) * ROWS
+    wide = strips * columns
     images = g.shape[0] * g.shape[1]
     tiles = images * -(-g.shape[2] // 4) * -(-g.shape[3] // 4)
     threads = min(get_num_threads(), -(-tiles // 16))
-    fit = _BLOCK_BYTES // (36 * (c + strips * columns) * dtype.itemsize) // 8 * 8
+    fit = _BLOCK_BYTES // (36 * (c + wide) * dtype.itemsize) // 8 * 8
     share = -(-tiles // threads)
     most = min(max(fit, 32), share)
     block = -(-share // -(-share // most))
-    v = aligned_empty((threads, 36, block, c), dtype)
-    m = aligned_empty((threads, 36, block, strips * columns), dtype)
-    if k % columns:
-        m[..., k:] = 0
-    sums = aligned_empty((threads, 36, strips, deep, columns), dtype)
-    sums[...] = 0
+    # Each part needs a block of its own to begin its sums with.
+    threads = min(threads, -(-tiles // block))
+    v = squares(threads, block * c, dtype)
+    m = squares(threads, block * wide, dtype)
+    sums = squares(threads, -(-c // ROWS) * ROWS * wide, dtype)
     _KERNELS[dtype][0](
         x.reshape(images, *x.shape[2:]), g.reshape(images, *g.shape[2:]), sums, v, m,
-        plan.first[1], plan.first[2],
+        block, columns, plan.first[1], plan.first[2],
     )  # fmt: skip
-    _KERNELS[dtype][1](sums, dw.reshape(dw.shape[1:]))
+    _KERNELS[dtype][1](sums, columns, dw.reshape(dw.shape[1:]))

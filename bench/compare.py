@@ -34,7 +34,7 @@ class Comparison:
     ratio_low, ratio_high : float
         First and last quartile of the rounds' ratios.
     nnlib_value, torch_value : float
-        What both computed last (a loss); they must agree.
+        What both computed in their first steps (a loss); they must agree.
     """
 
     case: str
@@ -171,19 +171,18 @@ class Pair:
             Steps of one turn at least.
         """
         counts = []
+        values = [0.0, 0.0]
         for which in (0, 1):
-            self.turn(which, case, least)
+            _, values[which] = self.turn(which, case, least)
             warm, _ = self.turn(which, case, least)
             counts.append(max(least, int(budget / max(warm, 1e-7))))
         count = min(counts)
         for which in (0, 1):
             self.turn(which, case, count)
         times: list[list[float]] = [[], []]
-        values = [0.0, 0.0]
         for round_ in range(rounds):
             for which in (0, 1) if round_ % 2 == 0 else (1, 0):
-                seconds, values[which] = self.turn(which, case, count)
-                times[which].append(seconds)
+                times[which].append(self.turn(which, case, count)[0])
         ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
         quartiles = statistics.quantiles(ratios, n=4)
         return Comparison(

@@ -1,6 +1,6 @@
 """Peak memory of training steps above parameters and optimiser state.
 
-    python -m nnlib.bench.memory
+    python -m nnlib.bench.memory [--only NAME ...]
 
 Each library runs each case in a process of its own (Linux: it reads
 ``/proc/self/status``). Small models are trained first, so that code, kernels and
@@ -9,19 +9,19 @@ the libraries' own buffers are loaded before the count begins.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nnlib.bench.compare import libraries
-from nnlib.bench.training import CASES, build
+from nnlib.bench.training import CASES, CHANNELS_LAST, build
 
 __all__ = ["HEADER", "Peak", "main", "run"]
 
 HEADER = "| case | nnlib, MB | PyTorch, MB |\n| --- | --- | --- |"
 STEPS = 20
-_STATE_COPIES = {"_adam": 2, "_sgd": 0}
 
 
 @dataclass
@@ -48,18 +48,14 @@ def _status(field: str) -> int:
     return 0
 
 
-def _measure(library: str, case: str, results: Any) -> None:
+def _measure(library: str, case: str, held: int, results: Any) -> None:
     lib = libraries(library)
-    sizes, _, optimizer, loss, aim = CASES[case]
-    # The same layers, loss and optimiser, eight wide: the same code and kernels. And
-    # one wide product: the buffers of the library that multiplies.
-    CASES["warm-up"] = ([8] * len(sizes), 4, optimizer, loss, aim)
-    for name in ("warm-up", "softmax regression 784-10, batch 128, SGD"):
-        warm_up = build(lib, name)
+    # The same code and kernels; and one wide product: the buffers of the library that
+    # multiplies.
+    wide = "softmax regression 784-10, batch 128, SGD"
+    for warm_up in (build(lib, case, small=True), build(lib, wide)):
         for _ in range(3):
             warm_up()
-    weights = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
-    held = (1 + _STATE_COPIES[optimizer.__name__]) * weights * 4
     # From before the model is built: memory that a library keeps after building it,
     # to use it again in the steps, counts.
     before = _status("VmRSS")
@@ -70,27 +66,43 @@ def _measure(library: str, case: str, results: Any) -> None:
     results.put((_status("VmHWM") - before - held) / 1e6)
 
 
-def run() -> list[Peak]:
-    """Measure every case; print each row as it is known."""
-    print(HEADER, flush=True)
+def _in_its_own_process(library: str, case: str) -> float:
+    """Return the peak of one case in megabytes."""
+    wanted = CASES[case.removesuffix(CHANNELS_LAST)]
+    weights = sum(p.numel() for p in wanted.model(libraries("nnlib")).parameters())
+    held = (1 + wanted.state) * weights * 4
     context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    process = context.Process(target=_measure, args=(library, case, held, results))
+    process.start()
+    value: float = results.get(timeout=300)
+    process.join()
+    return value
+
+
+def run(only: list[str] | None = None) -> list[Peak]:
+    """Measure every case; print each row as it is known.
+
+    Of PyTorch's two memory formats for images the smaller peak counts.
+    """
+    print(HEADER, flush=True)
     found = []
-    for case in CASES:
-        values = []
-        for library in ("nnlib", "torch"):
-            results: Any = context.Queue()
-            process = context.Process(target=_measure, args=(library, case, results))
-            process.start()
-            values.append(results.get(timeout=300))
-            process.join()
-        found.append(Peak(case, *values))
+    for case, what in CASES.items():
+        if only and not any(part in case for part in only):
+            continue
+        theirs = [_in_its_own_process("torch", case)]
+        if what.images:
+            theirs.append(_in_its_own_process("torch", case + CHANNELS_LAST))
+        found.append(Peak(case, _in_its_own_process("nnlib", case), min(theirs)))
         print(found[-1].row(), flush=True)
     return found
 
 
 def main() -> None:
     """Run from the command line."""
-    run()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="*", help="parts of case names")
+    run(parser.parse_args().only)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,17 @@ import tempfile
 
 __all__ = ["main", "run"]
 
+CASES = ("MLP 784-512-512-10, batch 128, Adam", "LeNet-5, batch 64, Adam")
+
+_PROCESSES = ("fresh install (empty kernel cache)", "second process", "third process")
+
 _PROGRAM = """
 import json, time
 start = time.perf_counter()
 import nnlib
 imported = time.perf_counter() - start
-import numpy as np
 from nnlib.bench.training import build
-step = build(nnlib, "MLP 784-512-512-10, batch 128, Adam")
+step = build(nnlib, CASE)
 begin = time.perf_counter()
 step()
 first = time.perf_counter() - begin
@@ -32,10 +35,10 @@ print(json.dumps({"import": imported, "first_step": first, "second_step": second
 """
 
 
-def _process(cache: str) -> dict[str, float]:
+def _process(cache: str, case: str) -> dict[str, float]:
     environment = {**os.environ, "NNLIB_CACHE_DIR": cache}
     output = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-c", _PROGRAM.replace("CASE", repr(case))],
         env=environment,
         check=True,
         capture_output=True,
@@ -44,22 +47,21 @@ def _process(cache: str) -> dict[str, float]:
     return json.loads(output.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def run() -> dict[str, dict[str, float]]:
+def run(cases: tuple[str, ...] = CASES) -> dict[str, dict[str, float]]:
     """Time a process with an empty kernel cache, then two that find it filled."""
-    with tempfile.TemporaryDirectory() as cache:
-        found = {
-            "fresh install (empty kernel cache)": _process(cache),
-            "second process": _process(cache),
-            "third process": _process(cache),
-        }
-    print("| process | import, s | first step, s | second step, s |")
-    print("| --- | --- | --- | --- |")
-    for name, times in found.items():
-        print(
-            f"| {name} | {times['import']:.2f} | {times['first_step']:.2f} | "
-            f"{times['second_step']:.4f} |",
-            flush=True,
-        )
+    print("| case | process | import, s | first step, s | second step, s |")
+    print("| --- | --- | --- | --- | --- |")
+    found = {}
+    for case in cases:
+        with tempfile.TemporaryDirectory() as cache:
+            for process in _PROCESSES:
+                times = _process(cache, case)
+                found[f"{case}: {process}"] = times
+                print(
+                    f"| {case} | {process} | {times['import']:.2f} | "
+                    f"{times['first_step']:.2f} | {times['second_step']:.4f} |",
+                    flush=True,
+                )
     return found
 
 

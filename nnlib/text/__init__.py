@@ -18,6 +18,14 @@ from nnlib.text.ngrams import (
 from nnlib.text.subwords import BytePairEncoding, SubwordError
 from nnlib.text.tokenize import characters, sentences, words
 from nnlib.text.vocabulary import Vocabulary
+from nnlib.text.word2vec import Word2Vec
+from nnlib.text.word_scores import (
+    AnalogyScore,
+    SimilarityScore,
+    score_analogies,
+    score_similarity,
+    spearman,
+)
 from nnlib.text.word_tests import (
     Analogy,
     SimilarPair,
@@ -26,8 +34,16 @@ from nnlib.text.word_tests import (
     parse_similarities,
     similarity_test,
 )
+from nnlib.text.word_vectors import WordVectors
 
 __all__ = [
+    "spearman",
+    "score_similarity",
+    "score_analogies",
+    "WordVectors",
+    "Word2Vec",
+    "SimilarityScore",
+    "AnalogyScore",
     "Analogy",
     "Banking77",
     "BucketSampler",

@@ -35,6 +35,7 @@ from nnlib.data.loader import (
 )
 from nnlib.data.mixup import MixUp
 from nnlib.data.scaling import Standardizer, scale_images
+from nnlib.data.sign_language import SignLanguageDigits
 
 __all__ = [
     "CIFAR10",
@@ -57,6 +58,7 @@ __all__ = [
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "SignLanguageDigits",
     "Standardizer",
     "Subset",
     "TensorDataset",

@@ -14,6 +14,7 @@ from nnlib.models.lenet import LeNet5
 from nnlib.models.mlp import MLP
 from nnlib.models.mobilenet import DepthwiseSeparable, MobileNet
 from nnlib.models.penalties import contractive_penalty, kl_activity, l1_activity
+from nnlib.models.registry import get, list, register
 from nnlib.models.resnet import (
     BasicBlock,
     Bottleneck,
@@ -34,6 +35,9 @@ from nnlib.models.variational import (
 from nnlib.models.vgg import VGG, vgg6, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "get",
+    "list",
+    "register",
     "VAE",
     "ConditionalVAE",
     "VAELoss",
@@ -70,3 +74,30 @@ __all__ = [
     "vgg16",
     "vgg19",
 ]
+
+for _name, _build in {
+    "alexnet": AlexNet,
+    "autoencoder": DeepAutoencoder,
+    "conditional_vae": ConditionalVAE,
+    "conv_autoencoder": ConvAutoencoder,
+    "dcgan_discriminator": DCGANDiscriminator,
+    "dcgan_generator": DCGANGenerator,
+    "lecture_cnn": LectureCNN,
+    "lenet5": LeNet5,
+    "linear_autoencoder": LinearAutoencoder,
+    "mlp": MLP,
+    "mobilenet": MobileNet,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet_cifar": resnet_cifar,
+    "tied_autoencoder": TiedAutoencoder,
+    "unet": UNet,
+    "vae": VAE.fully_connected,
+    "vgg6": vgg6,
+    "vgg11": vgg11,
+    "vgg13": vgg13,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+}.items():
+    register(_name, _build)

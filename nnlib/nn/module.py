@@ -57,6 +57,9 @@ class Module(ModuleTree, HookMethods):
     ['factor']
     """
 
+    # Set by `hold_eval`.
+    _held_in_eval = False
+
     training: bool
     forward: Callable[..., Any] = _forward_missing
 
@@ -115,7 +118,18 @@ class Module(ModuleTree, HookMethods):
         if not isinstance(mode, bool):
             raise DTypeError(f"train: mode: expected a bool, got {mode!r}")
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module._held_in_eval
+        return self
+
+    def hold_eval(self, hold: bool = True) -> Self:
+        """Keep this module (not those below) in evaluation mode, whatever `train` says.
+
+        For frozen batch normalisation, whose statistics are not to change;
+        `nnlib.train.freeze` uses it. With False it follows `train` again.
+        """
+        self._held_in_eval = hold
+        if hold:
+            self.training = False
         return self
 
     def eval(self) -> Self:

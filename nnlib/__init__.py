@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from nnlib import func as func
     from nnlib import kernels as kernels
     from nnlib import models as models
+    from nnlib import onnx as onnx
     from nnlib import text as text
     from nnlib import train as train
     from nnlib import utils as utils
@@ -83,6 +84,7 @@ _LAZY = (
     "func",
     "kernels",
     "models",
+    "onnx",
     "text",
     "train",
     "utils",

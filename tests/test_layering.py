@@ -33,6 +33,8 @@ OWNERS = {
     "torch": ("bench",),
     "matplotlib": ("viz", "bench", "examples"),
     "graphviz": ("viz",),
+    "onnx": ("onnx",),
+    "onnxruntime": ("bench",),
 }
 
 

@@ -132,12 +132,17 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
         "fashion-mnist",
         lambda text: number(r"accuracy (\S+)%", text) > 80,
     ),
+    "bag_of_tricks": (
+        "mnist",
+        lambda text: number(r"last .*accuracy (\S+)%", text) > 80,
+    ),
     "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
 }
 # What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
     "translation_and_pooling": ["--samples", "5000"],
     "fashion_cnn": ["--samples", "10000", "--epochs", "1"],
+    "bag_of_tricks": ["--samples", "3000", "--epochs", "2"],
     "resnet_cifar": "--depth 8 --batches 1 --samples 2000 --epochs 3".split(),
     "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.backend.errors import ShapeError
 from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
 
-__all__ = ["images_of", "tensor_of"]
+__all__ = ["give_back", "grain_of", "images_of", "result_images", "tensor_of"]
 
 # Pixels that a thread moves at a time.
 PIXELS = 32
+# Elements that each thread of a loop over images has at least.
+GRAIN = 40000
 
 
 @cpu_kernel
@@ -74,3 +77,54 @@ def tensor_of(y: Any, rank: int) -> Any:
     """
     y = y.reshape(y.shape[0], *y.shape[4 - rank :])
     return y.transpose(0, rank + 1, *range(1, rank + 1))
+
+
+def result_images(
+    op: str, like: Any, out: Any, shape: tuple[int, ...], dtype: Any, rank: int
+) -> Any:
+    """Return where a kernel writes a result of shape (N, D, H, W, C).
+
+    That is `out` itself if it lies channels-last; else a new array, whose content
+    `give_back` brings to `out`.
+
+    Raises
+    ------
+    ShapeError
+        If `out` has another shape or dtype.
+    """
+    if out is None:
+        return array_module(like).empty(shape, dtype)
+    wanted = (shape[0], shape[4], *shape[4 - rank : 4])
+    if out.shape != wanted or out.dtype != dtype:
+        raise ShapeError(
+            f"{op}: out is {out.dtype} of shape {out.shape}, expected {dtype} of shape "
+            f"{wanted}"
+        )
+    moved = out.transpose(0, *range(2, rank + 2), 1)
+    if moved.flags.c_contiguous:
+        return moved.reshape(shape)
+    return array_module(like).empty(shape, dtype)
+
+
+def give_back(images: Any, out: Any, rank: int) -> Any:
+    """Return what `result_images` made and a kernel has filled, as (N, C, *spatial).
+
+    Examples
+    --------
+    >>> out = np.empty((1, 2, 3))
+    >>> images = result_images("copy", out, out, (1, 1, 1, 3, 2), out.dtype, 1)
+    >>> images[...] = 5.0
+    >>> give_back(images, out, 1) is out and out.max() == 5.0
+    True
+    """
+    if out is None:
+        return tensor_of(images, rank)
+    moved = out.transpose(0, *range(2, rank + 2), 1)
+    if not moved.flags.c_contiguous:
+        out[...] = tensor_of(images, rank)
+    return out
+
+
+def grain_of(rows: int, *images: Any) -> int:
+    """Return how many of `rows` make `GRAIN` elements of the largest array."""
+    return max(1, GRAIN * rows // max(x.size for x in images))

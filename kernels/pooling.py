@@ -4,13 +4,10 @@ A window's elements are numbered row by row; `max_pool` tells the number of the 
 one, in one byte where a window has up to 256. The largest is the first of equals. NaN
 counts as larger than anything (the last one of several).
 
-On the CPU an output row is made in two steps, as in `nnlib.kernels.resize`: the maximum
-over the input rows that it reads (along whole rows, whatever the number of channels),
-then over the pixels of each window. Of equal values the one with the smaller number is
-kept, so the order of the steps does not show. The gradient is gathered by input row:
-each row is written by one thread, in one order.
-
-On CUDA each thread makes one element.
+On the CPU each output pixel takes one walk through its window, in vectors over the
+channels. The gradient is gathered: each input pixel walks through the windows that hold
+it, with the plan's tables turned round, and is written once, by one thread, in one
+order. On CUDA each thread makes one element.
 """
 
 from __future__ import annotations
@@ -20,196 +17,139 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels import special
-from nnlib.kernels.channels import images_of, tensor_of
+from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
-    array_module,
     body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
-    num_threads,
     on_cuda,
-    prange,
+    spread,
 )
+from nnlib.kernels.window_vectors import pick_window, top_place, top_value
 from nnlib.kernels.windows import Plan
 
 __all__ = ["max_pool", "max_pool_backward", "max_pool_values"]
 
 
-# The CPU loops see flat arrays. Their indices are unsigned (a signed one could count
-# from the end, and the loop would not vectorise) and count from an offset: slices would
-# multiply the time of compilation.
+# The CPU loops make output rows of flat arrays; what a window makes of its pixels is in
+# `nnlib.kernels.window_vectors`. `shapes` are the plan's inputs and outputs, channels,
+# the extents of a window along height and width, and the most rows that one holds.
 
 
 @body
-def max_pool_rows(
-    x: Any, shapes: Any, ptr: Any, index: Any, tap: Any, y: Any, out: Any, low: Any,
-    high: Any,
-) -> None:  # fmt: skip
-    """Make the output rows from `low` to `high` - 1."""
-    depth, height, width, out_depth, out_height, out_width, c, rows, columns = shapes
-    length = np.uint64(width * c)
-    channels = np.uint64(c)
-    line = np.empty(length, x.dtype)
-    numbers = np.empty(length, np.int32)
-    start = out_depth + out_height + 2
-    extent = np.int32(columns)
-    for r in range(low, high):
-        plane = r // out_height
-        n = plane // out_depth
-        d = plane - n * out_depth
-        h = out_depth + 1 + r - plane * out_height
-        number = np.int32(tap[ptr[d]] * rows + tap[ptr[h]])
-        for j in range(length):
-            line[j] = -special.INFINITY
-            numbers[j] = number
-        for i in range(ptr[d], ptr[d + 1]):
-            for k in range(ptr[h], ptr[h + 1]):
-                number = np.int32(tap[i] * rows + tap[k])
-                base = np.uint64((n * depth + index[i]) * height + index[k]) * length
-                for j in range(length):
-                    value = x[base + j]
-                    larger = (value > line[j]) | (value != value)
-                    numbers[j] = number if larger else numbers[j]
-                    line[j] = value if larger else line[j]
-        for w in range(out_width):
-            to = np.uint64(r * out_width + w) * channels
-            first = ptr[start + w]
-            second = min(first + 1, ptr[start + w + 1] - 1)
-            a = np.uint64(index[first]) * channels
-            b = np.uint64(index[second]) * channels
-            number = np.int32(tap[first])
-            other = np.int32(tap[second])
-            for j in range(channels):
-                best = line[a + j]
-                value = line[b + j]
-                place = np.int32(numbers[a + j] * extent + number)
-                mine = np.int32(numbers[b + j] * extent + other)
-                # Of equals the first in the window, though rows were done first.
-                larger = (value > best) | (value != value)
-                larger |= (value == best) & (mine < place)
-                out[to + j] = mine if larger else place
-                y[to + j] = value if larger else best
-            for k in range(second + 1, ptr[start + w + 1]):
-                a = np.uint64(index[k]) * channels
-                number = np.int32(tap[k])
-                for j in range(channels):
-                    value = line[a + j]
-                    best = y[to + j]
-                    place = np.int32(out[to + j])
-                    mine = np.int32(numbers[a + j] * extent + number)
-                    larger = (value > best) | (value != value)
-                    larger |= (value == best) & (mine < place)
-                    out[to + j] = mine if larger else place
-                    y[to + j] = value if larger else best
+def find_rows(
+    r: Any, shapes: Any, ptr: Any, index: Any, tap: Any, base: Any, pitch: Any,
+    rows: Any, numbers: Any,
+) -> Any:  # fmt: skip
+    """Write the addresses and numbers of what output row `r` reads; return how many."""
+    depth, height, _, out_depth, out_height, _, _, taps, columns, _ = shapes
+    plane = r // out_height
+    n = plane // out_depth
+    d = plane - n * out_depth
+    h = out_depth + 1 + r - plane * out_height
+    count = 0
+    for i in range(ptr[d], ptr[d + 1]):
+        for k in range(ptr[h], ptr[h + 1]):
+            rows[count] = base + ((n * depth + index[i]) * height + index[k]) * pitch
+            numbers[count] = (tap[i] * taps + tap[k]) * columns
+            count += 1
+    return count
 
 
-@cpu_kernel
-def max_pool_cpu(
-    x: Any, shapes: Any, ptr: Any, index: Any, tap: Any, y: Any, out: Any, rows: Any
+@cpu_loop
+def max_rows(
+    begin: Any, end: Any, x: Any, shapes: Any, tables: Any, y: Any, out: Any
 ) -> None:
-    blocks = min(rows, 4 * num_threads())
-    for block in prange(blocks):
-        low = block * rows // blocks
-        high = (block + 1) * rows // blocks
-        max_pool_rows(x, shapes, ptr, index, tap, y, out, low, high)
-
-
-@body
-def max_value_rows(
-    x: Any, shapes: Any, ptr: Any, index: Any, y: Any, low: Any, high: Any
-) -> None:
-    """Do as `max_pool_rows` does, without the places."""
-    depth, height, width, out_depth, out_height, out_width, c, _, _ = shapes
-    length = np.uint64(width * c)
-    channels = np.uint64(c)
-    line = np.empty(length, x.dtype)
-    start = out_depth + out_height + 2
-    for r in range(low, high):
-        plane = r // out_height
-        n = plane // out_depth
-        d = plane - n * out_depth
-        h = out_depth + 1 + r - plane * out_height
-        for j in range(length):
-            line[j] = -special.INFINITY
-        for i in range(ptr[d], ptr[d + 1]):
-            for k in range(ptr[h], ptr[h + 1]):
-                base = np.uint64((n * depth + index[i]) * height + index[k]) * length
-                for j in range(length):
-                    line[j] = special.maximum(line[j], x[base + j])
-        for w in range(out_width):
-            to = np.uint64(r * out_width + w) * channels
-            first = ptr[start + w]
-            a = np.uint64(index[first]) * channels
-            for j in range(channels):
-                y[to + j] = line[a + j]
-            for k in range(first + 1, ptr[start + w + 1]):
-                a = np.uint64(index[k]) * channels
-                for j in range(channels):
-                    y[to + j] = special.maximum(y[to + j], line[a + j])
-
-
-@cpu_kernel
-def max_values_cpu(
-    x: Any, shapes: Any, ptr: Any, index: Any, y: Any, rows: Any
-) -> None:
-    blocks = min(rows, 4 * num_threads())
-    for block in prange(blocks):
-        low = block * rows // blocks
-        high = (block + 1) * rows // blocks
-        max_value_rows(x, shapes, ptr, index, y, low, high)
-
-
-@body
-def max_grad_rows(
-    grad: Any, places: Any, shapes: Any, tables: Any, turned: Any, y: Any, low: Any,
-    high: Any,
-) -> None:  # fmt: skip
-    """Make the input rows from `low` to `high` - 1.
-
-    `turned` leads from an input row to the output rows that read it, `tables` from an
-    output pixel to input pixels.
-    """
     ptr, index, tap = tables
-    back_ptr, back_index, back_tap = turned
-    depth, height, width, out_depth, out_height, out_width, c, rows, columns = shapes
-    length = np.uint64(width * c)
-    channels = np.uint64(c)
-    zero = grad.dtype.type(0)
-    start = out_depth + out_height + 2
-    for r in range(low, high):
-        plane = r // height
-        n = plane // depth
-        d = plane - n * depth
-        h = depth + 1 + r - plane * height
-        row = np.uint64(r) * length
-        for j in range(length):
-            y[row + j] = zero
-        for i in range(back_ptr[d], back_ptr[d + 1]):
-            for k in range(back_ptr[h], back_ptr[h + 1]):
-                number = (back_tap[i] * rows + back_tap[k]) * columns
-                base = ((n * out_depth + back_index[i]) * out_height) + back_index[k]
-                for w in range(out_width):
-                    a = np.uint64(base * out_width + w) * channels
-                    for e in range(ptr[start + w], ptr[start + w + 1]):
-                        to = row + np.uint64(index[e]) * channels
-                        place = places.dtype.type(number + tap[e])
-                        for j in range(channels):
-                            added = grad[a + j] if places[a + j] == place else zero
-                            y[to + j] += added
+    width, out_width, channels = shapes[2], shapes[5], shapes[6]
+    rows = np.empty(shapes[9], np.int64)
+    numbers = np.empty(shapes[9], np.int64)
+    start = shapes[3] + shapes[4] + 2
+    pitch = channels * x.itemsize
+    for r in range(begin, end):
+        count = find_rows(
+            r, shapes, ptr, index, tap, x.ctypes.data, width * pitch, rows, numbers
+        )
+        for w in range(out_width):
+            to = (r * out_width + w) * channels
+            top_place(
+                rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
+                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
+                y.ctypes.data + to * y.itemsize, out.ctypes.data + to * out.itemsize,
+                0, channels, y[0], out[0],
+            )  # fmt: skip
 
 
-@cpu_kernel
-def max_pool_backward_cpu(
-    grad: Any, places: Any, shapes: Any, tables: Any, turned: Any, y: Any, rows: Any
+@cpu_kernel(shared=True)
+def max_pool_cpu(
+    x: Any, shapes: Any, tables: Any, y: Any, out: Any, rows: Any, grain: Any
 ) -> None:
-    blocks = min(rows, 4 * num_threads())
-    for block in prange(blocks):
-        low = block * rows // blocks
-        high = (block + 1) * rows // blocks
-        max_grad_rows(grad, places, shapes, tables, turned, y, low, high)
+    spread(max_rows, rows, grain, (x, shapes, tables, y, out))
+
+
+@cpu_loop
+def max_value_rows(
+    begin: Any, end: Any, x: Any, shapes: Any, tables: Any, y: Any
+) -> None:
+    ptr, index, tap = tables
+    width, out_width, channels = shapes[2], shapes[5], shapes[6]
+    rows = np.empty(shapes[9], np.int64)
+    numbers = np.empty(shapes[9], np.int64)
+    start = shapes[3] + shapes[4] + 2
+    pitch = channels * x.itemsize
+    for r in range(begin, end):
+        count = find_rows(
+            r, shapes, ptr, index, tap, x.ctypes.data, width * pitch, rows, numbers
+        )
+        for w in range(out_width):
+            top_value(
+                rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
+                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
+                y.ctypes.data + (r * out_width + w) * pitch, 0, 0, channels, y[0],
+                np.uint8(0),
+            )  # fmt: skip
+
+
+@cpu_kernel(shared=True)
+def max_values_cpu(
+    x: Any, shapes: Any, tables: Any, y: Any, rows: Any, grain: Any
+) -> None:
+    spread(max_value_rows, rows, grain, (x, shapes, tables, y))
+
+
+@cpu_loop
+def max_grad_rows(
+    begin: Any, end: Any, grad: Any, places: Any, shapes: Any, tables: Any, y: Any
+) -> None:
+    """Make input rows: the tables are turned, inputs and outputs change places."""
+    ptr, index, tap = tables
+    width, out_width, channels = shapes[2], shapes[5], shapes[6]
+    rows = np.empty(shapes[9], np.int64)
+    numbers = np.empty(shapes[9], np.int64)
+    start = shapes[3] + shapes[4] + 2
+    pitch = channels * y.itemsize
+    base = grad.ctypes.data
+    for r in range(begin, end):
+        count = find_rows(
+            r, shapes, ptr, index, tap, base, width * pitch, rows, numbers
+        )
+        for w in range(out_width):
+            pick_window(
+                rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
+                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
+                y.ctypes.data + (r * out_width + w) * pitch, places.ctypes.data, base,
+                channels, y[0], places[0],
+            )  # fmt: skip
+
+
+@cpu_kernel(shared=True)
+def max_pool_backward_cpu(
+    grad: Any, places: Any, shapes: Any, tables: Any, y: Any, rows: Any, grain: Any
+) -> None:
+    spread(max_grad_rows, rows, grain, (grad, places, shapes, tables, y))
 
 
 @cuda_kernel
@@ -266,7 +206,8 @@ def max_pool_backward_cuda(
 
 
 def _shapes(plan: Plan, channels: int) -> tuple[int, ...]:
-    return (*plan.inputs, *plan.outputs, channels, plan.taps[1], plan.taps[2])
+    taps = plan.taps
+    return (*plan.inputs, *plan.outputs, channels, taps[1], taps[2], plan.rows)
 
 
 def _check(op: str, x: Any, size: Any) -> Any:
@@ -277,7 +218,9 @@ def _check(op: str, x: Any, size: Any) -> Any:
     return images
 
 
-def max_pool(x: Any, plan: Plan) -> tuple[Any, Any]:
+def max_pool(
+    x: Any, plan: Plan, out: tuple[Any, Any] = (None, None)
+) -> tuple[Any, Any]:
     """Return the maximum of each window, and which of its elements that is.
 
     Parameters
@@ -286,6 +229,8 @@ def max_pool(x: Any, plan: Plan) -> tuple[Any, Any]:
         float32 or float64; any strides, fastest channels-last.
     plan : Plan
         Its values are the numbers of the taps; each window holds an input.
+    out : tuple of two arrays or None, optional
+        Where to write what is returned; any strides, fastest channels-last.
 
     Returns
     -------
@@ -295,7 +240,7 @@ def max_pool(x: Any, plan: Plan) -> tuple[Any, Any]:
     Raises
     ------
     ShapeError
-        If `x` does not have the plan's size.
+        If `x` does not have the plan's size, or `out` does not fit.
 
     Examples
     --------
@@ -306,26 +251,32 @@ def max_pool(x: Any, plan: Plan) -> tuple[Any, Any]:
     """
     images = _check("max_pool", x, plan.inputs)
     rank = x.ndim - 2
-    module = array_module(x)
     shape = (images.shape[0], *plan.outputs, images.shape[4])
     depth, height, width = plan.taps
-    small = depth * height * width <= 256
-    y = module.empty(shape, x.dtype)
-    places = module.empty(shape, np.uint8 if small else np.int32)
+    numbers = np.uint8 if depth * height * width <= 256 else np.int32
+    y = result_images("max_pool", x, out[0], shape, x.dtype, rank)
+    places = result_images("max_pool", x, out[1], shape, np.dtype(numbers), rank)
     if y.size:
         tables = plan.tables(x, np.int64)
         if on_cuda(x):
             max_pool_cuda(images, height, width, *tables, y, places, items=y.size)
         else:
+            rows = shape[0] * shape[1] * shape[2]
             max_pool_cpu(
-                images.reshape(-1), _shapes(plan, shape[4]), *tables, y.reshape(-1),
-                places.reshape(-1), shape[0] * shape[1] * shape[2],
+                images.reshape(-1), _shapes(plan, shape[4]), tables, y.reshape(-1),
+                places.reshape(-1), rows, grain_of(rows, images, y),
             )  # fmt: skip
-    return tensor_of(y, rank), tensor_of(places, rank)
+    return give_back(y, out[0], rank), give_back(places, out[1], rank)
 
 
-def max_pool_values(x: Any, plan: Plan) -> Any:
+def max_pool_values(x: Any, plan: Plan, out: Any = None) -> Any:
     """Return the maximum of each window alone; see `max_pool`.
+
+    Parameters
+    ----------
+    x, plan
+        As for `max_pool`.
+    out : array, shape (N, C, *plan.outputs), dtype of `x`, optional
 
     Examples
     --------
@@ -335,18 +286,21 @@ def max_pool_values(x: Any, plan: Plan) -> Any:
     array([[[3., 2.]]])
     """
     if on_cuda(x):
-        return max_pool(x, plan)[0]
+        return max_pool(x, plan, (out, None))[0]
     images = _check("max_pool", x, plan.inputs)
-    y = np.empty((images.shape[0], *plan.outputs, images.shape[4]), x.dtype)
+    rank = x.ndim - 2
+    shape = (images.shape[0], *plan.outputs, images.shape[4])
+    y = result_images("max_pool", x, out, shape, x.dtype, rank)
     if y.size:
-        ptr, index, _ = plan.tables(x, np.int64)
-        rows = y.shape[0] * y.shape[1] * y.shape[2]
-        shapes = _shapes(plan, y.shape[4])
-        max_values_cpu(images.reshape(-1), shapes, ptr, index, y.reshape(-1), rows)
-    return tensor_of(y, x.ndim - 2)
+        rows = shape[0] * shape[1] * shape[2]
+        max_values_cpu(
+            images.reshape(-1), _shapes(plan, shape[4]), plan.tables(x, np.int64),
+            y.reshape(-1), rows, grain_of(rows, images, y),
+        )  # fmt: skip
+    return give_back(y, out, rank)
 
 
-def max_pool_backward(grad: Any, places: Any, plan: Plan) -> Any:
+def max_pool_backward(grad: Any, places: Any, plan: Plan, out: Any = None) -> Any:
     """Return the gradient of `max_pool` by its input: each maximum's goes to its place.
 
     Parameters
@@ -356,6 +310,7 @@ def max_pool_backward(grad: Any, places: Any, plan: Plan) -> Any:
         From `max_pool`.
     plan : Plan
         The one of the forward pass.
+    out : array, shape (N, C, *plan.inputs), dtype of `grad`, optional
 
     Returns
     -------
@@ -369,24 +324,30 @@ def max_pool_backward(grad: Any, places: Any, plan: Plan) -> Any:
     >>> max_pool_backward(np.array([[[5.0, 7.0]]]), places, windows)
     array([[[0., 5., 7., 0.]]])
     """
-    images = _check("max_pool backward", grad, plan.outputs)
+    op = "max_pool backward"
+    images = _check(op, grad, plan.outputs)
     places = images_of(places)
-    out = array_module(grad).empty(
-        (images.shape[0], *plan.inputs, images.shape[4]), grad.dtype
-    )
-    if out.size and not images.size:
-        out[...] = 0
-    elif out.size:
-        _, height, width = plan.taps
-        turned = plan.turned.tables(grad, np.int64)
+    if places.shape != images.shape:
+        raise ShapeError(
+            f"{op}: places have the shape {places.shape}, expected {images.shape}"
+        )
+    rank = grad.ndim - 2
+    shape = (images.shape[0], *plan.inputs, images.shape[4])
+    y = result_images(op, grad, out, shape, grad.dtype, rank)
+    if not images.size:
+        y[...] = 0
+    elif y.size:
+        turned = plan.turned
+        tables = turned.tables(grad, np.int64)
         if on_cuda(grad):
+            _, height, width = plan.taps
             max_pool_backward_cuda(
-                images, places, height, width, *turned, out, items=out.size
+                images, places, height, width, *tables, y, items=y.size
             )
         else:
+            rows = shape[0] * shape[1] * shape[2]
             max_pool_backward_cpu(
-                images.reshape(-1), places.reshape(-1), _shapes(plan, out.shape[4]),
-                plan.tables(grad, np.int64), turned, out.reshape(-1),
-                out.shape[0] * out.shape[1] * out.shape[2],
+                images.reshape(-1), places.reshape(-1), _shapes(turned, shape[4]),
+                tables, y.reshape(-1), rows, grain_of(rows, images, y),
             )  # fmt: skip
-    return tensor_of(out, grad.ndim - 2)
+    return give_back(y, out, rank)

@@ -1,10 +1,12 @@
 """Weighted sums over windows: resizing, average pooling, and their gradients.
 
-All are linear maps that act on each axis on its own. Output row (d, h) is made in two
-steps: the input rows that it reads are added up, each with its weight, into one row
-(along whole rows, whatever the number of channels); then each pixel adds up pixels of
-that row. The transposed map, the gradient, is the same loop with the tables of
-`nnlib.kernels.windows` turned round. A sum runs over rows first, then along the row:
+All are linear maps that act on each axis on its own. The transposed map, the gradient,
+is the same loop with the tables of `nnlib.kernels.windows` turned round.
+
+On the CPU each output pixel takes one walk through its window, in vectors over the
+channels. Where windows are large and overlap, output row (d, h) is made in two steps:
+the input rows that it reads are added up, each with its weight, into one row; then each
+pixel adds up pixels of that row. Either way a sum runs along a row and over the rows:
 its error grows with the longer side of a window, not with its area.
 
 On CUDA each thread makes one element of the output; neighbours are channels of a pixel.
@@ -17,83 +19,75 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.channels import images_of, tensor_of
+from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
-    array_module,
     body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
-    num_threads,
     on_cuda,
-    prange,
+    spread,
 )
+from nnlib.kernels.window_vectors import add_window
 from nnlib.kernels.windows import Plan
 
 __all__ = ["resample"]
 
 
-@body
+@cpu_loop
 def resample_rows(
-    x: Any, shapes: Any, ptr: Any, index: Any, weight: Any, y: Any, low: Any, high: Any
+    begin: Any, end: Any, x: Any, shapes: Any, tables: Any, y: Any
 ) -> None:
-    """Make the output rows from `low` to `high` - 1 of flat arrays.
+    """Make output rows of flat arrays, as `nnlib.kernels.pooling` does.
 
-    Indices are unsigned and count from an offset, as in `nnlib.kernels.pooling`.
+    The last of `shapes` tells whether the rows are added up first.
     """
-    depth, height, width, out_depth, out_height, out_width, c = shapes
-    length = np.uint64(width * c)
-    channels = np.uint64(c)
-    line = np.empty(length, x.dtype)
-    zero = x.dtype.type(0)
+    ptr, index, weight = tables
+    depth, height, width, out_depth, out_height, out_width, c, most, apart = shapes
+    rows = np.empty(most, np.int64)
+    factors = np.empty(most, x.dtype)
+    line = np.empty(width * c if apart else 1, x.dtype)
+    one = np.ones(1, x.dtype)
+    none = np.zeros(1, np.int64)
     start = out_depth + out_height + 2
-    for r in range(low, high):
+    pitch = c * x.itemsize
+    for r in range(begin, end):
         plane = r // out_height
         n = plane // out_depth
         d = plane - n * out_depth
         h = out_depth + 1 + r - plane * out_height
-        for j in range(length):
-            line[j] = zero
+        count = 0
         for i in range(ptr[d], ptr[d + 1]):
             for k in range(ptr[h], ptr[h + 1]):
-                factor = weight[i] * weight[k]
-                base = np.uint64((n * depth + index[i]) * height + index[k]) * length
-                for j in range(length):
-                    line[j] += factor * x[base + j]
-        for w in range(out_width):
-            to = np.uint64(r * out_width + w) * channels
-            k = ptr[start + w]
-            last = ptr[start + w + 1] - 1
-            if k >= last:
-                # One input or none: one pass.
-                factor = weight[last] if k == last else zero
-                a = np.uint64(index[last] if k == last else 0) * channels
-                for j in range(channels):
-                    y[to + j] = factor * line[a + j]
-                continue
-            a = np.uint64(index[k]) * channels
-            b = np.uint64(index[k + 1]) * channels
-            factor = weight[k]
-            second = weight[k + 1]
-            for j in range(channels):
-                y[to + j] = factor * line[a + j] + second * line[b + j]
-            for e in range(k + 2, last + 1):
-                a = np.uint64(index[e]) * channels
-                factor = weight[e]
-                for j in range(channels):
-                    y[to + j] += factor * line[a + j]
+                at = ((n * depth + index[i]) * height + index[k]) * width
+                rows[count] = x.ctypes.data + at * pitch
+                factors[count] = weight[i] * weight[k]
+                count += 1
+        # A row is a pixel, too.
+        for w in range(-1 if apart else 0, out_width):
+            first = ptr[start + w] if w >= 0 else 0
+            last = ptr[start + w + 1] if w >= 0 else 1
+            to = y.ctypes.data + (r * out_width + w) * pitch
+            add_window(
+                rows.ctypes.data, factors.ctypes.data, count,
+                index.ctypes.data if w >= 0 else none.ctypes.data,
+                weight.ctypes.data if w >= 0 else one.ctypes.data, first, last, pitch,
+                to if w >= 0 else line.ctypes.data, 0, 0, c if w >= 0 else width * c,
+                x[0], np.uint8(0),
+            )  # fmt: skip
+            if w < 0:
+                rows[0] = line.ctypes.data
+                factors[0] = 1
+                count = 1
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def resample_cpu(
-    x: Any, shapes: Any, ptr: Any, index: Any, weight: Any, y: Any, rows: Any
+    x: Any, shapes: Any, tables: Any, y: Any, rows: Any, grain: Any
 ) -> None:
-    blocks = min(rows, 4 * num_threads())
-    for block in prange(blocks):
-        low = block * rows // blocks
-        high = (block + 1) * rows // blocks
-        resample_rows(x, shapes, ptr, index, weight, y, low, high)
+    spread(resample_rows, rows, grain, (x, shapes, tables, y))
 
 
 @body
@@ -127,7 +121,7 @@ def resample_cuda(x: Any, ptr: Any, index: Any, weight: Any, y: Any) -> None:
         )
 
 
-def resample(x: Any, plan: Plan) -> Any:
+def resample(x: Any, plan: Plan, out: Any = None) -> Any:
     """Return the weighted sums of the windows of a plan.
 
     Parameters
@@ -136,6 +130,8 @@ def resample(x: Any, plan: Plan) -> Any:
         float32 or float64; any strides, fastest channels-last.
     plan : Plan
         Its values are the weights; ``plan.turned`` gives the gradient.
+    out : array, shape (N, C, *plan.outputs), dtype of `x`, optional
+        Any strides, fastest channels-last.
 
     Returns
     -------
@@ -144,7 +140,7 @@ def resample(x: Any, plan: Plan) -> Any:
     Raises
     ------
     ShapeError
-        If `x` does not have the plan's size.
+        If `x` does not have the plan's size, or `out` does not fit.
 
     Examples
     --------
@@ -160,16 +156,19 @@ def resample(x: Any, plan: Plan) -> Any:
             f"resample: x has the size {images.shape[1:4]}, expected {plan.inputs}"
         )
     count, channels = images.shape[0], images.shape[4]
-    out = array_module(x).empty((count, *plan.outputs, channels), x.dtype)
-    if out.size and not images.size:
-        out[...] = 0
-    elif out.size:
+    shape = (count, *plan.outputs, channels)
+    y = result_images("resample", x, out, shape, x.dtype, rank)
+    if y.size and not images.size:
+        y[...] = 0
+    elif y.size:
         tables = plan.tables(images, x.dtype)
         if on_cuda(x):
-            resample_cuda(images, *tables, out, items=out.size)
+            resample_cuda(images, *tables, y, items=y.size)
         else:
+            rows = count * plan.outputs[0] * plan.outputs[1]
             resample_cpu(
-                images.reshape(-1), (*plan.inputs, *plan.outputs, channels), *tables,
-                out.reshape(-1), count * plan.outputs[0] * plan.outputs[1],
+                images.reshape(-1),
+                (*plan.inputs, *plan.outputs, channels, plan.rows, plan.apart), tables,
+                y.reshape(-1), rows, grain_of(rows, images, y),
             )  # fmt: skip
-    return tensor_of(out, rank)
+    return give_back(y, out, rank)

@@ -266,6 +266,10 @@ class Plan:
         (D, H, W) before and after.
     taps : tuple of int
         The extents of a window.
+    rows : int
+        The most rows that an output reads.
+    apart : bool
+        Whether a weighted sum is cheaper in two steps: over rows, then along the row.
     """
 
     def __init__(self, axes: tuple[Axis, Axis, Axis]) -> None:
@@ -273,6 +277,12 @@ class Plan:
         self.inputs = tuple(axis.size for axis in axes)
         self.outputs = tuple(len(axis.ptr) - 1 for axis in axes)
         self.taps = tuple(axis.taps for axis in axes)
+        most = [int(np.diff(axis.ptr).max(initial=1)) for axis in axes]
+        self.rows = most[0] * most[1]
+        # Reads of a row of windows all at once, against rows first, then pixels.
+        entries = len(axes[2].index)
+        apart = self.rows * self.inputs[2] + entries + self.outputs[2]
+        self.apart = self.rows * entries > 1.5 * apart
         self._placed: dict[Any, Any] = {}
         self._turned: Plan | None = None
 

@@ -37,6 +37,9 @@ def optional(rng: Rng, **kwargs: Any) -> dict[str, Any]:
 def image(rng: Rng, rank: int, low: int = 1, high: int = 9) -> np.ndarray:
     """Draw (N, C, *spatial) or (C, *spatial), sometimes with many equal values."""
     lead = [int(rng.integers(0, 4)), int(rng.integers(1, 6))]
+    if rng.random() < 0.1:
+        # Several vectors of channels, and a rest.
+        lead[1] = one_of(rng, 16, 39, 83)
     high = high if rank < 3 else 6
     shape = [*lead, *rng.integers(low, high + 1, rank).tolist()]
     x = rng.standard_normal(shape) * 2

@@ -1,0 +1,379 @@
+"""What a window makes of its pixels, in vectors over the channels (CPU).
+
+The loops of pooling and resizing all ask for one thing: go through the pixels that a
+window holds, row by row, and reduce them channel by channel. Written as plain loops,
+each step would read and write the result in memory; Numba's compiler keeps a sum over
+an inner loop of channels nowhere else. Here the result stays in registers: four vectors
+of channels at a time, and what is left over one by one, the last one masked.
+
+A window is given as a table of rows (addresses, and a number or factor for each) and a
+run of the plan's entries along a row (`nnlib.kernels.windows`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from nnlib.kernels.vectors import WIDTH
+
+__all__ = ["add_window", "pick_window", "top_place", "top_value"]
+
+_WORD = ir.IntType(64)
+_INT = ir.IntType(32)
+_FLAGS = ("contract", "nsz")
+# Vectors of channels that are reduced at a time: as many as possible.
+_BLOCKS = (4, 2)
+# How far ahead pixels are fetched, in bytes. A window takes so many instructions that
+# the processor sees only two or three windows ahead: too few for memory's latency.
+_AHEAD = 2048
+
+
+def _number(value: int) -> Any:
+    return ir.Constant(_WORD, value)
+
+
+class Lanes:
+    """How a vector of neighbouring channels is read and written, whole or in part."""
+
+    def __init__(self, builder: Any, count: int, rest: Any = None) -> None:
+        self.builder = builder
+        self.count = count
+        self.mask = None
+        if rest is not None:
+            kind = ir.VectorType(_INT, count)
+            numbers = ir.Constant(kind, list(range(count)))
+            wide = self.fill(builder.trunc(rest, _INT))
+            self.mask = builder.icmp_signed("<", numbers, wide)
+
+    def kind(self, element: Any) -> Any:
+        """Return the type of a vector of these elements."""
+        return ir.VectorType(element, self.count)
+
+    def fill(self, value: Any) -> Any:
+        """Return a vector of equal elements."""
+        empty = ir.Constant(self.kind(value.type), ir.Undefined)
+        first = ir.Constant(self.kind(_INT), [0] * self.count)
+        one = self.builder.insert_element(empty, value, ir.Constant(_INT, 0))
+        return self.builder.shuffle_vector(one, empty, first)
+
+    def _masked(self, name: str, element: Any, result: Any, *between: Any) -> Any:
+        mask = ir.VectorType(ir.IntType(1), self.count)
+        pointer = self.kind(element).as_pointer()
+        letter = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(element))
+        letter = letter or f"i{element.width}"
+        last = [mask] if name == "store" else [mask, self.kind(element)]
+        return cgutils.get_or_insert_function(
+            self.builder.module,
+            ir.FunctionType(result, [*between, pointer, _INT, *last]),
+            f"llvm.masked.{name}.v{self.count}{letter}.p0",
+        )
+
+    def fetch(self, address: Any) -> None:
+        """Ask for the cache line some way behind an address."""
+        builder = self.builder
+        pointer = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT]),
+            "llvm.prefetch.p0",
+        )
+        place = builder.inttoptr(builder.add(address, _number(_AHEAD)), pointer)
+        # To read, into the first cache, data.
+        builder.call(function, [place, *(ir.Constant(_INT, n) for n in (0, 3, 1))])
+
+    def load(self, address: Any, element: Any) -> Any:
+        """Read neighbouring elements; what is masked is 0 and not touched."""
+        builder, kind = self.builder, self.kind(element)
+        place = builder.inttoptr(address, kind.as_pointer())
+        size = _bytes(element)
+        if self.mask is None:
+            value = builder.load(place)
+            value.align = size
+            return value
+        function = self._masked("load", element, kind)
+        zeros = ir.Constant(kind, None)
+        return builder.call(
+            function, [place, ir.Constant(_INT, size), self.mask, zeros]
+        )
+
+    def store(self, value: Any, address: Any) -> None:
+        """Write neighbouring elements."""
+        builder, element = self.builder, value.type.element
+        place = builder.inttoptr(address, value.type.as_pointer())
+        size = _bytes(element)
+        if self.mask is None:
+            builder.store(value, place).align = size
+            return
+        function = self._masked("store", element, ir.VoidType(), value.type)
+        builder.call(function, [value, place, ir.Constant(_INT, size), self.mask])
+
+
+def _bytes(element: Any) -> int:
+    if isinstance(element, ir.IntType):
+        return int(element.width) // 8
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
+def _loop(
+    builder: Any, start: Any, stop: Any, step: Any, emit: Callable[[Any], None]
+) -> None:
+    """Emit ``for i in range(start, stop, step)``, for few rounds: not unrolled."""
+    before = builder.block
+    head, body, done = (
+        builder.append_basic_block(name) for name in ("head", "body", "done")
+    )
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(_WORD)
+    index.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed("<", index, stop), body, done)
+    builder.position_at_end(body)
+    emit(index)
+    index.add_incoming(builder.add(index, step), builder.block)
+    back = builder.branch(head)
+    module = builder.module
+    flag = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    # The first operand of a loop's metadata is the metadata itself.
+    mark = module.add_metadata([ir.Constant(_WORD, len(module.metadata)), flag])
+    mark.operands = (mark, flag)
+    back.set_metadata("llvm.loop", mark)
+    builder.position_at_end(done)
+
+
+def _scaled(builder: Any, index: Any, element: Any) -> Any:
+    return builder.mul(index, _number(_bytes(element)))
+
+
+class Window:
+    """The arguments of a reduction, and the walk through the pixels of a window.
+
+    Attributes
+    ----------
+    real, place : LLVM types
+        The elements that are reduced, and the numbers of their places.
+    """
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
+        (self.rows, self.factors, self.count, self.index, self.values, self.low,
+         self.high, self.pitch, self.target, self.places, self.source, self.channels,
+         _, _) = args  # fmt: skip
+        self.builder = builder
+        self.real = context.get_value_type(signature.args[-2])
+        self.place = context.get_value_type(signature.args[-1])
+
+    def at(self, table: Any, index: Any, element: Any) -> Any:
+        """Return an element of a table that begins at an address."""
+        pointer = self.builder.inttoptr(table, element.as_pointer())
+        return self.builder.load(self.builder.gep(pointer, [index]))
+
+    def walk(
+        self,
+        weight: Any,
+        pixel: Callable[[Any, Any, Any], None],
+        before: Callable[[], None] | None = None,
+        after: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Emit the loops: ``pixel(address, the row's weight, its own)`` for each."""
+        builder = self.builder
+
+        def one_row(row: Any) -> None:
+            base = self.at(self.rows, row, _WORD)
+            factor = self.at(self.factors, row, weight)
+            if before is not None:
+                before()
+
+            def one_entry(entry: Any) -> None:
+                step = builder.mul(self.at(self.index, entry, _WORD), self.pitch)
+                own = self.at(self.values, entry, weight)
+                pixel(builder.add(base, step), factor, own)
+
+            _loop(builder, self.low, self.high, _number(1), one_entry)
+            if after is not None:
+                after(factor)
+
+        _loop(builder, _number(0), self.count, _number(1), one_row)
+
+
+def _sum(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+    """Write the sum of each row's weight times (the sum of the weighted pixels)."""
+    builder, real = window.builder, window.real
+    kind = lanes.kind(real)
+    zero = ir.Constant(kind, [0.0] * lanes.count)
+    totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+    parts = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+    for total in totals:
+        builder.store(zero, total)
+
+    def before() -> None:
+        for part in parts:
+            builder.store(zero, part)
+
+    def add(to: Any, value: Any, factor: Any) -> None:
+        value = builder.fmul(value, factor, flags=_FLAGS)
+        builder.store(builder.fadd(builder.load(to), value, flags=_FLAGS), to)
+
+    def pixel(address: Any, _: Any, own: Any) -> None:
+        factor = lanes.fill(own)
+        for v, part in enumerate(parts):
+            add(part, _read(window, lanes, address, shift, v), factor)
+
+    def after(factor: Any) -> None:
+        wide = lanes.fill(factor)
+        for total, part in zip(totals, parts, strict=True):
+            add(total, builder.load(part), wide)
+
+    window.walk(real, pixel, before, after)
+    for v, total in enumerate(totals):
+        value = builder.load(total)
+        lanes.store(value, _next(window, lanes, window.target, shift, v))
+
+
+def _next(window: Window, lanes: Lanes, address: Any, shift: Any, v: int) -> Any:
+    """Return the address of a vector: `shift` channels and `v` vectors further."""
+    builder = window.builder
+    index = builder.add(shift, _number(v * lanes.count))
+    return builder.add(address, _scaled(builder, index, window.real))
+
+
+def _read(window: Window, lanes: Lanes, address: Any, shift: Any, v: int) -> Any:
+    """Read a vector of a pixel, and fetch one that will be read soon."""
+    at = _next(window, lanes, address, shift, v)
+    lanes.fetch(at)
+    return lanes.load(at, window.real)
+
+
+def _top(placed: bool) -> Any:
+    """Make the maximum, with its place or alone. The last NaN is the maximum."""
+
+    def emit(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+        builder, real = window.builder, window.real
+        kind, number = lanes.kind(real), lanes.kind(_INT)
+        tops = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+        places = [cgutils.alloca_once(builder, number) for _ in range(count)]
+        first = builder.add(
+            window.at(window.factors, _number(0), _WORD),
+            window.at(window.values, window.low, _WORD),
+        )
+        start = lanes.fill(builder.trunc(first, _INT))
+        for top, place in zip(tops, places, strict=True):
+            builder.store(ir.Constant(kind, [float("-inf")] * lanes.count), top)
+            builder.store(start, place)
+
+        def pixel(address: Any, factor: Any, own: Any) -> None:
+            here = lanes.fill(builder.trunc(builder.add(factor, own), _INT))
+            for v, (top, place) in enumerate(zip(tops, places, strict=True)):
+                value = _read(window, lanes, address, shift, v)
+                best = builder.load(top)
+                larger = builder.or_(
+                    builder.fcmp_ordered(">", value, best),
+                    builder.fcmp_unordered("uno", value, value),
+                )
+                builder.store(builder.select(larger, value, best), top)
+                if placed:
+                    old = builder.load(place)
+                    builder.store(builder.select(larger, here, old), place)
+
+        window.walk(_WORD, pixel)
+        small = lanes.kind(window.place)
+        for v, (top, place) in enumerate(zip(tops, places, strict=True)):
+            lanes.store(
+                builder.load(top), _next(window, lanes, window.target, shift, v)
+            )
+            if placed:
+                found = builder.load(place)
+                if window.place.width < 32:
+                    found = builder.trunc(found, small)
+                index = builder.add(shift, _number(v * lanes.count))
+                index = _scaled(builder, index, window.place)
+                lanes.store(found, builder.add(window.places, index))
+
+    return emit
+
+
+def _pick(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+    """Write the sum of those pixels whose place is the entry's number."""
+    builder, real = window.builder, window.real
+    kind = lanes.kind(real)
+    zero = ir.Constant(kind, [0.0] * lanes.count)
+    totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+    for total in totals:
+        builder.store(zero, total)
+
+    def pixel(address: Any, factor: Any, own: Any) -> None:
+        here = lanes.fill(builder.trunc(builder.add(factor, own), window.place))
+        # Places lie as the pixels do.
+        index = builder.sub(address, window.source)
+        index = builder.udiv(index, _number(_bytes(real)))
+        base = builder.add(window.places, _scaled(builder, index, window.place))
+        for v, total in enumerate(totals):
+            value = _read(window, lanes, address, shift, v)
+            index = builder.add(shift, _number(v * lanes.count))
+            index = _scaled(builder, index, window.place)
+            if not v:
+                lanes.fetch(builder.add(base, index))
+            place = lanes.load(builder.add(base, index), window.place)
+            chosen = builder.icmp_unsigned("==", place, here)
+            value = builder.select(chosen, value, zero)
+            builder.store(builder.fadd(builder.load(total), value, flags=_FLAGS), total)
+
+    window.walk(_WORD, pixel)
+    for v, total in enumerate(totals):
+        lanes.store(builder.load(total), _next(window, lanes, window.target, shift, v))
+
+
+def _over_channels(emit: Any) -> Any:
+    """Make the intrinsic that runs a reduction over all channels of a pixel."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        window = Window(context, builder, signature, args)
+        width = WIDTH * 4 // _bytes(window.real)
+        whole = Lanes(builder, width)
+        done = _number(0)
+        for count in _BLOCKS:
+            block = _number(width * count)
+            stop = builder.mul(builder.udiv(window.channels, block), block)
+            run = functools.partial(emit, window, whole, count)
+            _loop(builder, done, stop, block, run)
+            done = stop
+
+        def part(shift: Any) -> None:
+            rest = builder.sub(window.channels, shift)
+            emit(window, Lanes(builder, width, rest), 1, shift)
+
+        _loop(builder, done, window.channels, _number(width), part)
+        return context.get_dummy_value()
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def reduce(
+        context: Any, rows: Any, factors: Any, count: Any, index: Any, values: Any,
+        low: Any, high: Any, pitch: Any, target: Any, places: Any, source: Any,
+        channels: Any, like: Any, like_place: Any,
+    ) -> Any:  # fmt: skip
+        return types.void(*(types.int64,) * 12, like, like_place), lower
+
+    return reduce
+
+
+# Each is called as ``f(rows, factors, count, index, values, low, high, pitch, target,
+# places, source, channels, like, like_place)``. Tables and arrays are addresses: `rows`
+# holds `count` addresses of rows, `factors` a number for each, `index` and `values` the
+# plan's entries, of which those from `low` to `high` - 1 are taken; `pitch` is the
+# bytes of a pixel; `like` and `like_place` are values of the types of elements and
+# places.
+#
+# ``target = sum of factors[m] * (sum of values[e] * pixel)``: numbers are floats.
+add_window = _over_channels(_sum)
+# The maximum, and in `places` ``factors[m] + values[e]``: numbers are integers.
+top_place = _over_channels(_top(True))
+# The maximum alone.
+top_value = _over_channels(_top(False))
+# The sum of the pixels whose place (in `places`, which lies as the pixels do from
+# `source` on) is ``factors[m] + values[e]``.
+pick_window = _over_channels(_pick)

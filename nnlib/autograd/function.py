@@ -377,7 +377,7 @@ def _wrap_several(
 
 def _as_array(out: Any) -> Any:
     if isinstance(out, _NUMBERS):
-        return np.asarray(out)
+        return np.array(out)
     return out
 
 

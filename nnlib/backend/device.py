@@ -237,10 +237,13 @@ def module_of(device: Device) -> ModuleType:
     return np if device.type == "cpu" else cupy()
 
 
+_NO_CONTEXT = nullcontext()
+
+
 def device_context(device: Device) -> AbstractContextManager[Any]:
     """Return a context in which new CuPy arrays are made on `device`."""
     if device.type == "cpu":
-        return nullcontext()
+        return _NO_CONTEXT
     return cupy().cuda.Device(device.index)  # type: ignore[no-any-return]
 
 

@@ -62,10 +62,13 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
         out = x.sum(axis=dims, keepdims=keepdim, dtype=_wide(x.dtype))
         return out.astype(x.dtype) if x.dtype in HALF else out
     dtype = x.dtype
-    if dtype is float32 and x.size >= _KERNEL_SIZE:
-        out = _by_kernel(x, dims, keepdim)
-        if out is not None:
-            return out
+    if dtype is float32:
+        if x.size >= _KERNEL_SIZE:
+            out = _by_kernel(x, dims, keepdim)
+            if out is not None:
+                return out
+        out = _reduce(x, dims, None, None, keepdim) if keepdim else _reduce(x, dims)
+        return out if type(out) is _ndarray else np.array(out)
     if dtype in HALF:
         total = _reduce(x.astype(np.float32), axis=dims, keepdims=keepdim)
         return np.asarray(total).astype(dtype)
@@ -73,7 +76,7 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
         out = _reduce(x, dims, None, None, keepdim) if keepdim else _reduce(x, dims)
     else:
         out = _reduce(x, axis=dims, keepdims=keepdim, dtype=int64)
-    return out if type(out) is _ndarray else np.asarray(out)
+    return out if type(out) is _ndarray else np.array(out)
 
 
 def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:

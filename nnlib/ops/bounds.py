@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.inplace import is_plain, run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError
@@ -24,6 +25,8 @@ __all__ = [
     "maximum",
     "minimum",
 ]
+
+_NUMBERS = (float, int, type(None))
 
 
 class Extremum(Function):
@@ -85,9 +88,10 @@ class Clamp(Function):
         self.save_for_backward(x, low, high)
         out = x
         try:
-            if type(low) is float:
+            # From a bare number NumPy makes an array at every call.
+            if type(low) is float or (type(low) is int and x.dtype.kind == "f"):
                 (low,) = constants(x, low)
-            if type(high) is float:
+            if type(high) is float or (type(high) is int and x.dtype.kind == "f"):
                 (high,) = constants(x, high)
             if low is not None:
                 out = np.maximum(out, low)
@@ -170,7 +174,23 @@ def fmin(input: Any, other: Any) -> Tensor:
     return FExtremum.apply(input, other, ufunc=np.fmin)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+def _clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Do `clamp` in place; return this tensor."""
+    numbers = type(min) in _NUMBERS and type(max) in _NUMBERS
+    if numbers and is_plain(input) and input._array.dtype.kind == "f":
+        if max is not None or min is not None:
+            array = input._array
+            low, high = constants(array, min, max)
+            if min is not None:
+                np.maximum(array, low, array)
+            if max is not None:
+                np.minimum(array, high, array)
+            input._bump()
+            return input
+    return run_inplace("clamp_", clamp, input, (min, max), {})  # type: ignore[no-any-return]
+
+
+@public(inplace=_clamp_)
 def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return ``min(max(input, min), max)``.
 

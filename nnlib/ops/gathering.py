@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,27 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
-from nnlib.ops.scattering import add_at, add_rows, grid, is_small
+from nnlib.ops.dims import as_index, check_bounds, constant, one_dim, raw, within
+from nnlib.ops.scattering import (
+    add_at,
+    add_positions,
+    add_rows,
+    grid,
+    is_small,
+    positions,
+)
 
 __all__ = ["gather", "index_select", "take", "take_along_dim"]
 
 
 def take_along(x: Any, index: Any, dim: int) -> Any:
-    """Return ``x`` taken along `dim` by an index array of as many dimensions."""
+    """Return ``x`` taken along `dim` by an index array of as many dimensions.
+
+    The entries of `index` are not negative.
+    """
+    places = positions(x, index, dim)
+    if places is not None:
+        return x.take(places)
     return x[grid(index, dim)] if x.ndim else x.reshape(1)[index]
 
 
@@ -57,10 +71,19 @@ class PutAlong(Function):
         self.save_for_backward(index)
         if not shape:
             return add_at((1,), (index.reshape(-1),), x.reshape(-1)).reshape(())
+        module = array_module(x)
         if unique:
-            out = array_module(x).zeros(shape, x.dtype)
-            out[grid(index, dim)] = x
+            out = module.zeros(shape, x.dtype)
+            places = positions(out, index, dim)
+            if places is None:
+                out[grid(index, dim)] = x
+            else:
+                out.put(places, x)
             return out
+        if is_small(x):
+            places = positions(module.empty(shape, x.dtype), index, dim)
+            if places is not None:
+                return add_positions(math.prod(shape), places, x).reshape(shape)
         return add_at(shape, grid(index, dim), x)
 
     def backward(self, grad: Any) -> Any:
@@ -198,7 +221,7 @@ def check_index_shape(
     op: str, input: Any, index: Any, dim: int, *, other: str = "input"
 ) -> None:
     """Check that `index` has as many dimensions as `input` and none is longer."""
-    shape, wanted = tuple(index.shape), tuple(input.shape)
+    shape, wanted = index.shape, input.shape
     if shape == wanted:
         return
     if len(shape) != len(wanted) and index.size if hasattr(index, "size") else False:
@@ -286,6 +309,9 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
         )
     size = source.shape[dim]
     check_bounds("take_along_dim", places, size, negative=True)
+    if type(places) is not np.ndarray or (places.size and not within(places, 0, size)):
+        places = array_module(places).where(places < 0, places + size, places)
+        indices = constant(places, indices)
     if places.shape == source.shape:
         return TakeAlong.apply(input, indices, dim=dim)  # type: ignore[no-any-return]
     wide = list(broadcast_shapes(_without(input, dim), _without(indices, dim)))

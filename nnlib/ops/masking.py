@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_context, module_of, resolve_device
+from nnlib.backend.device import (
+    CPU,
+    array_module,
+    device_context,
+    module_of,
+    resolve_device,
+)
 from nnlib.backend.dtypes import bool_, int64, resolve_dtype
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.dims import as_index, check_bounds, constant, raw
@@ -24,6 +33,9 @@ __all__ = [
     "tril_indices",
     "triu_indices",
 ]
+
+# Triangles of matrices of up to so many elements are kept.
+_FEW = 1024
 
 
 def _check_mask(op: str, mask: Any) -> None:
@@ -121,7 +133,11 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
         return tuple(constant(part, input) for part in found)
     if not array.ndim:
         return constant(module.zeros((int(bool(array)), 0), int64), input)
-    return constant(module.stack(module.nonzero(array), axis=1), input)
+    places = array.nonzero()
+    out = module.empty((places[0].size, array.ndim), int64)
+    for column, place in enumerate(places):
+        out[:, column] = place
+    return constant(out, input)
 
 
 @public()
@@ -194,13 +210,23 @@ def _triangle(
     if row < 0 or col < 0:
         raise ShapeError(f"{name}: row and col must not be negative, got {row}, {col}")
     place = resolve_device(device)
-    with device_context(place):
-        module = module_of(place)
-        i = module.arange(row).reshape(row, 1)
-        j = module.arange(col).reshape(1, col)
-        inside = j - i <= offset if name == "tril_indices" else j - i >= offset
-        pair = module.stack(module.nonzero(inside))
+    lower = name == "tril_indices"
+    if place is CPU and row * col <= _FEW:
+        pair = _positions(row, col, offset, lower)
+    else:
+        pair = _positions.__wrapped__(row, col, offset, lower)
+    if place is not CPU:
+        with device_context(place):
+            pair = module_of(place).asarray(pair)
     return Tensor._from_array(pair.astype(resolve_dtype(dtype)))
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(row: int, col: int, offset: int, lower: bool) -> Any:
+    """Return the positions of a triangle as an array, not to be written into."""
+    i = np.arange(row).reshape(row, 1)
+    j = np.arange(col).reshape(1, col)
+    return np.array(np.nonzero(j - i <= offset if lower else j - i >= offset))
 
 
 @public(method=False)

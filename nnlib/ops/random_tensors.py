@@ -15,7 +15,13 @@ import numpy as np
 from nnlib import kernels
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import device_context, device_of, module_of, resolve_device
+from nnlib.backend.device import (
+    CPU,
+    device_context,
+    device_of,
+    module_of,
+    resolve_device,
+)
 from nnlib.backend.dtypes import (
     FLOATING,
     bfloat16,
@@ -29,6 +35,7 @@ from nnlib.backend.dtypes import (
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.creation import finish, shape_of
+from nnlib.ops.look_ahead import FEW, Ahead
 
 __all__ = [
     "rand",
@@ -42,6 +49,12 @@ __all__ = [
 
 # Random bits of a uniform number: no more than fit, or rounding would give 1 itself.
 _BITS = {float16: 11, bfloat16: 8}
+
+_UINT64 = np.dtype(np.uint64)
+_uniforms = Ahead(lambda *args: kernels.philox.uniform(*args))
+_normals = Ahead(lambda *args: kernels.normal.normal(*args))
+_integers = Ahead(lambda *args: kernels.philox.randint(*args))
+_bits = Ahead(lambda *args: kernels.philox.random_bits(*args))
 
 
 def reserve(op: str, generator: Any, count: int) -> tuple[int, int]:
@@ -67,9 +80,12 @@ def draw_uniform(
     """Return an array of uniform numbers from [low, high)."""
     if dtype not in FLOATING:
         raise DTypeError(f"{op}: dtype: expected a floating dtype, got {dtype}")
-    kind = float64 if dtype == float64 else float32
-    seed, offset = reserve(op, generator, math.prod(shape))
+    count = math.prod(shape)
+    seed, offset = reserve(op, generator, count)
     place = resolve_device(device)
+    kind = float64 if dtype is float64 else float32
+    if place is CPU and dtype is kind and count <= FEW:
+        return _uniforms.take(shape, count, kind, seed, offset, low, high)
     module = module_of(place)
     with device_context(place):
         out = module.empty(shape, kind)
@@ -93,9 +109,12 @@ def draw_normal(
     """Return an array of normal numbers."""
     if dtype not in FLOATING:
         raise DTypeError(f"{op}: dtype: expected a floating dtype, got {dtype}")
-    kind = float64 if dtype == float64 else float32
-    seed, offset = reserve(op, generator, math.prod(shape))
+    count = math.prod(shape)
+    seed, offset = reserve(op, generator, count)
     place = resolve_device(device)
+    kind = float64 if dtype is float64 else float32
+    if place is CPU and dtype is kind and count <= FEW:
+        return _normals.take(shape, count, kind, seed, offset, mean, std)
     with device_context(place):
         out = module_of(place).empty(shape, kind)
         out = kernels.normal.normal(out, seed, offset, mean, std)
@@ -108,14 +127,17 @@ def draw_integers(
     """Return an array of integers from [low, high)."""
     if high <= low:
         raise ShapeError(f"{op}: the range from {low} to {high} is empty")
-    if dtype not in FLOATING:
+    if dtype is not int64 and dtype not in FLOATING:
         limits = (0, 1) if dtype.kind == "b" else _limits(dtype)
         if low < limits[0] or high - 1 > limits[1]:
             raise DTypeError(
                 f"{op}: numbers from {low} to {high - 1} do not fit into {dtype}"
             )
-    seed, offset = reserve(op, generator, math.prod(shape))
+    count = math.prod(shape)
+    seed, offset = reserve(op, generator, count)
     place = resolve_device(device)
+    if place is CPU and dtype is int64 and count <= FEW:
+        return _integers.take(shape, count, int64, seed, offset, low, high)
     with device_context(place):
         out = module_of(place).empty(shape, int64)
         out = kernels.philox.randint(out, seed, offset, low, high)
@@ -260,16 +282,19 @@ def randperm(
     >>> sorted(nnlib.randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    (count,) = shape_of("randperm", (n,))
+    shape = shape_of("randperm", (n,))
+    (count,) = shape
     seed, offset = reserve("randperm", generator, count)
     place = resolve_device(device)
+    kind = int64 if dtype is None else resolve_dtype(dtype)
+    # 64 bits do not tie, so that any method of sorting gives this order.
+    if place is CPU and count <= FEW:
+        made = _bits.take(shape, count, _UINT64, seed, offset).argsort()
+        return finish(made.astype(kind, copy=False), requires_grad)
     module = module_of(place)
     with device_context(place):
         keys = module.empty(count, np.uint64)
-        kernels.philox.random_bits(keys, seed, offset)
-        # 64 bits do not tie, so that any method of sorting gives this order.
-        made = module.argsort(keys)
-        kind = int64 if dtype is None else resolve_dtype(dtype)
+        made = module.argsort(kernels.philox.random_bits(keys, seed, offset))
         return finish(made.astype(kind, copy=False), requires_grad)
 
 

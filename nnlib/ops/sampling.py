@@ -22,6 +22,7 @@ from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import finish, shape_of
 from nnlib.ops.filling import Overwrite
+from nnlib.ops.look_ahead import FEW
 from nnlib.ops.random_tensors import draw_integers, draw_normal, draw_uniform
 
 __all__ = ["bernoulli", "multinomial", "normal"]
@@ -87,10 +88,14 @@ def normal(
 
 def _events(op: str, p: Any, generator: Any) -> Any:
     """Return an array of bools, each true with its own probability."""
-    # One comparison is false for NaN too.
-    if not bool(((p >= 0) & (p <= 1)).all()):
+    # Comparisons are false for NaN too.
+    if type(p) is np.ndarray and p.size <= FEW:
+        good = all([0 <= chance <= 1 for chance in p.ravel().tolist()])
+    else:
+        good = bool(((p >= 0) & (p <= 1)).all())
+    if not good:
         raise Error(f"{op}: expected probabilities from 0 to 1")
-    kind = float64 if p.dtype == float64 else float32
+    kind = float64 if p.dtype is float64 else float32
     place = device_of(p)
     return draw_uniform(op, p.shape, kind, place, generator, 0.0, 1.0) < p
 

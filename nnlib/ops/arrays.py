@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = [
     "add_up_squares",
     "constants",
     "kept_shape",
+    "moments",
     "spread_array",
     "stretch_array",
 ]
@@ -22,6 +24,11 @@ _ndarray = np.ndarray
 _reduce: Any = np.add.reduce
 # Below so many elements NumPy's own reduction is faster than entering a kernel.
 _KERNEL_SIZE = 1 << 15
+
+
+# Up to so many floats are added up by a product with ones: half of a reduction's time.
+_SHORT = 1024
+_DOT = frozenset({float32, float64})
 
 
 _constants: dict[Any, tuple[Any, ...]] = {}
@@ -45,6 +52,7 @@ def constants(like: Any, *values: float) -> tuple[Any, ...]:
     return found
 
 
+@functools.lru_cache(maxsize=256)
 def kept_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
     """Return `shape` with 1 in each of `dims`: what ``keepdim=True`` gives."""
     kept = list(shape)
@@ -67,6 +75,8 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
             out = _by_kernel(x, dims, keepdim)
             if out is not None:
                 return out
+        if not keepdim and x.size <= _SHORT and (dims is None or len(dims) == x.ndim):
+            return np.array(x.ravel().dot(_ones(x.size, dtype)))
         out = _reduce(x, dims, None, None, keepdim) if keepdim else _reduce(x, dims)
         return out if type(out) is _ndarray else np.array(out)
     if dtype in HALF:
@@ -81,6 +91,10 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
 
 def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
     """Return the sum of the squares of a floating array over `dims`."""
+    if type(x) is _ndarray and x.size <= _SHORT and x.dtype in _DOT:
+        if len(dims) == x.ndim and not keepdim:
+            flat = x.ravel()
+            return np.array(flat.dot(flat))
     large = x.size >= _KERNEL_SIZE and len(dims) == x.ndim and x.flags.c_contiguous
     if large and x.dtype in (float32, float64):
         from nnlib import kernels
@@ -88,6 +102,31 @@ def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
         out = kernels.reduction.reduce_all(x, kernels.reduction.SQUARES)
         return out.reshape((1,) * x.ndim) if keepdim else out
     return add_up(x * x, dims, keepdim)
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(size: int, dtype: Any) -> Any:
+    return np.ones(size, dtype)
+
+
+def moments(x: Any, free: float) -> tuple[float, float] | None:
+    """Return variance and mean of all elements of a short array, or None.
+
+    Parameters
+    ----------
+    x : array, floating
+    free : float
+        What the sum of the squares is divided by.
+    """
+    if type(x) is not _ndarray or not 0 < x.size <= _SHORT or x.dtype not in _DOT:
+        return None
+    flat = x.ravel()
+    middle = flat.dot(_ones(flat.size, x.dtype)) / flat.size
+    distance = flat - np.array(middle, x.dtype)
+    total = float(distance.dot(distance))
+    if free:
+        return total / free, middle
+    return (total * np.inf if total else np.nan), middle
 
 
 def _wide(dtype: Any) -> Any:
@@ -142,13 +181,26 @@ def stretch_array(x: Any, shape: tuple[int, ...]) -> Any:
     """Broadcast an array to `shape`, without a copy; not to be written into."""
     if type(x) is not _ndarray or not x.flags.c_contiguous or 0 in shape:
         return array_module(x).broadcast_to(x, shape)
-    lead = len(shape) - x.ndim
-    steps = [0] * lead + list(x.strides)
-    for place, mine in enumerate(x.shape, lead):
-        if shape[place] != mine:
-            if mine != 1:
-                return np.broadcast_to(x, shape)
-            steps[place] = 0
+    steps = _stretched(x.shape, x.strides, shape)
+    if steps is None:
+        return np.broadcast_to(x, shape)
     out = _ndarray(shape, x.dtype, x, 0, steps)
     out.flags.writeable = False
     return out
+
+
+@functools.lru_cache(maxsize=256)
+def _stretched(
+    shape: tuple[int, ...], strides: tuple[int, ...], wanted: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return the strides of the broadcast view; None where there is none."""
+    lead = len(wanted) - len(shape)
+    if lead < 0:
+        return None
+    steps = [0] * lead + list(strides)
+    for place, mine in enumerate(shape, lead):
+        if wanted[place] != mine:
+            if mine != 1:
+                return None
+            steps[place] = 0
+    return tuple(steps)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
+from nnlib.ops.activation import gate
 from nnlib.ops.activation_hard import hardtanh
-from nnlib.ops.dims import one_dim
+from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.arrays import add_up, add_up_squares, constants
+from nnlib.ops.bounds import clamp
+from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.loss import check_float
 from nnlib.ops.moments import norm
 from nnlib.ops.reduction import Sum
@@ -16,6 +23,52 @@ from nnlib.ops.reduction import Sum
 __all__ = ["cosine_similarity", "normalize", "pairwise_distance"]
 
 INFINITY = float("inf")
+
+
+class CosineSimilarity(Function):
+    """The cosine of the angle between vectors along one dimension."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any, *, back: int, eps: float) -> Any:
+        """Return the cosines; `back` is the dimension, counted from the end."""
+        self.back, self.eps = back, eps
+        self.save_for_backward(x, y)
+        try:
+            products = x * y
+        except ValueError as error:
+            raise operand_error("cosine_similarity", error, x, y) from None
+        out = add_up(products, (products.ndim + back,), False)
+        for factor in (x, y):
+            dim = (factor.ndim + back,)
+            # On CuPy arrays NumPy calls CuPy's function.
+            length = np.sqrt(add_up_squares(factor, dim, False))
+            out = out / np.maximum(length, *constants(length, eps))
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad (v - cos u) / |x|`` for x = |x| u and y = |y| v."""
+        x, y = self.saved
+        back = self.back
+        u, long_u, free_u = self.unit(x)
+        v, long_v, free_v = self.unit(y)
+        product = u * v
+        dim = len(product.shape) + back
+        cosine = Sum.apply(product, dims=(dim,), keepdim=True)
+        grad = grad.reshape(tuple(cosine.shape))
+        gx = gy = None
+        if self.needs(0):
+            gx = sum_to(grad * (v - cosine * gate(u, free_u)) / long_u, shapes(x))
+        if self.needs(1):
+            gy = sum_to(grad * (u - cosine * gate(v, free_v)) / long_v, shapes(y))
+        return gx, gy
+
+    def unit(self, x: Any) -> tuple[Any, Any, Any]:
+        """Return unit vectors, lengths of at least eps, and where they are free."""
+        length = norm(x, 2.0, len(x.shape) + self.back, True)
+        free = np.broadcast_to(raw(length) > self.eps, x.shape)
+        long = clamp(length, self.eps)
+        return x / long, long, free
 
 
 @public(method=False)
@@ -44,11 +97,14 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     """
     check_float("cosine_similarity", "x1", x1)
     check_float("cosine_similarity", "x2", x2)
-    count = max(len(x1.shape), len(x2.shape))
+    count = max(raw(x1).ndim, raw(x2).ndim)
     back = one_dim("cosine_similarity", dim, count) - count
-    product = _unit(x1, 2.0, back, eps) * _unit(x2, 2.0, back, eps)
-    dims = (len(product.shape) + back,)
-    return Sum.apply(product, dims=dims, keepdim=False)  # type: ignore[no-any-return]
+    # A vector dimension that only broadcasting would add has length 1.
+    if len(raw(x1).shape) < -back:
+        x1 = x1.reshape((1,) * (-back - len(x1.shape)) + tuple(x1.shape))
+    if len(raw(x2).shape) < -back:
+        x2 = x2.reshape((1,) * (-back - len(x2.shape)) + tuple(x2.shape))
+    return CosineSimilarity.apply(x1, x2, back=back, eps=eps)  # type: ignore[no-any-return]
 
 
 def _unit(x: Any, p: float, dim: int, eps: float) -> Any:

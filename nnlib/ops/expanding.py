@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,13 @@ def expand(input: Any, *shape: Any) -> Tensor:
     tensor([[1, 1, 1],
             [2, 2, 2]])
     """
-    wanted = sizes("expand", shape)
-    old = raw(input).shape
+    full = _expanded(raw(input).shape, sizes("expand", shape))
+    return Expand.apply(input, shape=full)  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=256)
+def _expanded(old: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that `expand` gives."""
     lead = len(wanted) - len(old)
     if lead >= 0:
         full = list(wanted)
@@ -81,7 +87,7 @@ def expand(input: Any, *shape: Any) -> Tensor:
             elif length != mine != 1:
                 fits = False
         if fits and (not full or min(full) >= 0):
-            return Expand.apply(input, shape=tuple(full))  # type: ignore[no-any-return]
+            return tuple(full)
     raise ShapeError(f"expand: shape {old} cannot be expanded to {wanted}")
 
 

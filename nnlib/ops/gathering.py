@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,27 +11,14 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.dims import as_index, check_bounds, constant, one_dim, raw, within
-from nnlib.ops.scattering import (
-    add_at,
-    add_positions,
-    add_rows,
-    grid,
-    is_small,
-    positions,
-)
+from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
+from nnlib.ops.scattering import add_at, add_rows, grid, is_small
 
 __all__ = ["gather", "index_select", "take", "take_along_dim"]
 
 
 def take_along(x: Any, index: Any, dim: int) -> Any:
-    """Return ``x`` taken along `dim` by an index array of as many dimensions.
-
-    The entries of `index` are not negative.
-    """
-    places = positions(x, index, dim)
-    if places is not None:
-        return x.take(places)
+    """Return ``x`` taken along `dim` by an index array of as many dimensions."""
     return x[grid(index, dim)] if x.ndim else x.reshape(1)[index]
 
 
@@ -71,19 +57,10 @@ class PutAlong(Function):
         self.save_for_backward(index)
         if not shape:
             return add_at((1,), (index.reshape(-1),), x.reshape(-1)).reshape(())
-        module = array_module(x)
         if unique:
-            out = module.zeros(shape, x.dtype)
-            places = positions(out, index, dim)
-            if places is None:
-                out[grid(index, dim)] = x
-            else:
-                out.put(places, x)
+            out = array_module(x).zeros(shape, x.dtype)
+            out[grid(index, dim)] = x
             return out
-        if is_small(x):
-            places = positions(module.empty(shape, x.dtype), index, dim)
-            if places is not None:
-                return add_positions(math.prod(shape), places, x).reshape(shape)
         return add_at(shape, grid(index, dim), x)
 
     def backward(self, grad: Any) -> Any:
@@ -309,9 +286,6 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
         )
     size = source.shape[dim]
     check_bounds("take_along_dim", places, size, negative=True)
-    if type(places) is not np.ndarray or (places.size and not within(places, 0, size)):
-        places = array_module(places).where(places < 0, places + size, places)
-        indices = constant(places, indices)
     if places.shape == source.shape:
         return TakeAlong.apply(input, indices, dim=dim)  # type: ignore[no-any-return]
     wide = list(broadcast_shapes(_without(input, dim), _without(indices, dim)))

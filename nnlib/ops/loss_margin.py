@@ -63,20 +63,21 @@ class HingeRows(Function):
         zero, room, share = constants(x, 0, margin, share)
         gaps = x - mine[:, None] + room
         _put(gaps, own, at, 0)
-        slope = (gaps > zero).astype(x.dtype)
         if weights is not None:
             share = module.take(weights, labels)[:, None] * share
-        slope *= share
-        _put(slope, own, at, -slope.sum(axis=1))
-        self.slope = slope
+        self.pieces = gaps, share, own, at
         loss = module.maximum(gaps, zero) * share
         return loss.sum(axis=1) if reduction == "none" else reduced(loss, "sum")
 
     def backward(self, grad: Any) -> Any:
         """Return the constant slope times the gradient of each row, or of all."""
+        gaps, share, own, at = self.pieces
+        slope = (gaps > 0).astype(gaps.dtype)
+        slope *= share
+        _put(slope, own, at, -slope.sum(axis=1))
         if len(grad.shape):
             grad = grad.reshape((-1, 1))
-        return grad * constant(self.slope, grad), None, None
+        return grad * constant(slope, grad), None, None
 
 
 def _put(x: Any, own: Any, at: Any, values: Any) -> None:

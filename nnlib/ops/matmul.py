@@ -23,7 +23,7 @@ from nnlib.ops.dims import raw
 __all__ = ["bmm", "dot", "matmul", "mm", "mv"]
 
 # Up to so many multiplications NumPy's BLAS computes on the calling thread alone.
-_SMALL = 1 << 13
+SMALL = 1 << 13
 
 
 def product(a: Any, b: Any, bias: Any = None) -> Any:
@@ -35,7 +35,7 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
     b : array, shape (..., K, N)
     bias : array, shape (N,), optional
     """
-    if a.size * b.shape[-1] <= _SMALL or a.dtype.kind in "biu":
+    if a.size * b.shape[-1] <= SMALL or a.dtype.kind in "biu":
         out = a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
         if bias is not None:
             out += bias
@@ -78,7 +78,7 @@ class MatMul(Function):
         if a.shape[-1] != b.shape[-2]:
             raise _mismatch("matmul", a, b)
         try:
-            if a.size * b.shape[-1] <= _SMALL:
+            if a.size * b.shape[-1] <= SMALL:
                 # For matrices alone `dot` is the same, and half the call.
                 return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
             return product(a, b)
@@ -112,7 +112,7 @@ class MatVec(Function):
                 f"matmul: a matrix of shape {tuple(a.shape)} and a vector of "
                 f"{v.shape[0]} elements do not fit"
             )
-        if a.size <= _SMALL:
+        if a.size <= SMALL:
             return a.dot(v)
         column = v.reshape(-1, 1)  # (K,) -> (K, 1)
         return product(a, column).reshape(a.shape[:-1])
@@ -138,7 +138,7 @@ class Dot(Function):
             raise ShapeError(
                 f"dot: input has {a.shape[0]} elements, other {b.shape[0]}"
             )
-        if a.size <= _SMALL:
+        if a.size <= SMALL:
             return np.dot(a, b)
         return product(a.reshape(1, -1), b.reshape(-1, 1)).reshape(())
 

@@ -13,7 +13,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arrays import add_up, add_up_squares, constants
+from nnlib.ops.arrays import add_up, add_up_squares, constants, moments
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
 from nnlib.ops.reduction import Mean, spread
@@ -33,6 +33,10 @@ class _Spread(Function):
         for dim in dims:
             count *= x.shape[dim]
         self.count, self.free = count, max(count - correction, 0)
+        if count == x.size and not keepdim:
+            found = moments(x, self.free)
+            if found is not None:
+                return self.keep(x, *found)
         number, free = constants(x, count or math.nan, self.free)
         middle = add_up(x, dims, True)
         middle /= number
@@ -51,6 +55,15 @@ class _Spread(Function):
         out = np.sqrt(out)
         self.save_for_backward(x, out)
         return out, middle
+
+    def keep(self, x: Any, out: float, middle: float) -> tuple[Any, Any]:
+        """Return numbers as arrays, the first as its root; save what is needed."""
+        if not self.root:
+            self.save_for_backward(x)
+            return np.array(out, x.dtype), np.array(middle, x.dtype)
+        root = np.array(math.sqrt(out), x.dtype)
+        self.save_for_backward(x, root)
+        return root, np.array(middle, x.dtype)
 
     def pull_back(self, grad: Any) -> Any:
         """Return ``grad * 2 (x - mean) / (n - correction)`` (or that of the root)."""
@@ -208,9 +221,11 @@ class VectorNorm(Function):
 
     def forward(self, x: Any, *, p: float, dims: Any, keepdim: bool) -> Any:
         """Return ``sum(|x|^p)^(1/p)``, and its limits for p = 0 and infinity."""
-        module = array_module(x)
         self.p, self.dims, self.shape = p, dims, x.shape
-        if p == math.inf:
+        if p == 2:
+            # On CuPy arrays NumPy calls CuPy's function.
+            out = np.sqrt(add_up_squares(x, dims, keepdim))
+        elif p == math.inf:
             out = abs(x).max(axis=dims, keepdims=keepdim)
         elif p == -math.inf:
             out = abs(x).min(axis=dims, keepdims=keepdim)
@@ -218,11 +233,9 @@ class VectorNorm(Function):
             return add_up((x != 0).astype(x.dtype), dims, keepdim)
         elif p == 1:
             out = add_up(abs(x), dims, keepdim)
-        elif p == 2:
-            out = module.sqrt(add_up_squares(x, dims, keepdim))
         else:
             out = add_up(abs(x) ** p, dims, keepdim) ** (1 / p)
-        out = module.asarray(out)
+        out = array_module(x).asarray(out)
         self.save_for_backward(x, out)
         return out
 
@@ -291,8 +304,9 @@ def norm(
     """
     if dtype is not None:
         input = cast(input, resolve_dtype(dtype))
-    if input.dtype not in FLOATING:
-        raise DTypeError(f"norm: input: expected a floating dtype, got {input.dtype}")
+    array = raw(input)
+    if array.dtype not in FLOATING:
+        raise DTypeError(f"norm: input: expected a floating dtype, got {array.dtype}")
     if p == "nuc":
         from nnlib.ops.matrix_norms import linalg_matrix_norm
 
@@ -300,7 +314,7 @@ def norm(
             input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim
         )
     power = 2.0 if p is None or p == "fro" else float(p)
-    dims = many_dims("norm", dim, input.ndim)
+    dims = many_dims("norm", dim, array.ndim)
     if math.isinf(power) and 0 in [input.shape[each] for each in dims]:
         raise ShapeError(f"norm: p={p} of no elements (shape {tuple(input.shape)})")
     return VectorNorm.apply(  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, sum_to
 from nnlib.ops.dims import raw
-from nnlib.ops.matmul import check_dtypes, check_ndim, matmul, product
+from nnlib.ops.matmul import SMALL, check_dtypes, check_ndim, matmul, product
 
 __all__ = ["addmm", "addmv", "addr", "baddbmm", "inner", "kron", "outer", "tensordot"]
 
@@ -74,6 +75,114 @@ class AddProduct(Function):
         if self.needs(2):
             gb = matmul(a.swapaxes(-1, -2), grad)
         return gx, ga, gb
+
+
+class AddMatVec(Function):
+    """``beta * x + alpha * a v`` for a matrix and a vector."""
+
+    def forward(self, x: Any, a: Any, v: Any, *, beta: Any, alpha: Any) -> Any:
+        """Return the sum; a beta of 0 ignores even NaN in `x`."""
+        self.shape, self.beta, self.alpha = x.shape, beta, alpha
+        self.save_for_backward(None, a, v)
+        if a.shape[1] != v.shape[0]:
+            raise ShapeError(
+                f"addmv: a matrix of shape {a.shape} and a vector of {v.shape[0]} "
+                "elements do not fit"
+            )
+        if a.size <= SMALL:
+            out = a.dot(v)
+        else:
+            out = product(a, v.reshape(-1, 1)).reshape(-1)  # (M, K), (K, 1) -> (M,)
+        return _combine("addmv", x, out, beta, alpha)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``beta grad``, and the gradients of the product."""
+        _, a, v = self.saved
+        gx = ga = gv = None
+        if self.needs(0):
+            gx = sum_to(grad if self.beta == 1 else grad * self.beta, self.shape)
+        if self.alpha != 1:
+            grad = grad * self.alpha
+        if self.needs(1):
+            ga = grad.reshape((-1, 1)) * v
+        if self.needs(2):
+            gv = matmul(a.swapaxes(0, 1), grad)
+        return gx, ga, gv
+
+
+def _combine(op: str, x: Any, out: Any, beta: Any, alpha: Any) -> Any:
+    """Return ``beta * x + alpha * out``, in the memory of `out` where it fits."""
+    try:
+        if alpha != 1:
+            out *= alpha
+        if beta == 0:
+            return out
+        x = x if beta == 1 else x * beta
+        if x.shape == out.shape:
+            out += x
+            return out
+        return x + out
+    except (ValueError, TypeError) as error:
+        raise operand_error(op, error, x, out) from None
+
+
+class AddOuter(Function):
+    """``beta * x + alpha * v w^T`` for two vectors."""
+
+    def forward(self, x: Any, v: Any, w: Any, *, beta: Any, alpha: Any) -> Any:
+        """Return the sum; a beta of 0 ignores even NaN in `x`."""
+        self.shape, self.beta, self.alpha = x.shape, beta, alpha
+        self.save_for_backward(None, v, w)
+        out = v.reshape(-1, 1) * w  # (M, 1) * (N,) -> (M, N)
+        return _combine("addr", x, out, beta, alpha)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``beta grad``, ``alpha grad w`` and ``alpha grad^T v``."""
+        _, v, w = self.saved
+        gx = gv = gw = None
+        if self.needs(0):
+            gx = sum_to(grad if self.beta == 1 else grad * self.beta, self.shape)
+        if self.alpha != 1:
+            grad = grad * self.alpha
+        if self.needs(1):
+            gv = matmul(grad, w)
+        if self.needs(2):
+            gw = matmul(grad.swapaxes(0, 1), v)
+        return gx, gv, gw
+
+
+class Kron(Function):
+    """The Kronecker product of two tensors with as many dimensions."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the product of each element of `x` with all of `y`."""
+        self.save_for_backward(x, y)
+        wide_x, wide_y, shape = _interleaved(x.shape, y.shape)
+        return (x.reshape(wide_x) * y.reshape(wide_y)).reshape(shape)
+
+    def backward(self, grad: Any) -> Any:
+        """Return the products of the gradient with the other factor, summed."""
+        x, y = self.saved
+        first, second = tuple(x.shape), tuple(y.shape)
+        wide_x, wide_y, _ = _interleaved(first, second)
+        # (n m, ...) -> (n, m, ...)
+        grad = grad.reshape(tuple([n for pair in zip(first, second) for n in pair]))  # noqa: B905
+        gx = gy = None
+        if self.needs(0):
+            gx = sum_to(grad * y.reshape(wide_y), wide_x).reshape(first)
+        if self.needs(1):
+            gy = sum_to(grad * x.reshape(wide_x), wide_y).reshape(second)
+        return gx, gy
+
+
+@functools.lru_cache(maxsize=64)
+def _interleaved(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Return the shapes in which factors of a Kronecker product meet; and its own."""
+    wide_a = tuple([length for n in a for length in (n, 1)])
+    wide_b = tuple([length for n in b for length in (1, n)])
+    return wide_a, wide_b, tuple([n * m for n, m in zip(a, b, strict=True)])
 
 
 @public()
@@ -220,38 +329,27 @@ def kron(input: Any, other: Any) -> Tensor:
     >>> nnlib.kron(nnlib.tensor([1, 10]), nnlib.tensor([1, 2]))
     tensor([ 1,  2, 10, 20])
     """
-    ndim = max(input.ndim, other.ndim)
-    a = (1,) * (ndim - input.ndim) + tuple(input.shape)
-    b = (1,) * (ndim - other.ndim) + tuple(other.shape)
-    spread_a = [length for n in a for length in (n, 1)]
-    spread_b = [length for n in b for length in (1, n)]
-    shape = [n * m for n, m in zip(a, b, strict=True)]
-    spread = input.reshape(spread_a) * other.reshape(spread_b)
-    return spread.reshape(shape)  # type: ignore[no-any-return]
+    a, b = raw(input).shape, raw(other).shape
+    if len(a) < len(b):
+        input = input.reshape((1,) * (len(b) - len(a)) + a)
+    elif len(b) < len(a):
+        other = other.reshape((1,) * (len(a) - len(b)) + b)
+    return Kron.apply(input, other)  # type: ignore[no-any-return]
 
 
-def _added(op: str, input: Any, other: Any, beta: float, alpha: float) -> Tensor:
-    """Return ``beta * input + alpha * other``; beta = 0 ignores even NaN."""
-    if alpha != 1:
-        other = other * alpha
-    if beta == 0:
-        return other  # type: ignore[no-any-return]
-    if beta != 1:
-        input = input * beta
-    try:
-        return input + other  # type: ignore[no-any-return]
-    except ShapeError as error:
-        raise operand_error(op, error, input, other) from None
-
-
-def _add_product(
-    op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
-) -> Tensor:
+def _same_dtypes(op: str, input: Any, a: Any, b: Any) -> None:
+    """Raise unless all three have one dtype."""
     dtype = raw(a).dtype
     if raw(b).dtype is not dtype:
         check_dtypes(op, "the second factor", a, b)
     if raw(input).dtype is not dtype:
         check_dtypes(op, "input", a, input)
+
+
+def _add_product(
+    op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
+) -> Tensor:
+    _same_dtypes(op, input, a, b)
     return AddProduct.apply(input, a, b, op=op, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
 
@@ -294,7 +392,8 @@ def addmv(
     a, v = raw(mat), raw(vec)
     if a.ndim != 2 or v.ndim != 1:
         check_ndim("addmv", mat=(a, 2), vec=(v, 1))
-    return _added("addmv", input, matmul(mat, vec), beta, alpha)
+    _same_dtypes("addmv", input, mat, vec)
+    return AddMatVec.apply(input, mat, vec, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -309,7 +408,11 @@ def addr(
     >>> nnlib.addr(nnlib.ones(1), nnlib.ones(1), nnlib.ones(2))
     tensor([[2., 2.]])
     """
-    return _added("addr", input, outer(vec1, vec2), beta, alpha)
+    v, w = raw(vec1), raw(vec2)
+    if v.ndim != 1 or w.ndim != 1:
+        check_ndim("addr", vec1=(v, 1), vec2=(w, 1))
+    _same_dtypes("addr", input, vec1, vec2)
+    return AddOuter.apply(input, vec1, vec2, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)

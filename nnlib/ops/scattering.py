@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import HALF, float32, float64, int64
+from nnlib.backend.dtypes import HALF, float32, float64
 
-__all__ = ["add_at", "add_positions", "add_rows", "grid", "line", "positions"]
+__all__ = ["add_at", "add_rows", "grid", "line"]
 
 
 # So many elements NumPy's slow but simple loop adds sooner than a sort begins.
 _SMALL = 256
-# Up to so many elements a copy costs less than to ask how they lie in memory.
-_SHORT = 4096
 # From so many on a kernel is worth loading; below, NumPy adds row by row.
 _LARGE = 1 << 14
 _KERNEL = frozenset({float32, float64})
@@ -148,52 +146,6 @@ def grid(index: Any, dim: int) -> tuple[Any, ...]:
     else:
         steps = _steps(array_module(index), index.shape, dim)
     return (*steps[:dim], index, *steps[dim + 1 :])
-
-
-def positions(x: Any, index: Any, dim: int) -> Any:
-    """Return what `grid` names in `x` as positions in C order, in one array.
-
-    None where that is no shorter way: for arrays that are not small, and off the CPU.
-
-    Parameters
-    ----------
-    x : array, n dimensions
-    index : array, n dimensions, within ``[0, length of dim)``
-    """
-    small = type(x) is np.ndarray and x.size <= _SHORT and index.size <= _SMALL
-    if not small or index.dtype is not int64 or not index.ndim:
-        return None
-    step, base = _bases(x.shape, index.shape, dim)
-    if base is None:
-        return index
-    return index + base if step is None else index * step + base
-
-
-@functools.lru_cache(maxsize=256)
-def _bases(shape: tuple[int, ...], wanted: tuple[int, ...], dim: int) -> Any:
-    """Return the step of `dim` in C order (None for 1), and where each line begins."""
-    base = np.zeros(wanted, np.int64)
-    steps = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
-    for place, length in enumerate(wanted):
-        if place != dim:
-            along = [1] * len(wanted)
-            along[place] = length
-            base += (np.arange(length) * steps[place]).reshape(along)
-    step = None if steps[dim] == 1 else np.array(steps[dim])
-    return step, base if len(wanted) > 1 else None
-
-
-def add_positions(size: int, places: Any, values: Any) -> Any:
-    """Return `size` zeros with small `values` added at positions that may repeat.
-
-    Floats are added up in float64, in order.
-    """
-    places, values = places.ravel(), values.ravel()
-    if values.dtype in _KERNEL:
-        return np.bincount(places, values, size).astype(values.dtype, copy=False)
-    out = np.zeros(size, values.dtype)
-    np.add.at(out, places, values)
-    return out
 
 
 def _steps(module: Any, shape: tuple[int, ...], dim: int) -> tuple[Any, ...]:

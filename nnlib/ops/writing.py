@@ -12,7 +12,6 @@ from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import HALF
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
 from nnlib.ops.gathering import (
@@ -22,7 +21,7 @@ from nnlib.ops.gathering import (
     index_add_array,
 )
 from nnlib.ops.indexing import index_put
-from nnlib.ops.scattering import add_at, add_positions, grid, is_small, positions
+from nnlib.ops.scattering import add_at, grid, is_small
 
 __all__ = [
     "index_add",
@@ -50,19 +49,11 @@ class Scatter(Function):
             return out
         target = out if out.ndim else out.reshape(1)
         index = index if index.ndim else index.reshape(1)
+        key = grid(index, dim)
         if self.src_shape is not None:
             src = src if src.ndim else src.reshape(1)
             if src.shape != index.shape:
                 src = src[tuple(map(slice, index.shape))]
-        places = None if inplace else positions(target, index, dim)
-        if places is not None and reduce is None:
-            target.put(places, src)
-            return out
-        if places is not None and reduce == "add" and _is_same(src, index, x.dtype):
-            more = add_positions(target.size, places, src)
-            target += more.reshape(target.shape)
-            return out
-        key = grid(index, dim)
         if reduce is None:
             target[key] = src
         elif reduce == "add":
@@ -96,15 +87,6 @@ class Scatter(Function):
             if tuple(written.shape) != self.src_shape:
                 written = _embed(written, self.src_shape)
         return kept, None, written
-
-
-def _is_same(src: Any, index: Any, dtype: Any) -> bool:
-    """Tell whether a source is an array of the shape of `index`, of 32 or 64 bits."""
-    return (
-        getattr(src, "dtype", None) is dtype
-        and dtype not in HALF
-        and src.shape == index.shape
-    )
 
 
 def _embed(x: Any, shape: Any) -> Any:

@@ -40,6 +40,23 @@ _ONE = np.float32(1.0)
 _HALF = np.float32(0.5)
 _TINY = np.float32(1.1754944e-38)
 _INF = np.float32(np.inf)
+# Coefficients, the highest power first: of (exp(r) - 1 - r) / r^2, and of
+# (tanh(x) - x) / x^3 in x^2. `nnlib.kernels.wide` reads them too.
+EXP_TERMS = (
+    np.float32(0.00019790326768998057),
+    np.float32(0.0013944681268185377),
+    np.float32(0.008333496749401093),
+    np.float32(0.04166629537940025),
+    np.float32(0.1666666567325592),
+    np.float32(0.5),
+)
+TANH_TERMS = (
+    np.float32(-0.005717032589018345),
+    np.float32(0.020650574937462807),
+    np.float32(-0.05374349281191826),
+    np.float32(0.13331490755081177),
+    np.float32(-0.3333328366279602),
+)
 
 # A caller that may reorder its sums must not reorder these polynomials: the rounding by
 # _ROUND would be folded away.
@@ -145,12 +162,12 @@ def _exp_f32(x: Any) -> Any:
     n = shifted - _ROUND
     r = x - n * _LN2_HIGH
     r = r - n * _LN2_LOW
-    p = np.float32(0.00019790326768998057)
-    p = p * r + np.float32(0.0013944681268185377)
-    p = p * r + np.float32(0.008333496749401093)
-    p = p * r + np.float32(0.04166629537940025)
-    p = p * r + np.float32(0.1666666567325592)
-    p = p * r + _HALF
+    p = EXP_TERMS[0]
+    p = p * r + EXP_TERMS[1]
+    p = p * r + EXP_TERMS[2]
+    p = p * r + EXP_TERMS[3]
+    p = p * r + EXP_TERMS[4]
+    p = p * r + EXP_TERMS[5]
     p = p * (r * r) + r
     p = p + _ONE
     return _times_power(p, shifted)
@@ -210,11 +227,11 @@ def _log1p_f32(x: Any) -> Any:
 
 def _tanh_f32(x: Any) -> Any:
     square = x * x
-    p = np.float32(-0.005717032589018345)
-    p = p * square + np.float32(0.020650574937462807)
-    p = p * square + np.float32(-0.05374349281191826)
-    p = p * square + np.float32(0.13331490755081177)
-    p = p * square + np.float32(-0.3333328366279602)
+    p = TANH_TERMS[0]
+    p = p * square + TANH_TERMS[1]
+    p = p * square + TANH_TERMS[2]
+    p = p * square + TANH_TERMS[3]
+    p = p * square + TANH_TERMS[4]
     near_zero = p * square * x + x
     size = abs(x)
     far = _ONE - np.float32(2.0) / (exp(size + size) + _ONE)

@@ -23,12 +23,14 @@ from numba.extending import intrinsic
 
 __all__ = [
     "COLUMNS",
+    "REGISTER_BYTES",
     "ROWS",
     "WIDTH",
     "Lanes",
     "aligned_empty",
     "clear_bytes",
     "copy_bytes",
+    "count_loop",
     "multiply_narrow",
     "multiply_tile",
     "tile_transform",
@@ -49,11 +51,11 @@ def _register_plan() -> tuple[int, int]:
     return 16, 8
 
 
-_BYTES, ROWS = _register_plan()
+REGISTER_BYTES, ROWS = _register_plan()
 # Bytes of a line of the cache.
 _LINE = 64
 # Elements of a vector of float32.
-WIDTH = _BYTES // 4
+WIDTH = REGISTER_BYTES // 4
 # Columns of a tile, by itemsize.
 COLUMNS = {4: 2 * WIDTH, 8: WIDTH}
 _FLAGS = ("contract", "nsz")
@@ -134,7 +136,7 @@ class Lanes:
     __rmul__ = __mul__
 
 
-def _loop(builder: Any, start: Any, stop: Any, step: int, emit: Any) -> Any:
+def count_loop(builder: Any, start: Any, stop: Any, step: int, emit: Any) -> Any:
     """Emit ``for i in range(start, stop, step)`` of whole steps; return the last i."""
     word = ir.IntType(64)
     before = builder.block
@@ -206,10 +208,10 @@ def tile_transform(
 
         real_bytes = 4 if isinstance(real, ir.FloatType) else 8
         start = ir.Constant(word, 0)
-        wide = ir.VectorType(real, _BYTES // real_bytes)
+        wide = ir.VectorType(real, REGISTER_BYTES // real_bytes)
         if not overlap:
-            left = _loop(builder, start, args[2], wide.count, emit(wide))
-            _loop(builder, left, args[2], 1, emit(real))
+            left = count_loop(builder, start, args[2], wide.count, emit(wide))
+            count_loop(builder, left, args[2], 1, emit(real))
             return context.get_dummy_value()
         last = builder.sub(args[2], ir.Constant(word, wide.count))
         stop = builder.add(last, ir.Constant(word, 2 * wide.count - 1))
@@ -219,7 +221,7 @@ def tile_transform(
             before = builder.icmp_signed("<", index, last)
             step(builder.select(before, index, last))
 
-        _loop(builder, start, stop, wide.count, whole)
+        count_loop(builder, start, stop, wide.count, whole)
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -240,7 +242,7 @@ def _tile(vectors: int) -> Any:
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         real = context.get_value_type(signature.args[-1])
         size = 4 if isinstance(real, ir.FloatType) else 8
-        wide = ir.VectorType(real, _BYTES // size)
+        wide = ir.VectorType(real, REGISTER_BYTES // size)
         undefined = ir.Constant(wide, ir.Undefined)
         first_lane = ir.Constant(
             ir.VectorType(ir.IntType(32), wide.count), [0] * wide.count
@@ -290,9 +292,9 @@ def _tile(vectors: int) -> Any:
                         total = builder.fadd(total, product, flags=_FLAGS)
                         builder.store(total, sums[m][v])
 
-            _loop(builder, number(0), count, 1, one_product)
+            count_loop(builder, number(0), count, 1, one_product)
 
-        _loop(builder, number(0), lines, 1, one_line)
+        count_loop(builder, number(0), lines, 1, one_line)
         for m in rows:
             base = table(targets, number(m), target_shift)
             for v in parts:

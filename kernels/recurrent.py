@@ -1,0 +1,170 @@
+"""What the kernels of recurrent layers share: steps, parts of a batch, buffers.
+
+The rows of a sequence's data lie step after step: step t has rows ``offsets[t]`` to
+``offsets[t + 1]``, the sequences of a batch from the longest to the shortest, as in
+PyTorch's PackedSequence. A batch of equal lengths is the same with equal steps.
+
+CPU: the sequences of a batch do not depend on one another. Each thread takes a share of
+them (every second one, with two threads) through all steps: one entry into the pool for
+a whole sequence, no barrier between steps, and the state stays in the thread's cache.
+The weights are packed once (`panels`). After the product of a step one pass over each
+row computes the gates, the new state and what is kept (`wide.row_map`).
+
+CUDA: at each step a product by cuBLAS and one element-wise kernel, the same body.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlib.backend import threads
+from nnlib.kernels.machinery import array_module, body
+from nnlib.kernels.panels import panels_of
+from nnlib.kernels.vectors import COLUMNS, aligned_empty
+
+__all__ = [
+    "Steps",
+    "before",
+    "contiguous_like",
+    "given_or_zeros",
+    "grow",
+    "padded_rows",
+    "parts_for",
+    "row_before",
+    "rows_or_zeros",
+    "step_rows",
+    "steps_of",
+]
+
+# Multiplications in all that make a second thread worth its entry.
+_GRAIN = 1 << 19
+# Sequences of a thread's share: with fewer, the packed weights are read too often.
+_SHARE = 4
+
+
+class Steps(NamedTuple):
+    """Where the rows of each step lie.
+
+    Attributes
+    ----------
+    offsets : numpy.ndarray, shape (steps + 1,), int64
+    batch : int
+        Rows of the first step.
+    total : int
+        All rows.
+    dense : bool
+        Whether all steps have as many rows.
+    """
+
+    offsets: Any
+    batch: int
+    total: int
+    dense: bool
+
+    def order(self, reverse: bool) -> list[tuple[int, int, int]]:
+        """Return number, first row and end of each step, in the order of running."""
+        marks = self.offsets.tolist()
+        found = [(t, marks[t], marks[t + 1]) for t in range(len(marks) - 1)]
+        return found[::-1] if reverse else found
+
+
+def steps_of(batch_sizes: Any) -> Steps:
+    """Return the steps of a batch with so many rows at each.
+
+    Examples
+    --------
+    >>> steps_of([3, 2]).offsets
+    array([0, 3, 5])
+    """
+    sizes = np.asarray(batch_sizes, np.int64)
+    offsets = np.zeros(sizes.size + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    batch = int(sizes[0]) if sizes.size else 0
+    dense = bool((sizes == batch).all())
+    return Steps(offsets, batch, int(offsets[-1]), dense)
+
+
+def parts_for(steps: Steps, work: int) -> int:
+    """Return into how many shares to cut the batch; `work` is that of one row."""
+    most = min(steps.batch // _SHARE, steps.total * work // _GRAIN)
+    return max(1, min(threads.get_num_threads(), most))
+
+
+@body
+def step_rows(offsets: Any, t: int, part: int, parts: int) -> int:
+    """Return how many rows of step t belong to a part: `part`, `part` + `parts`, ..."""
+    return (offsets[t + 1] - offsets[t] - part + parts - 1) // parts
+
+
+@body
+def row_before(offsets: Any, t: int, b: int, reverse: bool) -> int:
+    """Return the row of sequence `b` at the step that ran before t, or -1."""
+    if reverse:
+        if t + 2 < offsets.size and b < offsets[t + 2] - offsets[t + 1]:
+            return offsets[t + 1] + b
+        return -1
+    return offsets[t - 1] + b if t > 0 else -1
+
+
+def padded_rows(rows: int, columns: int, dtype: Any) -> Any:
+    """Return uninitialised rows as wide as the panels that are written to them."""
+    width = panels_of(columns, dtype) * COLUMNS[dtype.itemsize]
+    return aligned_empty((rows, width), dtype)
+
+
+def grow(x: Any, columns: int) -> Any:
+    """Return a copy of `x` in padded rows."""
+    rows = padded_rows(x.shape[0], columns, x.dtype)
+    rows[:, :columns] = x
+    return rows
+
+
+def before(state: Any, steps: Steps, x: Any, reverse: bool) -> Any:
+    """Return for every row of `x` the row of the same sequence that ran before it.
+
+    Parameters
+    ----------
+    state : array, shape (batch, H)
+        What stands before a sequence's first step.
+    steps : Steps
+    x : array, shape (total, H)
+    reverse : bool
+        Whether the steps run backwards.
+    """
+    module = array_module(x)
+    found = module.empty(x.shape, x.dtype)
+    last = None
+    for _, begin, end in steps.order(reverse):
+        count = end - begin
+        known = 0 if last is None else min(count, last[1] - last[0])
+        if last is not None:
+            found[begin : begin + known] = x[last[0] : last[0] + known]
+        found[begin + known : end] = state[known:count]
+        last = (begin, end)
+    return found
+
+
+def rows_or_zeros(x: Any, like: Any) -> tuple[Any, int, int]:
+    """Return `x`, its address and the bytes from row to row; one row of zeros if None.
+
+    The array is returned to be held as long as the address is used.
+    """
+    if x is None:
+        zeros = np.zeros(like.shape[1], like.dtype)
+        return zeros, zeros.ctypes.data, 0
+    if x.strides[1] != x.itemsize:
+        x = np.ascontiguousarray(x)
+    return x, x.ctypes.data, x.strides[0]
+
+
+def given_or_zeros(x: Any, like: Any) -> Any:
+    """Return `x` contiguous, or zeros if it is None (CUDA)."""
+    module = array_module(like)
+    return module.zeros_like(like) if x is None else module.ascontiguousarray(x)
+
+
+def contiguous_like(x: Any) -> Any:
+    """Return `x` if it is contiguous, else a new array of its shape (CUDA)."""
+    return x if x.flags.c_contiguous else array_module(x).empty(x.shape, x.dtype)

@@ -1,0 +1,270 @@
+"""Simple (Elman) recurrent layer over a sequence, in one direction, both ways.
+
+``h' = tanh(x W_ih^T + b_ih + b_hh + h W_hh^T)``, or with max(., 0) in place of tanh.
+
+The part of the input comes ready, for all steps at once, from one matrix product; the
+kernel adds the recurrent part. How it runs is told in `nnlib.kernels.recurrent`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnlib.kernels import panels, recurrent
+from nnlib.kernels.machinery import (
+    array_module,
+    body,
+    cpu_kernel,
+    cpu_loop,
+    cuda,
+    cuda_kernel,
+    on_cuda,
+    spread,
+)
+from nnlib.kernels.panels import multiply_rows
+from nnlib.kernels.recurrent import Steps, step_rows
+from nnlib.kernels.wide import relu, relu_gradient, row_map, tanh
+
+__all__ = ["backward", "forward"]
+
+
+@body
+def tanh_cell(x: Any, s: Any) -> Any:
+    """Return the new output, twice."""
+    h = tanh(x + s)
+    return h, h
+
+
+@body
+def relu_cell(x: Any, s: Any) -> Any:
+    """Return the new output, twice."""
+    h = relu(x + s)
+    return h, h
+
+
+@body
+def tanh_gradient(h: Any, dy: Any, dh: Any) -> Any:
+    """Return the gradient of the sum."""
+    dh = dh + dy
+    return dh - dh * h * h
+
+
+@body
+def relu_cell_gradient(h: Any, dy: Any, dh: Any) -> Any:
+    """Return the gradient of the sum."""
+    return relu_gradient(dh + dy, h)
+
+
+_tanh_row = row_map(tanh_cell)
+_relu_row = row_map(relu_cell)
+_tanh_gradient_row = row_map(tanh_gradient)
+_relu_gradient_row = row_map(relu_cell_gradient)
+
+
+@cpu_loop
+def forward_parts(
+    first: Any, last: Any, parts: Any, rectified: Any, x: Any, h: Any, packed: Any,
+    offsets: Any, reverse: Any, sums: Any, out: Any, out_step: Any,
+) -> None:  # fmt: skip
+    hidden = h.shape[1]
+    size = h.itemsize
+    wide = sums.shape[1] * size
+    run = hidden * size
+    like = h.dtype.type(0)
+    steps = offsets.size - 1
+    for part in range(first, last):
+        for s in range(steps):
+            t = steps - 1 - s if reverse else s
+            rows = step_rows(offsets, t, part, parts)
+            if rows <= 0:
+                continue
+            multiply_rows(
+                h.ctypes.data + part * run, parts * run, rows, packed,
+                sums.ctypes.data + part * wide, parts * wide, False,
+            )  # fmt: skip
+            for q in range(rows):
+                b = part + q * parts
+                row = offsets[t] + b
+                read = (x.ctypes.data + row * run, sums.ctypes.data + b * wide)
+                written = (h.ctypes.data + b * run, out + row * out_step)
+                if rectified:
+                    _relu_row(read, written, hidden, like)
+                else:
+                    _tanh_row(read, written, hidden, like)
+
+
+@cpu_kernel(shared=True)
+def forward_cpu(
+    parts: Any, rectified: Any, x: Any, h: Any, packed: Any, offsets: Any,
+    reverse: Any, sums: Any, out: Any, out_step: Any,
+) -> None:  # fmt: skip
+    spread(
+        forward_parts, parts, 1,
+        (parts, rectified, x, h, packed, offsets, reverse, sums, out, out_step),
+    )  # fmt: skip
+
+
+@cpu_loop
+def backward_parts(
+    first: Any, last: Any, parts: Any, rectified: Any, hs: Any, hs_step: Any, dy: Any,
+    dy_step: Any, packed: Any, offsets: Any, reverse: Any, dh: Any, grads: Any,
+) -> None:  # fmt: skip
+    hidden = grads.shape[1]
+    size = grads.itemsize
+    wide = dh.shape[1] * size
+    run = hidden * size
+    like = grads.dtype.type(0)
+    steps = offsets.size - 1
+    for part in range(first, last):
+        for s in range(steps):
+            t = s if reverse else steps - 1 - s
+            rows = step_rows(offsets, t, part, parts)
+            if rows <= 0:
+                continue
+            for q in range(rows):
+                b = part + q * parts
+                row = offsets[t] + b
+                read = (
+                    hs + row * hs_step,
+                    dy + row * dy_step,
+                    dh.ctypes.data + b * wide,
+                )
+                written = (grads.ctypes.data + row * run,)
+                if rectified:
+                    _relu_gradient_row(read, written, hidden, like)
+                else:
+                    _tanh_gradient_row(read, written, hidden, like)
+            multiply_rows(
+                grads.ctypes.data + (offsets[t] + part) * run, parts * run, rows,
+                packed, dh.ctypes.data + part * wide, parts * wide, False,
+            )  # fmt: skip
+
+
+@cpu_kernel(shared=True)
+def backward_cpu(
+    parts: Any, rectified: Any, hs: Any, hs_step: Any, dy: Any, dy_step: Any,
+    packed: Any, offsets: Any, reverse: Any, dh: Any, grads: Any,
+) -> None:  # fmt: skip
+    spread(
+        backward_parts, parts, 1,
+        (parts, rectified, hs, hs_step, dy, dy_step, packed, offsets, reverse, dh,
+         grads),
+    )  # fmt: skip
+
+
+@cuda_kernel
+def forward_cuda(rectified: Any, x: Any, sums: Any, h: Any, out: Any) -> None:
+    rows, hidden = out.shape
+    for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
+        b = n // hidden
+        j = n - b * hidden
+        if rectified:
+            h[b, j], out[b, j] = relu_cell(x[b, j], sums[b, j])
+        else:
+            h[b, j], out[b, j] = tanh_cell(x[b, j], sums[b, j])
+
+
+@cuda_kernel
+def backward_cuda(rectified: Any, hs: Any, dy: Any, dh: Any, grads: Any) -> None:
+    rows, hidden = hs.shape
+    for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
+        b = n // hidden
+        j = n - b * hidden
+        if rectified:
+            grads[b, j] = relu_cell_gradient(hs[b, j], dy[b, j], dh[b, j])
+        else:
+            grads[b, j] = tanh_gradient(hs[b, j], dy[b, j], dh[b, j])
+
+
+def forward(
+    x: Any, h: Any, weight: Any, steps: Steps, reverse: bool, rectified: bool, out: Any
+) -> Any:
+    """Run the layer over all steps; return the output after each sequence.
+
+    Parameters
+    ----------
+    x : array, shape (total, H), contiguous, float32 or float64
+        ``x W_ih^T + b_ih + b_hh``.
+    h : array, shape (batch, H)
+        The output before each sequence.
+    weight : array, shape (H, H), contiguous
+        ``W_hh``.
+    steps : Steps
+    reverse : bool
+        Whether time runs backwards.
+    rectified : bool
+        max(., 0) in place of tanh.
+    out : array, shape (total, H)
+        Receives the outputs; rows may be apart, elements of a row not.
+    """
+    h = h.copy()
+    hidden = weight.shape[1]
+    if not x.size:
+        return h
+    if on_cuda(x):
+        turned = weight.T
+        y = recurrent.contiguous_like(out)
+        for _, begin, end in steps.order(reverse):
+            n = end - begin
+            sums = array_module(x).matmul(h[:n], turned)
+            forward_cuda(
+                rectified, x[begin:end], sums, h[:n], y[begin:end], items=n * hidden
+            )
+        if y is not out:
+            out[...] = y
+        return h
+    parts = recurrent.parts_for(steps, weight.size)
+    forward_cpu(
+        parts, rectified, x, h, panels.pack(weight, True), steps.offsets, reverse,
+        recurrent.padded_rows(steps.batch, hidden, x.dtype), out.ctypes.data,
+        out.strides[0],
+    )  # fmt: skip
+    return h
+
+
+def backward(
+    hs: Any, weight: Any, steps: Steps, reverse: bool, rectified: bool, dy: Any, dh: Any
+) -> tuple[Any, Any]:
+    """Return the gradients of the sums and of the output before.
+
+    Parameters
+    ----------
+    hs : array, shape (total, H)
+        The outputs; rows may be apart.
+    weight, steps, reverse, rectified
+        As for `forward`.
+    dy : array, shape (total, H), or None
+        The gradient of the outputs; rows may be apart.
+    dh : array, shape (batch, H)
+        The gradient of the output after each sequence.
+
+    Returns
+    -------
+    grads : array, shape (total, H)
+    dh : array, shape (batch, H)
+    """
+    module = array_module(hs)
+    hidden = weight.shape[1]
+    grads = module.empty(hs.shape, hs.dtype)
+    if not grads.size:
+        return grads, dh.copy()
+    if on_cuda(hs):
+        dh = dh.copy()
+        hs = module.ascontiguousarray(hs)
+        dy = recurrent.given_or_zeros(dy, hs)
+        for _, begin, end in steps.order(not reverse):
+            n = end - begin
+            backward_cuda(
+                rectified, hs[begin:end], dy[begin:end], dh[:n], grads[begin:end],
+                items=n * hidden,
+            )  # fmt: skip
+            dh[:n] = module.matmul(grads[begin:end], weight)
+        return grads, dh
+    parts = recurrent.parts_for(steps, weight.size)
+    rows = recurrent.grow(dh, hidden)
+    dy, address, step = recurrent.rows_or_zeros(dy, grads)
+    backward_cpu(
+        parts, rectified, hs.ctypes.data, hs.strides[0], address, step,
+        panels.pack(weight, False), steps.offsets, reverse, rows, grads,
+    )  # fmt: skip
+    return grads, rows[:, :hidden]

@@ -1,0 +1,75 @@
+"""Cases of nnlib.kernels.lstm, gru and rnn."""
+
+from __future__ import annotations
+
+from kernel_cases import Case
+
+from nnlib import kernels
+
+SHAPES = [([2, 2, 2], 3, False), ([3, 2, 2, 1], 2, False), ([3, 2, 1], 2, True)]
+
+
+def _drawer(rng, put, dtype):
+    return lambda *shape: put(rng.standard_normal(shape).astype(dtype) * 0.5)
+
+
+def _lstm(dtype, sizes, hidden, reverse, summed):
+    def run(rng, put):
+        draw = _drawer(rng, put, dtype)
+        steps = kernels.recurrent.steps_of(sizes)
+        gates = draw(steps.total, 4 * hidden)
+        h, c, dh, dc = (draw(steps.batch, hidden) for _ in range(4))
+        weight = draw(4 * hidden, hidden)
+        out = draw(steps.total, 2 * hidden)[:, hidden:]
+        dy = draw(steps.total, hidden) if summed else None
+        after = kernels.lstm.forward(gates, h, c, weight, steps, reverse, out)
+        grads = kernels.lstm.backward(
+            gates, after[2], c, weight, steps, reverse, dy, dh, dc
+        )
+        return out, *after, *grads
+
+    return run
+
+
+def _gru(dtype, sizes, hidden, reverse, summed):
+    def run(rng, put):
+        draw = _drawer(rng, put, dtype)
+        steps = kernels.recurrent.steps_of(sizes)
+        gates = draw(steps.total, 3 * hidden)
+        bias = draw(hidden)
+        h, dh = (draw(steps.batch, hidden) for _ in range(2))
+        weight = draw(3 * hidden, hidden)
+        out = draw(steps.total, 2 * hidden)[:, :hidden]
+        dy = draw(steps.total, hidden) if summed else None
+        after, ms = kernels.gru.forward(gates, bias, h, weight, steps, reverse, out)
+        grads = kernels.gru.backward(gates, ms, out, h, weight, steps, reverse, dy, dh)
+        return out, after, ms, *grads
+
+    return run
+
+
+def _rnn(dtype, sizes, hidden, reverse, rectified):
+    def run(rng, put):
+        draw = _drawer(rng, put, dtype)
+        steps = kernels.recurrent.steps_of(sizes)
+        x, dy = (draw(steps.total, hidden) for _ in range(2))
+        h, dh = (draw(steps.batch, hidden) for _ in range(2))
+        weight = draw(hidden, hidden)
+        out = draw(steps.total, hidden)
+        after = kernels.rnn.forward(x, h, weight, steps, reverse, rectified, out)
+        grads = kernels.rnn.backward(out, weight, steps, reverse, rectified, dy, dh)
+        return out, after, *grads
+
+    return run
+
+
+CASES = [
+    Case(f"{make.__name__}, {dtype}, {sizes}, {option}", make(dtype, *shape, option))
+    for make in (_lstm, _gru, _rnn)
+    for dtype, shape, option in (
+        ("f4", SHAPES[0], True),
+        ("f4", SHAPES[1], False),
+        ("f8", SHAPES[2], True),
+    )
+    for sizes in (shape[0],)
+]

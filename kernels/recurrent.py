@@ -15,6 +15,7 @@ CUDA: at each step a product by cuBLAS and one element-wise kernel, the same bod
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "Steps",
     "before",
     "contiguous_like",
+    "equal_steps",
     "given_or_zeros",
     "grow",
     "padded_rows",
@@ -168,3 +170,9 @@ def given_or_zeros(x: Any, like: Any) -> Any:
 def contiguous_like(x: Any) -> Any:
     """Return `x` if it is contiguous, else a new array of its shape (CUDA)."""
     return x if x.flags.c_contiguous else array_module(x).empty(x.shape, x.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def equal_steps(steps: int, batch: int) -> Steps:
+    """Return so many steps of `batch` rows each."""
+    return steps_of([batch] * steps)

@@ -113,6 +113,8 @@ from nnlib.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from nnlib.nn.recurrent import GRU, LSTM, RNN, RNNBase
+from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from nnlib.nn.resize import (
     PixelShuffle,
     PixelUnshuffle,
@@ -242,4 +244,12 @@ __all__ = [
     "functional",
     "init",
     "utils",
+    "GRU",
+    "GRUCell",
+    "LSTM",
+    "LSTMCell",
+    "RNN",
+    "RNNBase",
+    "RNNCell",
+    "RNNCellBase",
 ]

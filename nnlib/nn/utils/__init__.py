@@ -2,6 +2,7 @@
 
 from nnlib.nn.utils import parametrizations as parametrizations
 from nnlib.nn.utils import parametrize as parametrize
+from nnlib.nn.utils import rnn as rnn
 from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from nnlib.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from nnlib.nn.utils.vector import parameters_to_vector, vector_to_parameters
@@ -16,6 +17,7 @@ __all__ = [
     "parametrize",
     "remove_spectral_norm",
     "remove_weight_norm",
+    "rnn",
     "spectral_norm",
     "vector_to_parameters",
     "weight_norm",

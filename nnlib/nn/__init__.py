@@ -114,7 +114,7 @@ from nnlib.nn.pooling import (
     MaxUnpool3d,
 )
 from nnlib.nn.recurrent import GRU, LSTM, RNN, RNNBase
-from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from nnlib.nn.resize import (
     PixelShuffle,
     PixelUnshuffle,
@@ -251,5 +251,4 @@ __all__ = [
     "RNN",
     "RNNBase",
     "RNNCell",
-    "RNNCellBase",
 ]

@@ -15,7 +15,7 @@ from nnlib.ops.creation import zeros
 from nnlib.ops.recurrent import Recurrent
 from nnlib.ops.recurrent_composed import GATES
 
-__all__ = ["GRUCell", "LSTMCell", "RNNCell", "RNNCellBase"]
+__all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
 
 class RNNCellBase(Module):

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnlib.kernels.vectors import _FLAGS, WIDTH, _loop
+from nnlib.kernels.vectors import _FLAGS, WIDTH, count_loop
 
 __all__ = ["LINE", "add_scaled", "dot", "prefetch"]
 
@@ -72,8 +72,8 @@ def dot(context: Any, left: Any, right: Any, count: Any) -> Any:
             return step
 
         start = ir.Constant(_WORD, 0)
-        rest = _loop(builder, start, count, WIDTH, accumulate(_WIDE, total))
-        _loop(builder, rest, count, 1, accumulate(_REAL, tail))
+        rest = count_loop(builder, start, count, WIDTH, accumulate(_WIDE, total))
+        count_loop(builder, rest, count, 1, accumulate(_REAL, tail))
         # halves onto halves: a fixed order, unlike the compiler's own reduction
         vector, width = builder.load(total), WIDTH
         while width > 1:
@@ -117,8 +117,8 @@ def add_scaled(context: Any, out: Any, row: Any, count: Any, factor: Any) -> Any
 
             return step
 
-        rest = _loop(builder, ir.Constant(_WORD, 0), count, WIDTH, add(_WIDE))
-        _loop(builder, rest, count, 1, add(_REAL))
+        rest = count_loop(builder, ir.Constant(_WORD, 0), count, WIDTH, add(_WIDE))
+        count_loop(builder, rest, count, 1, add(_REAL))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.float32), lower
@@ -141,7 +141,7 @@ def prefetch(context: Any, row: Any, count: Any) -> Any:
             place = builder.bitcast(_place(builder, args[0], index, _REAL), pointer)
             builder.call(function, [place, small(0), small(3), small(1)])
 
-        _loop(builder, ir.Constant(_WORD, 0), args[1], LINE, step)
+        count_loop(builder, ir.Constant(_WORD, 0), args[1], LINE, step)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), lower

@@ -203,7 +203,7 @@ def score(
             continue
         mine = targets[e]
         for k in range(count):
-            prefetch(base + np.int64(mine[k]) * step, columns)
+            prefetch(base + np.int64(mine[k]) * step, step)
         row = hidden.ctypes.data + e * step
         if cbow:
             hidden[e, :] = np.float32(0.0)
@@ -216,7 +216,7 @@ def score(
             row = inputs.ctypes.data + np.int64(words[i]) * step
         g = factors[e]
         for k in range(count):
-            g[k] = dot(row, base + np.int64(mine[k]) * step, columns)
+            g[k] = dot(row, base + np.int64(mine[k]) * step, columns, one)
         for k in range(np.uint64(count)):
             g[k] = -rate / (one + special.exp(-g[k]))
         own = mine[0]

@@ -122,6 +122,7 @@ from nnlib.nn.resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from nnlib.nn.skipgram import SkipGram
 from nnlib.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 
 __all__ = [
@@ -241,6 +242,7 @@ __all__ = [
     "LayerNorm",
     "LocalResponseNorm",
     "RMSNorm",
+    "SkipGram",
     "functional",
     "init",
     "utils",

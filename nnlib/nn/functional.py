@@ -21,6 +21,7 @@ from nnlib.ops.loss_classification import *  # noqa: F403
 from nnlib.ops.loss_margin import *  # noqa: F403
 from nnlib.ops.loss_multilabel import *  # noqa: F403
 from nnlib.ops.loss_regression import *  # noqa: F403
+from nnlib.ops.loss_skipgram import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
 from nnlib.ops.matmul import linear as linear
 from nnlib.ops.normalization import batch_norm as batch_norm

@@ -11,6 +11,7 @@ from nnlib.viz.networks import (
     show_misclassified,
 )
 from nnlib.viz.pictures import plot_decision_regions, show_images
+from nnlib.viz.word_map import plot_words, project
 
 __all__ = [
     "VizError",
@@ -20,6 +21,8 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_decision_regions",
     "plot_history",
+    "plot_words",
+    "project",
     "save",
     "show_feature_maps",
     "show_filters",

@@ -13,19 +13,20 @@ from nnlib.kernels.machinery import cpu_kernel
 
 @cpu_kernel(parallel=False)
 def _both(x, y, factor):
-    value = row_vectors.dot(x.ctypes.data, y.ctypes.data, x.size)
+    value = row_vectors.dot(x.ctypes.data, y.ctypes.data, x.size, factor)
     row_vectors.prefetch(x.ctypes.data, x.size)
     row_vectors.add_scaled(x.ctypes.data, y.ctypes.data, x.size, factor)
     return value
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 15, 16, 17, 100, 112])
-def test_rows(count):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows(count, dtype):
     rng = np.random.default_rng(count)
-    x, y = (rng.standard_normal(count).astype("f4") for _ in range(2))
-    expected = x + np.float32(0.3) * y
+    x, y = (rng.standard_normal(count).astype(dtype) for _ in range(2))
+    expected = x + dtype(0.3) * y
     product = x.astype("f8") @ y
-    got = _both(x, y, np.float32(0.3))
+    got = _both(x, y, dtype(0.3))
     np.testing.assert_allclose(got, product, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-7)
 

@@ -109,6 +109,11 @@ def equivariance(text: str) -> bool:
     return number(line.format("p4"), text) > 99.5 > number(line.format("plain"), text)
 
 
+def word2vec(text: str) -> bool:
+    line = r"nnlib skip-gram: WordSim-353 (\S+), "
+    return number(line, text) > 0.3 and number(r"nnlib CBoW: .*MEN (\S+),", text) > 0.3
+
+
 # For each: the data it needs, and what its output must say.
 CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "perceptron": ("", perceptron),
@@ -137,9 +142,13 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
         lambda text: number(r"last .*accuracy (\S+)%", text) > 80,
     ),
     "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
+    "word2vec": ("text/wikitext-2", word2vec),
+    "intents": ("text/banking77", lambda text: number(r"accuracy (\S+)%", text) > 88),
 }
 # What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
+    "word2vec": ["--no-peer"],
+    "intents": "--only words --epochs 6".split(),
     "translation_and_pooling": ["--samples", "5000"],
     "fashion_cnn": ["--samples", "10000", "--epochs", "1"],
     "bag_of_tricks": ["--samples", "3000", "--epochs", "2"],

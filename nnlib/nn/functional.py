@@ -7,6 +7,7 @@ from nnlib.ops.activation import *  # noqa: F403
 from nnlib.ops.activation_elu import *  # noqa: F403
 from nnlib.ops.activation_hard import *  # noqa: F403
 from nnlib.ops.activation_smooth import *  # noqa: F403
+from nnlib.ops.attention import *  # noqa: F403
 from nnlib.ops.bilinear import *  # noqa: F403
 from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.distance import *  # noqa: F403

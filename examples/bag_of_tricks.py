@@ -2,9 +2,9 @@
 
     python examples/bag_of_tricks.py
 
-Small turns, shifts and changes of size; batch normalisation; dropout; one cycle of the
-learning rate; label smoothing; and at the end not the last weights but a running average
-of them, with statistics of its own.
+Small turns, shifts and changes of size; batch normalisation; dropout; one cycle of
+the learning rate; label smoothing; and at the end not the last weights but a running
+average of them, with statistics of its own.
 """
 
 import argparse

@@ -114,6 +114,38 @@ def word2vec(text: str) -> bool:
     return number(line, text) > 0.3 and number(r"nnlib CBoW: .*MEN (\S+),", text) > 0.3
 
 
+def deep_autoencoder(text: str) -> bool:
+    line = r"{}, 32 numbers a digit: test error (\S+)"
+    found = [number(line.format(name), text) for name in ("PCA", "autoencoder")]
+    return found[0] > found[1]
+
+
+def denoising(text: str) -> bool:
+    found = re.findall(r": (\S+) dB with noise, (\S+) dB restored", text)
+    return len(found) == 2 and all(float(b) > float(a) + 2 for a, b in found)
+
+
+def sparse_codes(text: str) -> bool:
+    line = r"{} penalty: .*mean activity (\S+),"
+    plain, kl, l1 = (number(line.format(name), text) for name in ("none", "KL", "L1"))
+    return plain > 2 * kl and plain > 2 * l1
+
+
+def dcgan_mnist(text: str) -> bool:
+    shares = re.search(r"shares of 0 to 9: (.*)", text)
+    return shares is not None and len(shares[1].split()) == 10
+
+
+def pretraining(text: str) -> bool:
+    line = r"{} pretraining, 500 labels: test accuracy (\S+)%"
+    return all(number(line.format(name), text) > 60 for name in ("with", "without"))
+
+
+def transfer_fashion(text: str) -> bool:
+    found = re.findall(r"garments, .*: test accuracy (\S+)%", text)
+    return len(found) == 3 and all(float(x) > 60 for x in found)
+
+
 # For each: the data it needs, and what its output must say.
 CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "perceptron": ("", perceptron),
@@ -141,6 +173,13 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
         "mnist",
         lambda text: number(r"last .*accuracy (\S+)%", text) > 80,
     ),
+    "deep_autoencoder": ("mnist", deep_autoencoder),
+    "denoising": ("mnist", denoising),
+    "sparse_codes": ("mnist", sparse_codes),
+    "vae_mnist": ("mnist", lambda text: number(r"s: test bound (\S+)", text) < 160),
+    "dcgan_mnist": ("mnist", dcgan_mnist),
+    "pretraining": ("mnist", pretraining),
+    "transfer_fashion": ("mnist", transfer_fashion),
     "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
     "word2vec": ("text/wikitext-2", word2vec),
     "intents": ("text/banking77", lambda text: number(r"accuracy (\S+)%", text) > 88),
@@ -152,6 +191,13 @@ QUICK: dict[str, list[str]] = {
     "translation_and_pooling": ["--samples", "5000"],
     "fashion_cnn": ["--samples", "10000", "--epochs", "1"],
     "bag_of_tricks": ["--samples", "3000", "--epochs", "2"],
+    "deep_autoencoder": ["--epochs", "4"],
+    "denoising": ["--samples", "20000", "--epochs", "3"],
+    "sparse_codes": ["--samples", "20000", "--epochs", "2"],
+    "vae_mnist": ["--samples", "20000", "--epochs", "4"],
+    "dcgan_mnist": ["--samples", "1500", "--epochs", "1"],
+    "pretraining": "--samples 3000 --labels 500 --pretrain-epochs 2".split(),
+    "transfer_fashion": "--samples 3000 --labels 500 --epochs 3".split(),
     "resnet_cifar": "--depth 8 --batches 1 --samples 2000 --epochs 3".split(),
     "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }

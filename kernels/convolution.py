@@ -127,8 +127,19 @@ class _Weights:
         self.split = split if transposed else split.swapaxes(1, 2)
         self.depthwise = groups > 1 and split.shape[1] == split.shape[2] == 1
 
-    def run(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
-        """Write the outputs of a plan."""
+    def run(self, plans: tuple[Any, ...], x: Any, bias: Any, y: Any) -> None:
+        """Write the outputs of plans, which share their stride."""
+        if on_cuda(x) or self.depthwise:
+            for plan in plans:
+                self._run_one(plan, x, bias, y)
+        elif self.split.shape[0] == 1 and winograd.fits(plans[0], x, y.shape[4]):
+            x = channels_last(x)
+            packed = direct.pack(self.split, plans[0].order)
+            winograd.correlate(plans[0], x, packed, bias, y)
+        else:
+            direct.correlate(plans, x, self.split, bias, y)
+
+    def _run_one(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
         module = array_module(x)
         if self.depthwise:
             # (C, 1, 1, T) -> (T, C)
@@ -136,16 +147,11 @@ class _Weights:
             w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
             run = convolution_cuda.depthwise if on_cuda(x) else depthwise.correlate
             run(plan, x, w, bias, y)
-        elif on_cuda(x):
+        else:
             groups, cg, kg, _ = self.split.shape
             w = self.split[..., module.asarray(plan.order)].transpose(0, 3, 1, 2)
             packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
             convolution_cuda.correlate(plan, x, packed, bias, y)
-        elif self.split.shape[0] == 1 and x.size and winograd.fits(plan, x, y.shape[4]):
-            winograd.correlate(plan, x, self.split[0], bias, y)
-        else:
-            packed = direct.pack(self.split, plan.order)
-            direct.correlate(plan, x, packed, self.split.shape[2], bias, y)
 
 
 def _row(bias: Any, like: Any, dtype: Any) -> Any:
@@ -204,7 +210,7 @@ def convolve(
     x = channels_last(x.astype(dtype, copy=False))
     shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
     y = array_module(x).empty(shape, dtype)
-    weights.run(plan, x, _row(bias, x, dtype), y)
+    weights.run((plan,), x, _row(bias, x, dtype), y)
     return _channels_first(y, rank).astype(kept, copy=False)
 
 
@@ -257,8 +263,7 @@ def input_grad(
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
     dx = array_module(g).empty(shape, dtype)
     row = _row(bias, g, dtype)
-    for plan in plans:
-        weights.run(plan, g, row, dx)
+    weights.run(plans, g, row, dx)
     return _channels_first(dx, rank).astype(kept, copy=False)
 
 

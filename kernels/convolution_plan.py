@@ -70,6 +70,11 @@ class Plan(NamedTuple):
     gap: Three
     order: Any
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The plan as something to look up by."""
+        return (*self[:7], self.order.tobytes())
+
     def whole(self, shape: tuple[int, ...]) -> bool:
         """Tell whether the grid is an output of this spatial `shape`."""
         return self.grid == shape and self.step == (1, 1, 1)

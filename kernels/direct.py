@@ -1,13 +1,9 @@
 """Convolution as it is written: windows times weights, tile by tile, in registers.
 
-A tile of `ROWS` outputs by `COLUMNS` filters is summed over all taps and channels in
-vector registers (`nnlib.kernels.vectors.multiply_tile`): the inputs are read where they
-lie, through a table of addresses, those outside of the image from a row of zeros. So no
-patches are gathered and no weights repacked, which cost a product by BLAS half its
-time at these sizes. CPU alone.
-
-Where there are few channels, the taps of a line of the window are taken as one long
-tap: the image is first copied into a frame of zeros (`frame`).
+A tile of outputs, by one or two vectors of filters, is summed over all taps and
+channels in registers (`nnlib.kernels.tiles`). Inputs are read where they lie, or in a
+band's frame of zeros (`nnlib.kernels.bands`); weights are packed once a call, filters
+together. CPU alone.
 """
 
 from __future__ import annotations
@@ -17,204 +13,123 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from nnlib.backend.threads import get_num_threads
-from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.machinery import body, cpu_kernel, prange
-from nnlib.kernels.vectors import (
-    COLUMNS,
-    ROWS,
-    aligned_empty,
-    copy_bytes,
-    multiply_narrow,
-    multiply_tile,
+from nnlib.kernels.bands import (
+    GEOMETRY,
+    SPARE,
+    find_offsets,
+    frame_of,
+    list_segments,
+    open_band,
+    pitches,
+    plan_bands,
 )
+from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, prange, spread
+from nnlib.kernels.tiles import BASES, run_tile
+from nnlib.kernels.vectors import COLUMNS, REGISTER_BYTES, aligned_empty, padded
 
-__all__ = ["FEW", "correlate", "frame", "pack"]
-
-# Tiles whose addresses are looked up at a time: their weights are read from the
-# level-2 cache once for each.
-_TILES = 16
-# With fewer channels, lines of taps are merged.
-FEW = 16
-
-_three = types.UniTuple(types.int64, 3)
+__all__ = ["correlate", "pack"]
 
 
 @body
-def advance(place: Any, grid: Any) -> Any:
-    """Return the output behind (n, d, h, w)."""
-    n, d, h, w = place
-    w += 1
-    if w == grid[2]:
-        w = 0
-        h += 1
-        if h == grid[1]:
-            h = 0
-            d += 1
-            if d == grid[0]:
-                d = 0
-                n += 1
-    return n, d, h, w
-
-
-@body
-def look_up(
-    x: int, shape: Any, size: int, zeros: int, place: Any, stride: Any, lines: Any,
-    first: Any, gap: Any, offsets: Any, column: Any,
+def correlate_tiles(
+    x: Any, y: Any, packed: Any, start: Any, depth: int, offsets: Any, lines: int,
+    lefts: Any, targets: Any, segments: int, pitch: int, kg: int, geo: Any,
 ) -> None:  # fmt: skip
-    """Write the addresses of one window's lines, `offsets` from its first."""
-    pixel = shape[4] * size
-    n, d0, h0, w0 = place
-    d0 = d0 * stride[0] + first[0]
-    h0 = h0 * stride[1] + first[1]
-    w0 = w0 * stride[2] + first[2]
-    corner = x + (((n * shape[1] + d0) * shape[2] + h0) * shape[3] + w0) * pixel
-    if (
-        min(d0, h0, w0) >= 0
-        and d0 + (lines[0] - 1) * gap[0] < shape[1]
-        and h0 + (lines[1] - 1) * gap[1] < shape[2]
-        and w0 + (lines[2] - 1) * gap[2] < shape[3]
-    ):
-        for t in range(offsets.size):
-            column[t] = corner + offsets[t]
-        return
-    t = 0
-    for a in range(lines[0]):
-        d = d0 + a * gap[0]
-        for b in range(lines[1]):
-            h = h0 + b * gap[1]
-            inside = 0 <= d < shape[1] and 0 <= h < shape[2]
-            for e in range(lines[2]):
-                here = inside and 0 <= w0 + e * gap[2] < shape[3]
-                column[t] = corner + offsets[t] if here else zeros
-                t += 1
+    """Compute all segments of a band, for all filters.
 
-
-@body
-def find_offsets(shape: Any, size: int, lines: Any, gap: Any, offsets: Any) -> None:
-    """Write the distance in bytes of each line of a window from its first."""
-    t = 0
-    for a in range(lines[0]):
-        for b in range(lines[1]):
-            row = (a * gap[0] * shape[2] + b * gap[1]) * shape[3]
-            for e in range(lines[2]):
-                offsets[t] = (row + e * gap[2]) * shape[4] * size
-                t += 1
-
-
-@body
-def look_up_block(
-    x: Any, y: Any, zeros: int, waste: int, sources: Any, targets: Any, r0: int,
-    r1: int, grid: Any, start: Any, step: Any, stride: Any, lines: Any, first: Any,
-    gap: Any, c0: int, offsets: Any,
-) -> None:  # fmt: skip
-    """Write the addresses that the outputs `r0` to `r1` read and write."""
+    `packed` holds (groups, depth * filters), filters rounded up to vectors, and strip
+    by strip; `start` the sums' first values (groups, filters).
+    """
     size = x.itemsize
-    shape = y.shape
-    w = r0 % grid[2]
-    h = r0 // grid[2] % grid[1]
-    d = r0 // grid[2] // grid[1]
-    place = (d // grid[0], d % grid[0], h, w)
-    for b in range((r1 - r0 + ROWS - 1) // ROWS):
-        for m in range(ROWS):
-            look_up(
-                x.ctypes.data + c0 * size, x.shape, size, zeros, place, stride, lines,
-                first, gap, offsets, sources[b, :, m],
-            )  # fmt: skip
-            if r0 + b * ROWS + m < r1:
-                n, d, h, w = place
-                pixel = (n * shape[1] + d * step[0] + start[0]) * shape[2]
-                pixel = (pixel + h * step[1] + start[1]) * shape[3]
-                pixel = pixel + w * step[2] + start[2]
-                targets[b, m] = y.ctypes.data + pixel * shape[4] * size
-                if r0 + b * ROWS + m + 1 < r1:
-                    # Rows beyond the last repeat it; what they give is thrown away.
-                    place = advance(place, grid)
-            else:
-                targets[b, m] = waste
+    groups, wide = start.shape
+    cg = x.shape[4] // groups
+    vector = REGISTER_BYTES // size
+    count = depth // max(lines, 1)
+    for g in range(groups):
+        for j in range(0, kg, 2 * vector):
+            vectors = 2 if kg - j > vector else 1
+            bases = BASES[vectors - 1][geo.segment]
+            right = packed.ctypes.data + (g * wide + j) * depth * size
+            for i in range(0, segments, bases):
+                run_tile(
+                    geo.segment, vectors, lefts.ctypes.data + 8 * i, g * cg * size,
+                    geo.stride_w * x.shape[4] * size, offsets.ctypes.data, lines, count,
+                    size, right, vectors * vector * size, start[g, j:].ctypes.data,
+                    targets.ctypes.data + 8 * i, (g * kg + j) * size, pitch, kg - j,
+                    x.dtype.type(0),
+                )  # fmt: skip
 
 
-@body
-def direct_block(
-    w: Any, bias: Any, buffer: Any, own: Any, sources: Any, rights: Any, targets: Any,
-    rows: int, g: int, kg: int, count: int,
+@cpu_loop
+def correlate_bands(
+    begin: int, end: int, x: Any, y: Any, packed: Any, start: Any, axes: Any, kg: int,
+    geo: Any,
 ) -> None:  # fmt: skip
-    """Compute `rows` outputs of group `g` whose addresses have been looked up."""
-    size = w.itemsize
+    """Compute the bands `begin` to `end`."""
+    groups, wide = start.shape
+    cg = x.shape[4] // groups
+    plane, row, pixel = pitches(x, geo)
+    frame = frame_of(x, geo)
+    across = (geo.width + geo.segment - 1) // geo.segment
+    lefts = np.empty(geo.rows * across + SPARE, np.int64)
+    targets = np.empty(lefts.size, np.int64)
+    offsets = np.empty((axes.shape[0], geo.span_d * geo.span_h * geo.span_w), np.int64)
+    lines = np.empty(axes.shape[0], np.int64)
+    for p in range(axes.shape[0]):
+        lines[p] = find_offsets(axes[p], plane, row, pixel, geo.merged, offsets[p])
+    for job in range(begin, end):
+        place = open_band(x, job, geo, frame)
+        for p in range(axes.shape[0]):
+            segments = list_segments(x, y, place, axes[p], geo, lefts, targets)
+            depth = axes[p, 9] * axes[p, 10] * axes[p, 11] * cg
+            correlate_tiles(
+                x, y, packed[groups * wide * axes[p, 18] * cg :], start, depth,
+                offsets[p], lines[p], lefts, targets, segments,
+                axes[p, 8] * y.shape[4] * y.itemsize, kg, geo,
+            )  # fmt: skip
+
+
+@cpu_loop
+def pack_filters(
+    begin: int, end: int, w: Any, order: Any, axes: Any, packed: Any, wide: int
+) -> None:
+    """Write rows of (groups, in, out, taps) for each plan: see `correlate_tiles`."""
+    groups, cg, kg, _ = w.shape
+    vector = REGISTER_BYTES // w.itemsize
     zero = w.dtype.type(0)
-    strips, columns = w.shape[1], w.shape[3]
-    lines = rights.size
-    for s in range(strips):
-        for t in range(lines):
-            rights[t] = w[g, s].ctypes.data + t * count * columns * size
-        left = min(columns, kg - s * columns)
-        at = (g * kg + s * columns) * size
-        narrow = left * 2 <= columns
-        # Whole rows go where they belong, others by way of a buffer.
-        whole = left == columns or left * 2 == columns
-        for b in range((rows + ROWS - 1) // ROWS):
-            to = targets[b].ctypes.data if whole else own.ctypes.data
-            shift = at if whole else 0
-            run = (
-                sources[b].ctypes.data, 0, 1, rights.ctypes.data, 0, columns, lines,
-                count, bias[g, s].ctypes.data, 0, to, shift, zero,
-            )  # fmt: skip
-            if narrow:
-                multiply_narrow(*run)
-            else:
-                multiply_tile(*run)
-            if not whole:
-                for m in range(min(ROWS, rows - b * ROWS)):
-                    copy_bytes(targets[b, m] + at, buffer[m].ctypes.data, left * size)
+    for job in range(begin, end):
+        i = job % cg
+        g = job // cg
+        for p in range(axes.shape[0]):
+            taps = axes[p, 9] * axes[p, 10] * axes[p, 11]
+            first = axes[p, 18]
+            base = groups * wide * first * cg + g * wide * taps * cg
+            for j in range(0, kg, 2 * vector):
+                columns = 2 * vector if kg - j > vector else vector
+                left = min(columns, kg - j)
+                for t in range(taps):
+                    at = base + j * taps * cg + (t * cg + i) * columns
+                    row = packed[at : at + columns]
+                    tap = order[first + t]
+                    for m in range(left):
+                        row[m] = w[g, i, j + m, tap]
+                    for m in range(left, columns):
+                        row[m] = zero
 
 
-@body
-def direct_part(
-    part: int, parts: int, x: Any, w: Any, bias: Any, y: Any, kg: int, count: int,
-    grid: Any, start: Any, step: Any, stride: Any, lines: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Compute one part of the blocks of outputs."""
-    groups, columns = w.shape[0], w.shape[3]
-    total = x.shape[0] * grid[0] * grid[1] * grid[2]
-    n_lines = lines[0] * lines[1] * lines[2]
-    rows = _TILES * ROWS
-    jobs = (total + rows - 1) // rows * groups
-    zeros = np.zeros(count, x.dtype)
-    # A waste row takes all channels before the strip as well.
-    waste = np.empty(y.shape[4] + columns, x.dtype)
-    buffer = np.empty((ROWS, columns), x.dtype)
-    own = np.empty(ROWS, np.int64)
-    for m in range(ROWS):
-        own[m] = buffer.ctypes.data + m * columns * x.itemsize
-    sources = np.empty((_TILES, n_lines, ROWS), np.int64)
-    targets = np.empty((_TILES, ROWS), np.int64)
-    rights = np.empty(n_lines, np.int64)
-    offsets = np.empty(n_lines, np.int64)
-    find_offsets(x.shape, x.itemsize, lines, gap, offsets)
-    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
-        g = job % groups
-        r0 = job // groups * rows
-        r1 = min(total, r0 + rows)
-        look_up_block(
-            x, y, zeros.ctypes.data, waste.ctypes.data, sources, targets, r0, r1, grid,
-            start, step, stride, lines, first, gap, g * count if groups > 1 else 0,
-            offsets,
-        )  # fmt: skip
-        direct_block(
-            w, bias, buffer, own, sources, rights, targets, r1 - r0, g, kg, count
-        )
-
-
-def direct_loop(
-    x: Any, w: Any, bias: Any, y: Any, kg: int, count: int, parts: int, grid: Any,
-    start: Any, step: Any, stride: Any, lines: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Compute all outputs, by block, on the pool."""
-    for part in prange(parts):
-        direct_part(
-            part, parts, x, w, bias, y, kg, count, grid, start, step, stride, lines,
-            first, gap,
-        )  # fmt: skip
+def correlate_loop(
+    x: Any, w: Any, start: Any, y: Any, packed: Any, axes: Any, order: Any, geo: Any
+) -> None:
+    """Pack the filters, then compute all bands, on the pool."""
+    groups, cg, kg, _ = w.shape
+    rows = max(order.size * kg, 1)
+    spread(
+        pack_filters, groups * cg, max(1, 4096 // rows),
+        (w, order, axes, packed, start.shape[1]),
+    )  # fmt: skip
+    jobs = x.shape[0] * geo.depth * geo.bands
+    spread(correlate_bands, jobs, 1, (x, y, packed, start, axes, kg, geo))
 
 
 @body
@@ -237,39 +152,20 @@ def pack_loop(w: Any, order: Any, packed: Any) -> None:
         pack_line(w[g], order[t], s, packed[g, s, t * cg : (t + 1) * cg])
 
 
-def frame_loop(x: Any, framed: Any, before: Any) -> None:
-    """Copy (N, D, H, W, C) into the middle of zeros."""
-    images, depth, height, width, c = x.shape
-    size = c * x.itemsize
-    shape = framed.shape
-    for job in prange(images * depth * height):
-        h = job % height + before[1]
-        d = job // height % depth + before[0]
-        n = job // height // depth
-        pixel = ((n * shape[1] + d) * shape[2] + h) * shape[3] + before[2]
-        copy_bytes(
-            framed.ctypes.data + pixel * size,
-            x.ctypes.data + job * width * size,
-            width * size,
-        )
-
-
-def _kernels(real: Any) -> tuple[Any, Any, Any]:
-    def inputs(ndim: int, layout: str = "C") -> Any:
-        return types.Array(real, ndim, layout, readonly=True, aligned=layout == "C")
+def _kernels(real: Any) -> tuple[Any, Any]:
+    def inputs(kind: Any, ndim: int, layout: str) -> Any:
+        return types.Array(kind, ndim, layout, readonly=True, aligned=layout == "C")
 
     ints = types.int64
-    images = real[:, :, :, :, ::1]
-    direct_types = types.void(
-        inputs(5), inputs(4), inputs(3), images, ints, ints, ints, *(_three,) * 7
-    )
-    pack_types = types.void(
-        inputs(4, "A"), types.Array(ints, 1, "C", readonly=True), real[:, :, :, ::1]
-    )
+    weights = inputs(real, 4, "A")
+    correlate_types = types.void(
+        inputs(real, 5, "A"), weights, inputs(real, 2, "C"), real[:, :, :, :, ::1],
+        real[::1], inputs(ints, 2, "C"), inputs(ints, 1, "C"), GEOMETRY,
+    )  # fmt: skip
+    pack_types = types.void(weights, inputs(ints, 1, "C"), real[:, :, :, ::1])
     return (
-        cpu_kernel(signatures=[direct_types])(direct_loop),
+        cpu_kernel(shared=True, signatures=[correlate_types])(correlate_loop),
         cpu_kernel(signatures=[pack_types])(pack_loop),
-        cpu_kernel(signatures=[types.void(inputs(5), images, _three)])(frame_loop),
     )
 
 
@@ -280,7 +176,7 @@ _KERNELS = {
 
 
 def pack(w: Any, order: Any) -> Any:
-    """Pack weights (groups, in, out, taps) of any strides for `correlate`."""
+    """Pack weights (groups, in, out, taps) of any strides for Winograd's kernels."""
     groups, cg, kg, _ = w.shape
     columns = COLUMNS[w.dtype.itemsize]
     shape = (groups, -(-kg // columns), order.size * cg, columns)
@@ -291,50 +187,28 @@ def pack(w: Any, order: Any) -> Any:
     return packed
 
 
-def frame(plan: Plan, x: Any) -> tuple[Plan, Any]:
-    """Return `x` in a frame of zeros in which every window lies, and its plan."""
-    before, after = [], []
-    for size, grid, stride, taps, first, gap in zip(
-        x.shape[1:4], plan.grid, plan.stride, plan.taps, plan.first, plan.gap,
-        strict=True,
-    ):  # fmt: skip
-        last = (grid - 1) * stride + first + (taps - 1) * gap
-        before.append(max(0, -first))
-        after.append(max(0, last - size + 1))
-    if not any(before) and not any(after):
-        return plan, x
-    sizes = zip(before, x.shape[1:4], after, strict=True)
-    framed = np.zeros((x.shape[0], *map(sum, sizes), x.shape[4]), x.dtype)
-    _KERNELS[x.dtype][2](x, framed, tuple(before))
-    moved = tuple(f + b for f, b in zip(plan.first, before, strict=True))
-    return plan._replace(first=moved), framed
-
-
-def correlate(plan: Plan, x: Any, packed: Any, kg: int, bias: Any, y: Any) -> None:
-    """Write the outputs of `plan` to `y`.
+def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> None:
+    """Write the outputs of `plans` to `y`.
 
     Parameters
     ----------
-    x, y : C-contiguous numpy.ndarray, shapes (N, D, H, W, C) and (N, D', H', W', K)
-    packed : array from `pack`
-    kg : int
-        Filters per group.
+    plans : tuple of Plan
+        All of one stride.
+    x : numpy.ndarray, shape (N, D, H, W, C), any strides
+    w : numpy.ndarray, shape (groups, C / groups, K / groups, taps), any strides
     bias : array, shape (K,) or (0,)
+    y : C-contiguous array, shape (N, D', H', W', K)
     """
-    groups, strips, depth, columns = packed.shape
-    total = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2]
-    if not total or not y.size:
+    plans = tuple(plan for plan in plans if min(plan.grid))
+    if not plans or not y.size:
         return
-    lines, count = plan.taps, x.shape[4] // groups
-    if groups == 1 and count < FEW and plan.gap[2] == 1 and plan.taps[2] > 1:
-        plan, x = frame(plan, x)
-        lines, count = (*plan.taps[:2], 1), count * plan.taps[2]
-    start = np.zeros((groups, strips * columns), x.dtype)
+    groups, cg, kg, _ = w.shape
+    bands = plan_bands(plans, x, groups, y.shape[4])
+    wide = padded(kg, x.itemsize)
+    start = np.zeros((groups, wide), x.dtype)
     if bias.size:
         start[:, :kg] = bias.reshape(groups, kg)
-    blocks = groups * -(-total // (_TILES * ROWS))
+    packed = aligned_empty((groups * wide * cg * bands.order.size,), x.dtype)
     _KERNELS[x.dtype][0](
-        x, packed, start.reshape(groups, strips, columns), y, kg, count,
-        min(get_num_threads(), blocks), plan.grid, plan.start, plan.step, plan.stride,
-        lines, plan.first, plan.gap,
-    )  # fmt: skip
+        x, w, start, y, packed, bands.axes, bands.order, bands.geometry
+    )

@@ -1,13 +1,14 @@
 """The gradient of a convolution by its weights, tile by tile, in registers.
 
-A tile of `ROWS` input channels by `COLUMNS` filters of one tap is summed over a block
-of rows of outputs: neighbouring outputs of a row lie at equal distances, in the input
-and in the gradient. Each thread sums over its own rows; the sums are added in the order
-of the threads. CPU alone; see `nnlib.kernels.direct`.
+A tile of input channels (of neighbouring taps, where these lie together) by filters is
+summed over the outputs of a band: see `nnlib.kernels.bands` and
+`nnlib.kernels.tiles`. Each thread sums over its own bands; the sums are added in the
+order of the threads. CPU alone.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -15,187 +16,182 @@ import numpy as np
 from numba import types
 
 from nnlib.backend.threads import get_num_threads
-from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.direct import FEW, frame
-from nnlib.kernels.machinery import body, cpu_kernel, prange
-from nnlib.kernels.vectors import (
-    COLUMNS,
-    ROWS,
-    aligned_empty,
-    copy_bytes,
-    multiply_narrow,
-    multiply_tile,
+from nnlib.kernels.bands import (
+    GEOMETRY,
+    SPARE,
+    Bands,
+    find_offsets,
+    frame_of,
+    open_band,
+    pitches,
+    plan_bands,
+    segment_for,
 )
+from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.tiles import BASES, run_tile
+from nnlib.kernels.vectors import REGISTER_BYTES, copy_bytes, padded
 
-__all__ = ["weight_grad"]
+__all__ = ["PARTIAL_SUMS", "band_of_gradient", "list_runs", "weight_grad"]
 
-# Outputs whose products are summed at a time: their input and gradient stay in the
-# level-2 cache.
-_OUTPUTS = 512
 # Bytes of partial sums, over all threads.
-_SUMS = 1 << 27
-
-_three = types.UniTuple(types.int64, 3)
+PARTIAL_SUMS = 1 << 27
 
 
 @body
-def find_lines(
-    x: Any, right: int, k: int, r0: int, r1: int, grid: Any, stride: Any, dh: Any,
-    w0: int, skip: int, starts: Any,
+def list_runs(
+    base: int, offsets: Any, lines: int, length: int, step: int, segment: int,
+    sums: Any, lefts: Any, targets: Any,
 ) -> int:  # fmt: skip
-    """Write where rows of outputs begin, in input and gradient; return how many.
+    """Write where segments of runs of taps are read and summed; return their number.
 
-    Rows whose input at the tap lies outside are left out. `right` is the address of
-    the gradient of row `r0`, `k` the length of its pixels; `dh` is depth and height
-    of the tap's input for the first output, `w0` the column, `skip` the outputs to
-    leave out at the beginning of a row.
+    `step` is the distance of two rows of a segment, `sums` (segments, rows, filters).
     """
-    _, depth, height, width, c = x.shape
-    size = x.itemsize
-    lines = 0
-    for r in range(r0, r1):
-        h = r % grid[1] * stride[1] + dh[1]
-        d = r // grid[1] % grid[0] * stride[0] + dh[0]
-        if 0 <= d < depth and 0 <= h < height:
-            n = r // grid[1] // grid[0]
-            pixel = ((n * depth + d) * height + h) * width + w0 + skip * stride[2]
-            starts[0, lines] = x.ctypes.data + pixel * c * size
-            starts[1, lines] = right + ((r - r0) * grid[2] + skip) * k * size
-            lines += 1
-    return lines
+    count = 0
+    pitch = sums.shape[1] * sums.shape[2] * sums.itemsize
+    for t in range(lines):
+        for i in range((length + segment - 1) // segment):
+            at = min(i * segment, length - segment)
+            lefts[count] = base + offsets[t] + at * step
+            targets[count] = sums.ctypes.data + count * pitch
+            count += 1
+    for i in range(count, count + SPARE):
+        lefts[i] = lefts[count - 1]
+        targets[i] = targets[count - 1]
+    return count
 
 
 @body
-def add_tap(
-    starts: Any, lines: int, count: int, left_step: int, c0: int, cg: int, k: int,
-    k0: int, kg: int, lefts: Any, targets: Any, sums: Any,
-) -> None:  # fmt: skip
-    """Add one tap's products, summed over lines, to (strips, C, columns)."""
-    strips, deep, columns = sums.shape
-    size = sums.itemsize
-    for i in range(0, deep, ROWS):
-        for m in range(ROWS):
-            # Channels that are not there repeat the last.
-            at = (c0 + min(i + m, cg - 1)) * size
-            for t in range(lines):
-                lefts[t, m] = starts[0, t] + at
-            targets[m] = sums.ctypes.data + (i + m) * columns * size
-        for s in range(strips):
-            shift = s * deep * columns * size
-            run = (
-                lefts.ctypes.data, 0, left_step, starts[1].ctypes.data,
-                (k0 + s * columns) * size, k, lines, count, targets[0] + shift,
-                columns * size, targets.ctypes.data, shift, sums.dtype.type(0),
-            )  # fmt: skip
-            if (kg - s * columns) * 2 <= columns:
-                multiply_narrow(*run)
-            else:
-                multiply_tile(*run)
+def band_of_gradient(g: Any, place: Any, ragged: bool, buffer: Any) -> int:
+    """Return the address of a band of the gradient.
+
+    Tiles read whole vectors: the very last band is copied to where they may.
+    """
+    n, d, q0, q1, _ = place
+    row = g.shape[3] * g.shape[4] * g.itemsize
+    first = (n * g.shape[1] + d) * g.shape[2] + q0
+    address = g.ctypes.data + first * row
+    if ragged and first + q1 - q0 == g.shape[0] * g.shape[1] * g.shape[2]:
+        copy_bytes(buffer.ctypes.data, address, (q1 - q0) * row)
+        return buffer.ctypes.data
+    return address
 
 
 @body
 def grad_part(
-    part: int, parts: int, x: Any, g: Any, sums: Any, kg: int, cg: int, wide: int,
-    grid: Any, stride: Any, taps: Any, first: Any, gap: Any,
+    part: int, parts: int, x: Any, g: Any, sums: Any, axes: Any, cg: int, kg: int,
+    geo: Any,
 ) -> None:  # fmt: skip
-    """Sum over one part of the rows of outputs: (groups, taps, strips, C, columns).
-
-    Tiles read `wide` filters; where there are fewer, gradients are copied into a
-    buffer of that width first.
-    """
-    groups = sums.shape[0]
-    width, c = x.shape[3], x.shape[4]
-    k = g.shape[4]
-    rows = x.shape[0] * grid[0] * grid[1]
-    block = max(1, _OUTPUTS // grid[2])
-    starts = np.empty((2, block), np.int64)
-    lefts = np.empty((block, ROWS), np.int64)
-    targets = np.empty(ROWS, np.int64)
+    """Sum over one part of the bands: (groups, segments, rows, filters)."""
+    groups, segments, _, wide = sums.shape
     size = x.itemsize
-    buffer = np.zeros((block * grid[2] if wide > k else 1, wide), x.dtype)
-    last = (part + 1) * rows // parts
-    for r0 in range(part * rows // parts, last, block):
-        r1 = min(last, r0 + block)
-        right = g.ctypes.data + r0 * grid[2] * k * size
-        pitch = max(k, wide)
-        if wide > k:
-            for i in range((r1 - r0) * grid[2]):
-                copy_bytes(buffer[i].ctypes.data, right + i * k * size, k * size)
-            right = buffer.ctypes.data
-        for tap in range(taps[0] * taps[1] * taps[2]):
-            line = tap // taps[2]
-            w0 = first[2] + tap % taps[2] * gap[2]
-            # Outputs of a row whose input lies in the image: skip to stop.
-            skip = max(0, (stride[2] - 1 - w0) // stride[2])
-            stop = min(grid[2], (width - 1 - w0) // stride[2] + 1)
-            if stop <= skip:
-                continue
-            d0 = first[0] + line // taps[1] * gap[0]
-            h0 = first[1] + line % taps[1] * gap[1]
-            lines = find_lines(
-                x, right, pitch, r0, r1, grid, stride, (d0, h0), w0, skip, starts
-            )
-            for job in range(groups):
-                add_tap(
-                    starts, lines, stop - skip, stride[2] * c,
-                    job * cg if groups > 1 else 0, cg, pitch, job * kg, kg, lefts,
-                    targets, sums[job, tap],
-                )  # fmt: skip
-
-
-def grad_loop(
-    x: Any, g: Any, sums: Any, kg: int, cg: int, wide: int, grid: Any, stride: Any,
-    taps: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Sum over all rows: (parts, groups, taps, strips, C, columns)."""
-    parts = sums.shape[0]
-    for part in prange(parts):
-        grad_part(
-            part, parts, x, g, sums[part], kg, cg, wide, grid, stride, taps, first, gap
+    vector = REGISTER_BYTES // size
+    plane, row, pixel = pitches(x, geo)
+    frame = frame_of(x, geo)
+    k = g.shape[4]
+    buffer = np.empty(geo.rows * geo.width * k + 2 * vector, x.dtype)
+    offsets = np.empty(geo.span_d * geo.span_h * geo.span_w, np.int64)
+    runs = find_offsets(axes[0], plane, row, pixel, geo.merged, offsets)
+    length = cg * (axes[0, 11] if geo.merged else 1)
+    lefts = np.empty(segments + SPARE, np.int64)
+    targets = np.empty(segments + SPARE, np.int64)
+    rows = np.empty(geo.rows, np.int64)
+    for q in range(geo.rows):
+        rows[q] = q * geo.stride_h * row
+    jobs = x.shape[0] * geo.depth * geo.bands
+    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
+        place = open_band(x, job, geo, frame)
+        _, d, q0, q1, origin = place
+        right = band_of_gradient(g, place, kg % vector != 0, buffer)
+        base = origin + (d * geo.stride_d + axes[0, 12]) * plane
+        base += (q0 * geo.stride_h + axes[0, 13]) * row + axes[0, 14] * pixel
+        list_runs(
+            base, offsets, runs, length, size, geo.segment, sums[0], lefts, targets
         )
+        for group in range(groups):
+            for j in range(0, kg, 2 * vector):
+                vectors = 2 if kg - j > vector else 1
+                bases = BASES[vectors - 1][geo.segment]
+                shift = (group * segments * geo.segment * wide + j) * size
+                for i in range(0, segments, bases):
+                    run_tile(
+                        geo.segment, vectors, lefts.ctypes.data + 8 * i,
+                        group * cg * size, size, rows.ctypes.data, q1 - q0, geo.width,
+                        geo.stride_w * pixel, right + (group * kg + j) * size, k * size,
+                        0, targets.ctypes.data + 8 * i, shift, wide * size,
+                        2 * vector, x.dtype.type(0),
+                    )  # fmt: skip
 
 
-@body
-def fold_row(sums: Any, group: int, tap: int, i: int, dw: Any) -> None:
-    """Write the gradient of one tap and input channel for all filters."""
-    parts, columns = sums.shape[0], sums.shape[5]
-    for j in range(dw.size):
-        s = j // columns
-        total = sums[0, group, tap, s, i, j - s * columns]
-        for part in range(1, parts):
-            total += sums[part, group, tap, s, i, j - s * columns]
-        dw[j] = total
+@cpu_loop
+def grad_parts(
+    begin: int, end: int, x: Any, g: Any, sums: Any, axes: Any, cg: int, kg: int,
+    geo: Any,
+) -> None:  # fmt: skip
+    """Sum the parts `begin` to `end`."""
+    for part in range(begin, end):
+        grad_part(part, sums.shape[0], x, g, sums[part], axes, cg, kg, geo)
 
 
-def fold_loop(sums: Any, dw: Any, merged: int) -> None:
-    """Add the parts up, in their order, and write (groups, K, C, taps).
+@cpu_loop
+def fold_channels(begin: int, end: int, sums: Any, dw: Any, merged: int) -> None:
+    """Add the parts up, in their order; `merged` taps of a line are one run."""
+    parts, _, _, segment, _ = sums.shape
+    _, kg, cg, taps = dw.shape
+    length = merged * cg
+    each = (length + segment - 1) // segment
+    for job in range(begin, end):
+        group = job // cg
+        i = job % cg
+        for t in range(taps):
+            at = t % merged * cg + i
+            s = at // segment
+            m = at - min(s * segment, length - segment)
+            s += t // merged * each
+            for j in range(kg):
+                total = sums[0, group, s, m, j]
+                for part in range(1, parts):
+                    total += sums[part, group, s, m, j]
+                dw[group, j, i, t] = total
 
-    `merged` taps of a line stand one behind the other, as channels.
-    """
-    groups, _, channels, taps = dw.shape
-    for job in prange(groups * taps * channels):
-        i = job % channels
-        tap = job // channels % taps
-        group = job // channels // taps
-        row = tap % merged * channels + i
-        fold_row(sums, group, tap // merged, row, dw[group, :, i, tap])
+
+def grad_loop(x: Any, g: Any, sums: Any, axes: Any, dw: Any, geo: Any) -> None:
+    """Sum by parts, on the pool, and fold."""
+    groups, kg, cg, taps = dw.shape
+    spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, cg, kg, geo))
+    merged = axes[0, 11] if geo.merged else 1
+    spread(fold_channels, groups * cg, max(1, 4096 // (taps * kg)), (sums, dw, merged))
 
 
-def _kernels(real: Any) -> tuple[Any, Any]:
-    images = types.Array(real, 5, "C", readonly=True)
-    six = real[:, :, :, :, :, ::1]
-    ints = types.int64
-    grad_types = types.void(images, images, six, ints, ints, ints, *(_three,) * 5)
-    return (
-        cpu_kernel(signatures=[grad_types])(grad_loop),
-        cpu_kernel(signatures=[types.void(six, real[:, :, :, ::1], ints)])(fold_loop),
-    )
+def _kernel(real: Any) -> Any:
+    def inputs(kind: Any, ndim: int, layout: str) -> Any:
+        return types.Array(kind, ndim, layout, readonly=True, aligned=layout == "C")
+
+    grad_types = types.void(
+        inputs(real, 5, "A"), types.Array(real, 5, "C", readonly=True),
+        real[:, :, :, :, ::1], inputs(types.int64, 2, "C"), real[:, :, :, ::1],
+        GEOMETRY,
+    )  # fmt: skip
+    return cpu_kernel(shared=True, signatures=[grad_types])(grad_loop)
 
 
 _KERNELS = {
-    np.dtype(np.float32): _kernels(types.float32),
-    np.dtype(np.float64): _kernels(types.float64),
+    np.dtype(np.float32): _kernel(types.float32),
+    np.dtype(np.float64): _kernel(types.float64),
 }
+
+
+@functools.lru_cache(maxsize=512)
+def _runs(bands: Bands, cg: int, kg: int, itemsize: int) -> tuple[Any, int]:
+    """Return the geometry with segments of input channels, and how many these are."""
+    geometry, taps = bands.geometry, bands.taps
+    across = 1 if geometry.merged else taps[2]
+    lines = taps[0] * taps[1] * across
+    length = cg * taps[2] // across
+    vectors = 1 if kg * itemsize <= REGISTER_BYTES else 2
+    pixels = geometry.rows * geometry.width
+    segment = segment_for(length, lines, pixels, geometry.rows, vectors)
+    return geometry._replace(segment=segment), lines * -(-length // segment)
 
 
 def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
@@ -203,32 +199,19 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
 
     Parameters
     ----------
-    x, g : C-contiguous numpy.ndarray, shapes (N, D, H, W, C) and (N, *grid, K)
+    x : numpy.ndarray, shape (N, D, H, W, C), any strides
+    g : C-contiguous numpy.ndarray, shape (N, *grid, K)
     dw : C-contiguous array, shape (groups, K / groups, C / groups, taps)
     """
     groups, kg, cg, _ = dw.shape
-    rows = x.shape[0] * plan.grid[0] * plan.grid[1]
     if not g.size or not dw.size:
         dw[...] = 0
         return
-    dtype = x.dtype
-    columns = COLUMNS[dtype.itemsize]
-    taps, merged = plan.taps, 1
-    if groups == 1 and cg < FEW and plan.gap[2] == 1 and taps[2] > 1:
-        plan, x = frame(plan, x)
-        taps, merged = (*taps[:2], 1), taps[2]
-        cg *= merged
-    strips = -(-kg // columns)
-    left = kg - (strips - 1) * columns
-    read = (strips - 1) * columns + (columns // 2 if left * 2 <= columns else columns)
-    wide = (groups - 1) * kg + read
-    deep = -(-cg // ROWS) * ROWS
-    shape = (groups, taps[0] * taps[1] * taps[2], strips, deep, columns)
-    most = max(1, _SUMS // (math.prod(shape) * dtype.itemsize))
-    parts = min(get_num_threads(), rows, most)
-    sums = aligned_empty((parts, *shape), dtype)
-    sums[...] = 0
-    _KERNELS[dtype][0](
-        x, g, sums, kg, cg, wide, plan.grid, plan.stride, taps, plan.first, plan.gap
-    )
-    _KERNELS[dtype][1](sums, dw, merged)
+    bands = plan_bands((plan,), x, groups, g.shape[4])
+    geometry, segments = _runs(bands, cg, kg, x.itemsize)
+    shape = (groups, segments, geometry.segment, padded(kg, x.itemsize))
+    most = max(1, PARTIAL_SUMS // (math.prod(shape) * x.itemsize))
+    jobs = x.shape[0] * geometry.depth * geometry.bands
+    parts = min(get_num_threads(), jobs, most)
+    sums = np.zeros((parts, *shape), x.dtype)
+    _KERNELS[x.dtype](x, g, sums, bands.axes, dw, geometry)

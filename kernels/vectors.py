@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 
 __all__ = [
     "COLUMNS",
+    "REGISTERS",
     "REGISTER_BYTES",
     "ROWS",
     "WIDTH",
@@ -33,6 +34,7 @@ __all__ = [
     "count_loop",
     "multiply_narrow",
     "multiply_tile",
+    "padded",
     "tile_transform",
 ]
 
@@ -52,6 +54,8 @@ def _register_plan() -> tuple[int, int]:
 
 
 REGISTER_BYTES, ROWS = _register_plan()
+# How many vector registers there are.
+REGISTERS = 16 if ROWS == 6 else 32
 # Bytes of a line of the cache.
 _LINE = 64
 # Elements of a vector of float32.
@@ -59,6 +63,12 @@ WIDTH = REGISTER_BYTES // 4
 # Columns of a tile, by itemsize.
 COLUMNS = {4: 2 * WIDTH, 8: WIDTH}
 _FLAGS = ("contract", "nsz")
+
+
+def padded(count: int, itemsize: int) -> int:
+    """Return a number of elements rounded up to whole vectors."""
+    vector = REGISTER_BYTES // itemsize
+    return -(-count // vector) * vector
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Any:

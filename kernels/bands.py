@@ -1,0 +1,350 @@
+"""Bands of rows: what the direct convolutions share.
+
+An image is worked on by bands of a few rows of outputs. Where windows reach over its
+edge, or its memory is not channels-last, the rows of the input that a band reads are
+first copied into a frame of zeros of the thread's own (at most `_FRAME` bytes, but for
+a single row of outputs). In the frame, or in the image itself, neighbouring outputs
+read at one distance: `nnlib.kernels.tiles` takes them by segments. CPU alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from nnlib.backend.threads import get_num_threads
+from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.machinery import body
+from nnlib.kernels.tiles import BASES, MOST_ROWS
+from nnlib.kernels.vectors import REGISTER_BYTES, clear_bytes, copy_bytes
+
+__all__ = [
+    "GEOMETRY",
+    "Bands",
+    "Geometry",
+    "copy_band",
+    "find_offsets",
+    "frame_of",
+    "list_segments",
+    "plan_bands",
+    "segment_for",
+]
+
+# Bytes that a frame should have, and may have where it then repeats few rows.
+_CACHED, _FRAME = 1 << 15, 1 << 18
+# Jobs for each thread, so that none waits long for the last.
+_JOBS = 4
+# Repeated segments behind the last of a band: the most that a tile lacks.
+SPARE = max(map(max, BASES))
+
+
+class Geometry(NamedTuple):
+    """The numbers of a band. All are ints; a kernel reads them by name.
+
+    Attributes
+    ----------
+    rows, bands : int
+        Rows of outputs in a band, and bands in an image's slice of depth.
+    depth, height, width : int
+        The grid of outputs (the largest of several plans).
+    stride_d, stride_h, stride_w : int
+        Distance of the inputs of two neighbouring outputs.
+    low_d, low_h, low_w, span_d, span_h, span_w : int
+        The first input of output 0, and how many there are up to its last.
+    framed : int
+        Whether inputs are copied into a frame.
+    repeat : int
+        How often the frame holds each channel.
+    merged : int
+        Whether the taps of a line are neighbours in memory, and one run.
+    segment : int
+        Outputs of a segment.
+    """
+
+    rows: int
+    bands: int
+    depth: int
+    height: int
+    width: int
+    stride_d: int
+    stride_h: int
+    stride_w: int
+    low_d: int
+    low_h: int
+    low_w: int
+    span_d: int
+    span_h: int
+    span_w: int
+    framed: int
+    repeat: int
+    merged: int
+    segment: int
+
+
+GEOMETRY = types.NamedUniTuple(types.int64, len(Geometry._fields), Geometry)
+
+
+class Bands(NamedTuple):
+    """A convolution cut into bands.
+
+    Attributes
+    ----------
+    geometry : Geometry
+    axes : numpy.ndarray of int64, shape (plans, 19)
+        A plan in a row: its grid, start, step, taps, first and gap, three each, and
+        the number of taps of the plans before.
+    order : numpy.ndarray of int64
+        The order of the taps of all plans, one behind the other.
+    taps : tuple of int
+        The taps of the first plan.
+    """
+
+    geometry: Geometry
+    axes: Any
+    order: Any
+    taps: tuple[int, int, int]
+
+    def __hash__(self) -> int:
+        return id(self.axes)
+
+
+def segment_for(width: int, rows: int, depth: int, lines: int, vectors: int) -> int:
+    """Return the length of segments that costs least, in cycles of two products."""
+
+    def cost(segment: int) -> float:
+        bases = BASES[vectors - 1][segment]
+        tiles = -(-rows * -(-width // segment) // bases)
+        outputs = bases * segment
+        turn = max(outputs * vectors, outputs + vectors, 8) / 2 + 0.3
+        return tiles * (depth * turn + 6 * lines + 3 * outputs * vectors + 20)
+
+    return min(range(min(width, MOST_ROWS), 0, -1), key=cost)
+
+
+@functools.lru_cache(maxsize=512)
+def _cut(
+    keys: tuple[tuple[Any, ...], ...], shape: tuple[int, ...], contiguous: bool,
+    itemsize: int, groups: int, filters: int, repeat: int, elementwise: bool,
+    threads: int,
+) -> Bands:  # fmt: skip
+    """Cut plans (without order) over an input (N, D, H, W, C)."""
+    plans = [Plan._make((*key[:7], np.frombuffer(key[7], np.int64))) for key in keys]
+    used = [plan for plan in plans if plan.order.size] or [
+        plans[0]._replace(taps=(1, 1, 1), first=(0, 0, 0))
+    ]
+    stride = plans[0].stride
+    grid = tuple(max(plan.grid[i] for plan in plans) for i in range(3))
+    low = tuple(min(plan.first[i] for plan in used) for i in range(3))
+    span = tuple(
+        max(plan.first[i] + (plan.taps[i] - 1) * plan.gap[i] for plan in used)
+        - low[i]
+        + 1
+        for i in range(3)
+    )
+    outside = min(low) < 0 or any(
+        (n - 1) * s + a + b > size
+        for n, s, a, b, size in zip(grid, stride, low, span, shape[1:4], strict=True)
+    )
+    ragged = elementwise and filters % (REGISTER_BYTES // itemsize) != 0
+    framed = outside or not contiguous or repeat > 1 or ragged
+    channels = shape[4] * repeat
+    row = span[0] * ((grid[2] - 1) * stride[2] + span[2]) * channels * itemsize
+
+    def fit(size: int) -> int:
+        return (size // row - span[1]) // stride[1] + 1
+
+    rows = max(fit(_CACHED), min(fit(_FRAME), 4 * span[1] // stride[1]), 1)
+    share = -(-shape[0] * grid[0] * grid[1] // (_JOBS * threads))
+    rows = min(rows, max(share, 1), grid[1])
+    bands = -(-grid[1] // rows)
+    rows = -(-grid[1] // bands)
+    merged = groups == 1 and all(p.gap[2] == 1 or p.taps[2] <= 1 for p in plans)
+    depth = max(plan.order.size for plan in plans) * shape[4] // groups
+    lines = max(plan.taps[0] * plan.taps[1] for plan in plans)
+    vectors = 1 if elementwise or filters // groups * itemsize <= REGISTER_BYTES else 2
+    if elementwise:
+        depth //= shape[4] // groups
+    segment = segment_for(min(p.grid[2] for p in plans), rows, depth, lines, vectors)
+    geometry = Geometry(
+        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, int(merged),
+        segment,
+    )  # fmt: skip
+    before = np.cumsum([0] + [plan.order.size for plan in plans])
+    axes = np.array(
+        [
+            [*p.grid, *p.start, *p.step, *p.taps, *p.first, *p.gap, b]
+            for p, b in zip(plans, before, strict=False)
+        ],
+        np.int64,
+    )
+    return Bands(
+        geometry, axes, np.concatenate([plan.order for plan in plans]), plans[0].taps
+    )
+
+
+def plan_bands(
+    plans: tuple[Plan, ...], x: Any, groups: int, filters: int, *, repeat: int = 1,
+    elementwise: bool = False,
+) -> Bands:  # fmt: skip
+    """Cut `plans`, which share their stride, into bands.
+
+    Parameters
+    ----------
+    plans : tuple of Plan
+        None with an empty grid.
+    x : numpy.ndarray, shape (N, D, H, W, C), any strides
+    groups, filters : int
+        Groups, and channels of the output.
+    repeat : int
+        How often the frame holds each channel.
+    elementwise : bool
+        Whether each channel has filters of its own, and vectors run over channels.
+    """
+    keys = tuple(plan.key for plan in plans)
+    return _cut(
+        keys, x.shape, x.flags.c_contiguous, x.itemsize, groups, filters, repeat,
+        elementwise, get_num_threads(),
+    )  # fmt: skip
+
+
+@body
+def frame_of(x: Any, geo: Any) -> Any:
+    """Return an array for a frame that begins on a cache line, with room behind it."""
+    if not geo.framed:
+        return np.empty(0, x.dtype)
+    rows = (geo.rows - 1) * geo.stride_h + geo.span_h
+    wide = (geo.width - 1) * geo.stride_w + geo.span_w
+    count = geo.span_d * rows * wide * x.shape[4] * geo.repeat + 64
+    raw = np.empty(count + 16, x.dtype)
+    start = -raw.ctypes.data % 64 // x.itemsize
+    return raw[start : start + count]
+
+
+@body
+def copy_row(x: Any, n: int, d: int, h: int, w0: int, repeat: int, target: Any) -> None:
+    """Copy the pixels from `w0` on of one row into a row of the frame."""
+    width, c = x.shape[3], x.shape[4]
+    deep = c * repeat
+    size = x.itemsize
+    wide = target.size // deep
+    skip = min(max(0, -w0), wide)
+    stop = max(min(wide, width - w0), skip)
+    to = target.ctypes.data
+    if not (0 <= d < x.shape[1] and 0 <= h < x.shape[2]):
+        skip = wide
+        stop = wide
+    if skip:
+        clear_bytes(to, skip * deep * size)
+    if stop < wide:
+        clear_bytes(to + stop * deep * size, (wide - stop) * deep * size)
+    if stop <= skip:
+        return
+    row = x[n, d, h, w0 + skip : w0 + stop]
+    tight = x.strides[4] == size or c == 1
+    if tight and x.strides[3] == c * size and repeat == 1:
+        copy_bytes(to + skip * deep * size, row.ctypes.data, (stop - skip) * c * size)
+        return
+    for i in range(deep):
+        source = row[:, i // repeat]
+        for w in range(source.size):
+            target[(skip + w) * deep + i] = source[w]
+
+
+@body
+def copy_band(
+    x: Any, n: int, d0: int, h0: int, rows: int, geo: Any, frame: Any
+) -> None:  # fmt: skip
+    """Copy what `rows` rows of outputs read; the first input row is at `d0`, `h0`."""
+    most = (geo.rows - 1) * geo.stride_h + geo.span_h
+    used = (rows - 1) * geo.stride_h + geo.span_h
+    pitch = ((geo.width - 1) * geo.stride_w + geo.span_w) * x.shape[4] * geo.repeat
+    for a in range(geo.span_d):
+        for r in range(used):
+            at = (a * most + r) * pitch
+            copy_row(
+                x, n, d0 + a, h0 + r, geo.low_w, geo.repeat, frame[at : at + pitch]
+            )
+
+
+@body
+def pitches(x: Any, geo: Any) -> Any:
+    """Return the bytes from one slice, row and pixel to the next, as they are read."""
+    pixel = x.shape[4] * geo.repeat * x.itemsize
+    if geo.framed:
+        row = ((geo.width - 1) * geo.stride_w + geo.span_w) * pixel
+        return ((geo.rows - 1) * geo.stride_h + geo.span_h) * row, row, pixel
+    return x.shape[2] * x.shape[3] * pixel, x.shape[3] * pixel, pixel
+
+
+@body
+def find_offsets(
+    axes: Any, plane: int, row: int, pixel: int, merged: int, offsets: Any
+) -> int:
+    """Write the distance of each run of taps from a window's first; return how many."""
+    t = 0
+    across = min(axes[11], 1) if merged else axes[11]
+    for a in range(axes[9]):
+        for b in range(axes[10]):
+            for e in range(across):
+                offsets[t] = a * axes[15] * plane + b * axes[16] * row
+                offsets[t] += e * axes[17] * pixel
+                t += 1
+    return t
+
+
+@body
+def open_band(x: Any, job: int, geo: Any, frame: Any) -> Any:
+    """Make a band ready; return its place and the address of input (0, 0, 0).
+
+    The place is image, slice, first row of outputs and the one behind the last.
+    """
+    band = job % geo.bands
+    d = job // geo.bands % geo.depth
+    n = job // geo.bands // geo.depth
+    q0 = band * geo.rows
+    q1 = min(geo.height, q0 + geo.rows)
+    plane, row, pixel = pitches(x, geo)
+    if geo.framed:
+        d0 = d * geo.stride_d + geo.low_d
+        h0 = q0 * geo.stride_h + geo.low_h
+        copy_band(x, n, d0, h0, q1 - q0, geo, frame)
+        return (
+            n,
+            d,
+            q0,
+            q1,
+            frame.ctypes.data - d0 * plane - h0 * row - (geo.low_w * pixel),
+        )
+    return n, d, q0, q1, x.ctypes.data + n * x.shape[1] * plane
+
+
+@body
+def list_segments(
+    x: Any, y: Any, place: Any, axes: Any, geo: Any, lefts: Any, targets: Any
+) -> int:
+    """Write where the segments of a band read and write; return how many there are."""
+    n, d, q0, q1, origin = place
+    if d >= axes[0]:
+        return 0
+    plane, row, pixel = pitches(x, geo)
+    out = y.shape[4] * y.itemsize
+    length = geo.segment
+    count = 0
+    for q in range(q0, min(q1, axes[1])):
+        left = origin + (d * geo.stride_d + axes[12]) * plane + axes[14] * pixel
+        left += (q * geo.stride_h + axes[13]) * row
+        line = (n * y.shape[1] + d * axes[6] + axes[3]) * y.shape[2]
+        line = (line + q * axes[7] + axes[4]) * y.shape[3] + axes[5]
+        for i in range((axes[2] + length - 1) // length):
+            # The last begins early, and computes some outputs again.
+            at = min(i * length, axes[2] - length)
+            lefts[count] = left + at * geo.stride_w * pixel
+            targets[count] = y.ctypes.data + (line + at * axes[8]) * out
+            count += 1
+    for i in range(count, min(count + SPARE, lefts.size)):
+        lefts[i] = lefts[count - 1]
+        targets[i] = targets[count - 1]
+    return count

@@ -18,7 +18,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body
-from nnlib.kernels.tiles import BASES, MOST_ROWS
+from nnlib.kernels.tiles import MOST_ROWS, SPARE, tile_cost
 from nnlib.kernels.vectors import REGISTER_BYTES, clear_bytes, copy_bytes
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Bands",
     "Geometry",
     "copy_band",
+    "band_start",
     "find_offsets",
     "frame_of",
     "list_segments",
@@ -34,11 +35,9 @@ __all__ = [
 ]
 
 # Bytes that a frame should have, and may have where it then repeats few rows.
-_CACHED, _FRAME = 1 << 15, 1 << 18
+_CACHED, _FRAME = 1 << 17, 1 << 18
 # Jobs for each thread, so that none waits long for the last.
 _JOBS = 4
-# Repeated segments behind the last of a band: the most that a tile lacks.
-SPARE = max(map(max, BASES))
 
 
 class Geometry(NamedTuple):
@@ -58,8 +57,6 @@ class Geometry(NamedTuple):
         Whether inputs are copied into a frame.
     repeat : int
         How often the frame holds each channel.
-    merged : int
-        Whether the taps of a line are neighbours in memory, and one run.
     segment : int
         Outputs of a segment.
     """
@@ -80,7 +77,6 @@ class Geometry(NamedTuple):
     span_w: int
     framed: int
     repeat: int
-    merged: int
     segment: int
 
 
@@ -98,30 +94,21 @@ class Bands(NamedTuple):
         the number of taps of the plans before.
     order : numpy.ndarray of int64
         The order of the taps of all plans, one behind the other.
-    taps : tuple of int
-        The taps of the first plan.
     """
 
     geometry: Geometry
     axes: Any
     order: Any
-    taps: tuple[int, int, int]
-
-    def __hash__(self) -> int:
-        return id(self.axes)
 
 
-def segment_for(width: int, rows: int, depth: int, lines: int, vectors: int) -> int:
-    """Return the length of segments that costs least, in cycles of two products."""
+def segment_for(length: int, lines: int, depth: int, vectors: int) -> int:
+    """Return the best length of the segments of `lines` runs of some `length`."""
 
     def cost(segment: int) -> float:
-        bases = BASES[vectors - 1][segment]
-        tiles = -(-rows * -(-width // segment) // bases)
-        outputs = bases * segment
-        turn = max(outputs * vectors, outputs + vectors, 8) / 2 + 0.3
-        return tiles * (depth * turn + 6 * lines + 3 * outputs * vectors + 20)
+        segments = lines * -(-length // segment)
+        return tile_cost(segment, vectors, segments, depth)
 
-    return min(range(min(width, MOST_ROWS), 0, -1), key=cost)
+    return min(range(min(length, MOST_ROWS), 0, -1), key=cost)
 
 
 @functools.lru_cache(maxsize=512)
@@ -161,16 +148,14 @@ def _cut(
     rows = min(rows, max(share, 1), grid[1])
     bands = -(-grid[1] // rows)
     rows = -(-grid[1] // bands)
-    merged = groups == 1 and all(p.gap[2] == 1 or p.taps[2] <= 1 for p in plans)
-    depth = max(plan.order.size for plan in plans) * shape[4] // groups
-    lines = max(plan.taps[0] * plan.taps[1] for plan in plans)
-    vectors = 1 if elementwise or filters // groups * itemsize <= REGISTER_BYTES else 2
-    if elementwise:
-        depth //= shape[4] // groups
-    segment = segment_for(min(p.grid[2] for p in plans), rows, depth, lines, vectors)
+    depth = max(plan.order.size for plan in plans)
+    vectors = 1
+    if not elementwise:
+        depth *= shape[4] // groups
+        vectors += filters // groups * itemsize > REGISTER_BYTES
+    segment = segment_for(min(p.grid[2] for p in plans), rows, depth, vectors)
     geometry = Geometry(
-        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, int(merged),
-        segment,
+        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment,
     )  # fmt: skip
     before = np.cumsum([0] + [plan.order.size for plan in plans])
     axes = np.array(
@@ -180,9 +165,7 @@ def _cut(
         ],
         np.int64,
     )
-    return Bands(
-        geometry, axes, np.concatenate([plan.order for plan in plans]), plans[0].taps
-    )
+    return Bands(geometry, axes, np.concatenate([plan.order for plan in plans]))
 
 
 def plan_bands(
@@ -219,54 +202,9 @@ def frame_of(x: Any, geo: Any) -> Any:
     wide = (geo.width - 1) * geo.stride_w + geo.span_w
     count = geo.span_d * rows * wide * x.shape[4] * geo.repeat + 64
     raw = np.empty(count + 16, x.dtype)
+    clear_bytes(raw.ctypes.data, raw.size * x.itemsize)
     start = -raw.ctypes.data % 64 // x.itemsize
     return raw[start : start + count]
-
-
-@body
-def copy_row(x: Any, n: int, d: int, h: int, w0: int, repeat: int, target: Any) -> None:
-    """Copy the pixels from `w0` on of one row into a row of the frame."""
-    width, c = x.shape[3], x.shape[4]
-    deep = c * repeat
-    size = x.itemsize
-    wide = target.size // deep
-    skip = min(max(0, -w0), wide)
-    stop = max(min(wide, width - w0), skip)
-    to = target.ctypes.data
-    if not (0 <= d < x.shape[1] and 0 <= h < x.shape[2]):
-        skip = wide
-        stop = wide
-    if skip:
-        clear_bytes(to, skip * deep * size)
-    if stop < wide:
-        clear_bytes(to + stop * deep * size, (wide - stop) * deep * size)
-    if stop <= skip:
-        return
-    row = x[n, d, h, w0 + skip : w0 + stop]
-    tight = x.strides[4] == size or c == 1
-    if tight and x.strides[3] == c * size and repeat == 1:
-        copy_bytes(to + skip * deep * size, row.ctypes.data, (stop - skip) * c * size)
-        return
-    for i in range(deep):
-        source = row[:, i // repeat]
-        for w in range(source.size):
-            target[(skip + w) * deep + i] = source[w]
-
-
-@body
-def copy_band(
-    x: Any, n: int, d0: int, h0: int, rows: int, geo: Any, frame: Any
-) -> None:  # fmt: skip
-    """Copy what `rows` rows of outputs read; the first input row is at `d0`, `h0`."""
-    most = (geo.rows - 1) * geo.stride_h + geo.span_h
-    used = (rows - 1) * geo.stride_h + geo.span_h
-    pitch = ((geo.width - 1) * geo.stride_w + geo.span_w) * x.shape[4] * geo.repeat
-    for a in range(geo.span_d):
-        for r in range(used):
-            at = (a * most + r) * pitch
-            copy_row(
-                x, n, d0 + a, h0 + r, geo.low_w, geo.repeat, frame[at : at + pitch]
-            )
 
 
 @body
@@ -280,19 +218,63 @@ def pitches(x: Any, geo: Any) -> Any:
 
 
 @body
+def copy_row(row: Any, repeat: int, to: Any) -> None:
+    """Copy a row (pixels, channels) of any strides into a row of the frame."""
+    deep = row.shape[1] * repeat
+    for i in range(deep):
+        source = row[:, i // repeat]
+        for w in range(source.size):
+            to[w * deep + i] = source[w]
+
+
+@body
+def copy_band(
+    x: Any, n: int, d0: int, h0: int, rows: int, geo: Any, frame: Any
+) -> None:
+    """Copy what `rows` rows of outputs read; the first input row is at `d0`, `h0`.
+
+    The borders at left and right are zero already.
+    """
+    _, depth, height, width, c = x.shape
+    size = x.itemsize
+    plane, pitch, pixel = pitches(x, geo)
+    w0 = max(geo.low_w, 0)
+    left = frame.ctypes.data + (w0 - geo.low_w) * pixel
+    count = min((geo.width - 1) * geo.stride_w + geo.span_w + geo.low_w, width) - w0
+    tight = (
+        (x.strides[4] == size or c == 1)
+        and x.strides[3] == c * size
+        and geo.repeat == 1
+    )
+    for a in range(geo.span_d):
+        d = d0 + a
+        for r in range((rows - 1) * geo.stride_h + geo.span_h):
+            h = h0 + r
+            to = a * plane + r * pitch
+            if not (0 <= d < depth and 0 <= h < height):
+                clear_bytes(frame.ctypes.data + to, pitch)
+            elif tight:
+                start = n * x.strides[0] + d * x.strides[1] + h * x.strides[2]
+                start += x.ctypes.data + w0 * pixel
+                copy_bytes(left + to, start, count * pixel)
+            elif count > 0:
+                first = (to + (w0 - geo.low_w) * pixel) // size
+                copy_row(x[n, d, h, w0 : w0 + count], geo.repeat, frame[first:])
+
+
+@body
 def find_offsets(
-    axes: Any, plane: int, row: int, pixel: int, merged: int, offsets: Any
-) -> int:
-    """Write the distance of each run of taps from a window's first; return how many."""
+    axes: Any, plane: int, row: int, pixel: int, channels: int, size: int, offsets: Any
+) -> None:
+    """Write the distance of each tap's channels from a window's first input."""
     t = 0
-    across = min(axes[11], 1) if merged else axes[11]
     for a in range(axes[9]):
         for b in range(axes[10]):
-            for e in range(across):
-                offsets[t] = a * axes[15] * plane + b * axes[16] * row
-                offsets[t] += e * axes[17] * pixel
-                t += 1
-    return t
+            for e in range(axes[11]):
+                at = a * axes[15] * plane + b * axes[16] * row + e * axes[17] * pixel
+                for c in range(channels):
+                    offsets[t] = at + c * size
+                    t += 1
 
 
 @body
@@ -322,20 +304,29 @@ def open_band(x: Any, job: int, geo: Any, frame: Any) -> Any:
 
 
 @body
+def band_start(x: Any, place: Any, axes: Any, geo: Any) -> int:
+    """Return the address of the first input of a band's first window."""
+    _, d, q0, _, origin = place
+    plane, row, pixel = pitches(x, geo)
+    first = origin + (d * geo.stride_d + axes[12]) * plane
+    return first + (q0 * geo.stride_h + axes[13]) * row + axes[14] * pixel
+
+
+@body
 def list_segments(
     x: Any, y: Any, place: Any, axes: Any, geo: Any, lefts: Any, targets: Any
 ) -> int:
     """Write where the segments of a band read and write; return how many there are."""
-    n, d, q0, q1, origin = place
+    n, d, q0, q1, _ = place
     if d >= axes[0]:
         return 0
     plane, row, pixel = pitches(x, geo)
+    first = band_start(x, place, axes, geo)
     out = y.shape[4] * y.itemsize
     length = geo.segment
     count = 0
     for q in range(q0, min(q1, axes[1])):
-        left = origin + (d * geo.stride_d + axes[12]) * plane + axes[14] * pixel
-        left += (q * geo.stride_h + axes[13]) * row
+        left = first + (q - q0) * geo.stride_h * row
         line = (n * y.shape[1] + d * axes[6] + axes[3]) * y.shape[2]
         line = (line + q * axes[7] + axes[4]) * y.shape[3] + axes[5]
         for i in range((axes[2] + length - 1) // length):

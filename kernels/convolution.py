@@ -35,7 +35,7 @@ from nnlib.kernels import (
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
 from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
 
-__all__ = ["channels_last", "convolve", "input_grad", "weight_grad"]
+__all__ = ["contiguous", "convolve", "images", "input_grad", "weight_grad"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # Pixels that a thread moves at a time.
@@ -67,31 +67,32 @@ def _mover(real: Any) -> Any:
 _MOVE = dict(zip(_FLOATS, map(_mover, (types.float32, types.float64)), strict=True))
 
 
-def channels_last(x: Any) -> Any:
-    """Return (N, C, *spatial) as a C-contiguous (N, D, H, W, C) array.
-
-    Parameters
-    ----------
-    x : array
-        Any strides; nothing is copied where channels lie together already.
+def images(x: Any) -> Any:
+    """Return (N, C, *spatial) as a view (N, D, H, W, C).
 
     Examples
     --------
-    >>> channels_last(np.zeros((2, 3, 5, 7))).shape
+    >>> images(np.zeros((2, 3, 5, 7))).shape
     (2, 1, 5, 7, 3)
     """
-    n, c, *spatial = x.shape
-    axes = (0, *range(2, x.ndim), 1)
-    moved = x.transpose(axes)
-    if not moved.flags.c_contiguous:
-        if x.flags.c_contiguous and x.dtype in _FLOATS and not on_cuda(x):
-            length = math.prod(spatial)
-            made = np.empty((n, length, c), x.dtype)
-            _MOVE[x.dtype](x.reshape(n, c, length), made)
-            moved = made
-        else:
-            moved = array_module(x).ascontiguousarray(moved)
-    return moved.reshape(n, *to_three(spatial, 1), c)
+    rank = x.ndim - 2
+    moved = x.transpose(0, *range(2, rank + 2), 1)
+    if rank == 3:
+        return moved
+    return moved[:, None] if rank == 2 else moved[:, None, None]
+
+
+def contiguous(x: Any) -> Any:
+    """Return (N, D, H, W, C) as a C-contiguous array: itself, or a copy."""
+    if x.flags.c_contiguous:
+        return x
+    n, d, h, w, c = x.shape
+    first = x.transpose(0, 4, 1, 2, 3)
+    if first.flags.c_contiguous and x.dtype in _FLOATS and not on_cuda(x):
+        made = np.empty((n, d * h * w, c), x.dtype)
+        _MOVE[x.dtype](first.reshape(n, c, d * h * w), made)
+        return made.reshape(x.shape)
+    return array_module(x).ascontiguousarray(x)
 
 
 def _channels_first(y: Any, rank: int) -> Any:
@@ -116,7 +117,7 @@ def _check(op: str, **arrays: Any) -> Any:
 
 
 class _Weights:
-    """The weights of a call, packed anew for each plan."""
+    """The weights of a call."""
 
     def __init__(self, weight: Any, groups: int, dtype: Any, *, transposed: bool):
         k, cg = weight.shape[:2]
@@ -125,31 +126,52 @@ class _Weights:
         split = weight.astype(dtype, copy=False).reshape(groups, k // groups, cg, taps)
         # -> (G, in, out, T)
         self.split = split if transposed else split.swapaxes(1, 2)
-        self.depthwise = groups > 1 and split.shape[1] == split.shape[2] == 1
+        self.transposed = transposed
+        # Filters of each channel, where these have filters of their own.
+        self.own = k // groups if cg == 1 < groups else 0
 
     def run(self, plans: tuple[Any, ...], x: Any, bias: Any, y: Any) -> None:
         """Write the outputs of plans, which share their stride."""
-        if on_cuda(x) or self.depthwise:
+        if on_cuda(x):
             for plan in plans:
-                self._run_one(plan, x, bias, y)
-        elif self.split.shape[0] == 1 and winograd.fits(plans[0], x, y.shape[4]):
-            x = channels_last(x)
-            packed = direct.pack(self.split, plans[0].order)
-            winograd.correlate(plans[0], x, packed, bias, y)
+                self._run_on_cuda(plan, contiguous(x), bias, y)
+        elif self.own:
+            self._run_depthwise(plans, x, bias, y)
+        elif (
+            self.split.shape[0] == 1
+            and x.size
+            and winograd.fits(plans[0], x, y.shape[4])
+        ):
+            winograd.correlate(plans[0], contiguous(x), self.split[0], bias, y)
         else:
             direct.correlate(plans, x, self.split, bias, y)
 
-    def _run_one(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
-        module = array_module(x)
-        if self.depthwise:
-            # (C, 1, 1, T) -> (T, C)
-            order = plan.order if type(x) is np.ndarray else module.asarray(plan.order)
-            w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
-            run = convolution_cuda.depthwise if on_cuda(x) else depthwise.correlate
-            run(plan, x, w, bias, y)
+    def _run_depthwise(self, plans: tuple[Any, ...], x: Any, bias: Any, y: Any) -> None:
+        w = self.split.reshape(-1, self.split.shape[3])
+        if not self.transposed:
+            depthwise.correlate(plans, x, w, bias, y, self.own)
+        elif self.own == 1:
+            depthwise.correlate(plans, x, w, bias, y, 1)
         else:
-            groups, cg, kg, _ = self.split.shape
-            w = self.split[..., module.asarray(plan.order)].transpose(0, 3, 1, 2)
+            each = np.empty((*y.shape[:4], w.shape[0]), y.dtype)
+            depthwise.correlate(plans, x, w, bias[:0], each, 1)
+            # The gradients by the copies of a channel: (N, D, H, W, K) -> (..., C)
+            np.add(each[..., :: self.own], each[..., 1 :: self.own], out=y)
+            for copy in range(2, self.own):
+                y += each[..., copy :: self.own]
+            if bias.size:
+                y += bias
+
+    def _run_on_cuda(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
+        module = array_module(x)
+        order = module.asarray(plan.order)
+        if self.own == 1:
+            # (C, 1, 1, T) -> (T, C)
+            w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
+            convolution_cuda.depthwise(plan, x, w, bias, y)
+        else:
+            groups, _, kg, _ = self.split.shape
+            w = self.split[..., order].transpose(0, 3, 1, 2)
             packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
             convolution_cuda.correlate(plan, x, packed, bias, y)
 
@@ -207,7 +229,7 @@ def convolve(
         to_three(before, 0),
         to_three(dilation, 1),
     )
-    x = channels_last(x.astype(dtype, copy=False))
+    x = images(x.astype(dtype, copy=False))
     shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
     y = array_module(x).empty(shape, dtype)
     weights.run((plan,), x, _row(bias, x, dtype), y)
@@ -259,12 +281,22 @@ def input_grad(
         to_three(before, 0),
         to_three(dilation, 1),
     )
-    g = channels_last(g.astype(dtype, copy=False))
+    g = images(g.astype(dtype, copy=False))
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
     dx = array_module(g).empty(shape, dtype)
     row = _row(bias, g, dtype)
     weights.run(plans, g, row, dx)
     return _channels_first(dx, rank).astype(kept, copy=False)
+
+
+def _weight_grad_on_cuda(plan: Any, x: Any, g: Any, dw: Any) -> None:
+    if dw.shape[0] > 1 and dw.shape[1] == dw.shape[2] == 1:
+        # (T, C) -> (C, T)
+        dw.reshape(dw.shape[0], -1)[...] = convolution_cuda.depthwise_weight_sums(
+            plan, x, g
+        ).T
+    else:
+        convolution_cuda.weight_sums(plan, x, g, dw)
 
 
 def weight_grad(
@@ -308,24 +340,18 @@ def weight_grad(
         to_three(before, 0),
         to_three(dilation, 1),
     )
-    x = channels_last(x.astype(dtype, copy=False))
-    g = channels_last(g.astype(dtype, copy=False))
-    taps = math.prod(kernel)
-    module = array_module(x)
-    if k == c == groups > 1:
-        depthwise_sums = (
-            convolution_cuda.depthwise_weight_sums
-            if on_cuda(x)
-            else depthwise.weight_sums
-        )
-        dw = module.ascontiguousarray(depthwise_sums(plan, x, g).T)  # (T, C) -> (C, T)
+    x = images(x.astype(dtype, copy=False))
+    g = contiguous(images(g.astype(dtype, copy=False)))
+    dw = array_module(x).empty(
+        (groups, k // groups, c // groups, math.prod(kernel)), dtype
+    )
+    if on_cuda(x):
+        _weight_grad_on_cuda(plan, contiguous(x), g, dw)
+    elif c == groups > 1:
+        depthwise.weight_grad(plan, x, g, dw.reshape(k, -1))
+    elif groups == 1 and g.size and winograd.fits(plan, x, k):
+        winograd_grad.weight_grad(plan, contiguous(x), g, dw)
     else:
-        dw = module.empty((groups, k // groups, c // groups, taps), dtype)
-        if on_cuda(x):
-            convolution_cuda.weight_sums(plan, x, g, dw)
-        elif groups == 1 and g.size and winograd.fits(plan, x, k):
-            winograd_grad.weight_grad(plan, x, g, dw)
-        else:
-            direct_grad.weight_grad(plan, x, g, dw)
+        direct_grad.weight_grad(plan, x, g, dw)
     shape = (k, c // groups, *kernel)
     return dw.reshape(shape).astype(kept, copy=False)

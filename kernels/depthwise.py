@@ -1,206 +1,143 @@
-"""Convolution of each channel with its own filter: direct, no product of matrices.
+"""Convolution of each channel with filters of its own, on the CPU.
 
-Each output reads a window of one channel, so there is nothing to multiply by blocks;
-the inner loop runs over neighbouring channels (channels-last memory). On CUDA a thread
+Vectors run over neighbouring channels. A tile of outputs is summed over the taps in
+registers, each weight read once for all of its outputs; the gradient by the weights
+holds the sums of all taps and runs over the outputs. Where a channel has several
+filters, it is repeated in the bands' frames (`nnlib.kernels.bands`). On CUDA a thread
 computes one output; see `nnlib.kernels.convolution_cuda`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import types
 
 from nnlib.backend.threads import get_num_threads
+from nnlib.kernels.bands import (
+    GEOMETRY,
+    band_start,
+    find_offsets,
+    frame_of,
+    list_segments,
+    open_band,
+    pitches,
+    plan_bands,
+    segment_for,
+)
 from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.machinery import body, cpu_kernel, num_threads, prange
-from nnlib.kernels.vectors import tile_transform
+from nnlib.kernels.direct_grad import (
+    PARTIAL_SUMS,
+    band_of_gradient,
+    list_outputs,
+    list_runs,
+)
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.tiles import SPARE, run_elementwise_tile
+from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, padded
 
-__all__ = ["correlate", "weight_sums"]
-
-_three = types.UniTuple(types.int64, 3)
-
-
-@body
-def window_start(r: int, grid: Any, stride: Any, first: Any) -> Any:
-    """Return image, depth and row where the windows of a row of outputs begin."""
-    h = r % grid[1] * stride[1] + first[1]
-    rest = r // grid[1]
-    return rest // grid[0], rest % grid[0] * stride[0] + first[0], h
+__all__ = ["correlate", "weight_grad"]
 
 
-@body
-def add_products(a: Any, b: Any, total: Any) -> None:
-    """Add ``a * b`` channel by channel."""
-    for c in range(total.size):
-        total[c] += a[c] * b[c]
-
-
-def _sum_products(values: Sequence[Any]) -> list[Any]:
-    total = values[18]
-    for t in range(9):
-        total = total + values[t] * values[9 + t]
-    return [total]
-
-
-def _add_nine(values: Sequence[Any]) -> list[Any]:
-    return [values[10 + t] + values[t] * values[9] for t in range(9)]
-
-
-# A window of nine taps, the usual one, in registers.
-window_of_nine = tile_transform(19, 1, _sum_products)
-gradient_of_nine = tile_transform(19, 9, _add_nine)
-
-
-@body
-def look_up(
-    x: Any, zeros: int, r: int, q: int, count: int, grid: Any, stride: Any, taps: Any,
-    first: Any, gap: Any, places: Any,
-) -> None:  # fmt: skip
-    """Write the addresses of the pixels of one window, of zeros for those outside."""
-    _, depth, height, width, c = x.shape
-    n, d0, h0 = window_start(r, grid, stride, first)
-    w0 = q * stride[2] + first[2]
-    for t in range(count):
-        line = t // taps[2]
-        d = d0 + line // taps[1] * gap[0]
-        h = h0 + line % taps[1] * gap[1]
-        w = w0 + t % taps[2] * gap[2]
-        inside = 0 <= d < depth and 0 <= h < height and 0 <= w < width
-        pixel = ((n * depth + d) * height + h) * width + w
-        places[t] = x.ctypes.data + pixel * c * x.itemsize if inside else zeros
-
-
-@body
-def correlate_row(
-    r: int, x: Any, w: Any, bias: Any, zeros: Any, table: Any, y: Any, grid: Any,
-    start: Any, step: Any, stride: Any, taps: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Compute the `r`-th row of outputs of (N, D, H, W, C) with (taps, C)."""
-    _, depth, height, width, _ = x.shape
-    n, d0, h0 = window_start(r, grid, stride, first)
-    to_h = r % grid[1] * step[1] + start[1]
-    to_d = r // grid[1] % grid[0] * step[0] + start[0]
-    for q in range(grid[2]):
-        total = y[n, to_d, to_h, q * step[2] + start[2]]
-        if w.shape[0] == 9:
-            look_up(
-                x, zeros.ctypes.data, r, q, 9, grid, stride, taps, first, gap, table[0]
-            )
-            table[1, 0] = total.ctypes.data
-            window_of_nine(
-                table[0].ctypes.data, table[1].ctypes.data, total.size,
-                x.dtype.type(0),
-            )  # fmt: skip
-            continue
-        total[:] = bias
-        for t in range(w.shape[0]):
-            line = t // taps[2]
-            d = d0 + line // taps[1] * gap[0]
-            h = h0 + line % taps[1] * gap[1]
-            column = q * stride[2] + first[2] + t % taps[2] * gap[2]
-            if 0 <= d < depth and 0 <= h < height and 0 <= column < width:
-                add_products(x[n, d, h, column], w[t], total)
-
-
-@body
-def correlate_part(
-    part: int, parts: int, x: Any, w: Any, bias: Any, y: Any, grid: Any, start: Any,
-    step: Any, stride: Any, taps: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Compute one part of the rows of outputs."""
-    rows = x.shape[0] * grid[0] * grid[1]
-    zeros = np.zeros(x.shape[4], x.dtype)
-    table = np.empty((2, 19), np.int64)
-    for t in range(min(9, w.shape[0])):
-        table[0, 9 + t] = w[t].ctypes.data
-    table[0, 18] = bias.ctypes.data
-    for r in range(part * rows // parts, (part + 1) * rows // parts):
-        correlate_row(
-            r, x, w, bias, zeros, table, y, grid, start, step, stride, taps, first, gap
-        )
-
-
-def correlate_loop(
-    x: Any, w: Any, bias: Any, y: Any, grid: Any, start: Any, step: Any, stride: Any,
-    taps: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Compute all rows of outputs."""
-    parts = num_threads()
-    for part in prange(parts):
-        correlate_part(
-            part, parts, x, w, bias, y, grid, start, step, stride, taps, first, gap
-        )
-
-
-@body
-def weight_row(
-    r: int, x: Any, g: Any, sums: Any, zeros: Any, table: Any, grid: Any, stride: Any,
-    taps: Any, first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Add the products of the `r`-th row of outputs to the sums (taps, C)."""
-    _, depth, height, width, _ = x.shape
-    n, d0, h0 = window_start(r, grid, stride, first)
-    for q in range(grid[2]):
-        row = g[n, r // grid[1] % grid[0], r % grid[1], q]
-        if sums.shape[0] == 9:
-            look_up(
-                x, zeros.ctypes.data, r, q, 9, grid, stride, taps, first, gap, table[0]
-            )
-            table[0, 9] = row.ctypes.data
-            gradient_of_nine(
-                table[0].ctypes.data, table[1].ctypes.data, row.size, x.dtype.type(0)
-            )
-            continue
-        for t in range(sums.shape[0]):
-            line = t // taps[2]
-            d = d0 + line // taps[1] * gap[0]
-            h = h0 + line % taps[1] * gap[1]
-            column = q * stride[2] + first[2] + t % taps[2] * gap[2]
-            if 0 <= d < depth and 0 <= h < height and 0 <= column < width:
-                add_products(x[n, d, h, column], row, sums[t])
-
-
-@body
-def weight_part(
-    part: int, parts: int, x: Any, g: Any, sums: Any, grid: Any, stride: Any, taps: Any,
-    first: Any, gap: Any,
-) -> None:  # fmt: skip
-    """Sum over one part of the rows of outputs."""
-    rows = x.shape[0] * grid[0] * grid[1]
-    zeros = np.zeros(x.shape[4], x.dtype)
-    table = np.empty((2, 19), np.int64)
-    for t in range(min(9, sums.shape[0])):
-        table[0, 10 + t] = sums[t].ctypes.data
-        table[1, t] = sums[t].ctypes.data
-    for r in range(part * rows // parts, (part + 1) * rows // parts):
-        weight_row(r, x, g, sums, zeros, table, grid, stride, taps, first, gap)
-
-
-def weight_loop(
-    x: Any, g: Any, sums: Any, grid: Any, stride: Any, taps: Any, first: Any, gap: Any
+@cpu_loop
+def correlate_bands(
+    begin: int, end: int, x: Any, w: Any, start: Any, y: Any, axes: Any, geo: Any
 ) -> None:
-    """Sum input times gradient over each part's rows: (parts, taps, C)."""
-    parts = sums.shape[0]
-    for part in prange(parts):
-        weight_part(part, parts, x, g, sums[part], grid, stride, taps, first, gap)
+    """Compute the bands `begin` to `end`."""
+    size = x.itemsize
+    plane, row, pixel = pitches(x, geo)
+    frame = frame_of(x, geo)
+    across = (geo.width + geo.segment - 1) // geo.segment
+    lefts = np.empty(geo.rows * across + SPARE, np.int64)
+    targets = np.empty(lefts.size, np.int64)
+    offsets = np.empty(w.shape[0], np.int64)
+    for p in range(axes.shape[0]):
+        find_offsets(axes[p], plane, row, pixel, 1, size, offsets[axes[p, 18] :])
+    for job in range(begin, end):
+        place = open_band(x, job, geo, frame)
+        for p in range(axes.shape[0]):
+            segments = list_segments(x, y, place, axes[p], geo, lefts, targets)
+            taps = axes[p, 9] * axes[p, 10] * axes[p, 11]
+            for j in range(0, y.shape[4], REGISTER_BYTES // size):
+                run_elementwise_tile(
+                    geo.segment, 1, segments, lefts.ctypes.data, j * size,
+                    geo.stride_w * pixel, offsets[axes[p, 18] :].ctypes.data, taps,
+                    w.ctypes.data + (axes[p, 18] * w.shape[1] + j) * size,
+                    w.shape[1] * size, start[j:].ctypes.data, targets.ctypes.data,
+                    j * size, axes[p, 8] * y.shape[4] * size, y.shape[4] - j,
+                    x.dtype.type(0),
+                )  # fmt: skip
+
+
+def correlate_loop(x: Any, w: Any, start: Any, y: Any, axes: Any, geo: Any) -> None:
+    """Compute all bands, on the pool."""
+    jobs = x.shape[0] * geo.depth * geo.bands
+    spread(correlate_bands, jobs, 1, (x, w, start, y, axes, geo))
+
+
+@body
+def grad_part(
+    part: int, parts: int, x: Any, g: Any, sums: Any, axes: Any, geo: Any
+) -> None:
+    """Sum over one part of the bands: (segments, rows, channels)."""
+    segments, _, wide = sums.shape
+    size = x.itemsize
+    k = g.shape[4]
+    vector = REGISTER_BYTES // size
+    plane, row, pixel = pitches(x, geo)
+    frame = frame_of(x, geo)
+    buffer = np.empty(geo.rows * geo.width * k + vector, x.dtype)
+    lefts = np.empty(segments + SPARE, np.int64)
+    targets = np.empty(segments + SPARE, np.int64)
+    offsets = np.empty(geo.rows * geo.width, np.int64)
+    list_outputs((geo.stride_h, geo.stride_w), row, pixel, geo.width, offsets)
+    jobs = x.shape[0] * geo.depth * geo.bands
+    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
+        place = open_band(x, job, geo, frame)
+        right = band_of_gradient(g, place, k % vector != 0, buffer)
+        step = axes[0, 17] * pixel
+        list_runs(
+            band_start(x, place, axes[0], geo), axes[0], (plane, row, pixel),
+            axes[0, 11], axes[0, 11], step, geo.segment, sums, lefts, targets,
+        )  # fmt: skip
+        for j in range(0, k, vector):
+            run_elementwise_tile(
+                geo.segment, 1, segments, lefts.ctypes.data, j * size, step,
+                offsets.ctypes.data, (place[3] - place[2]) * geo.width,
+                right + j * size, k * size, 0, targets.ctypes.data, j * size,
+                wide * size, vector, x.dtype.type(0),
+            )  # fmt: skip
+
+
+@cpu_loop
+def grad_parts(
+    begin: int, end: int, x: Any, g: Any, sums: Any, axes: Any, geo: Any
+) -> None:
+    """Sum the parts `begin` to `end`."""
+    for part in range(begin, end):
+        grad_part(part, sums.shape[0], x, g, sums[part], axes, geo)
+
+
+def grad_loop(x: Any, g: Any, sums: Any, axes: Any, geo: Any) -> None:
+    """Sum by parts, on the pool."""
+    spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, geo))
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
-    def inputs(ndim: int) -> Any:
-        return types.Array(real, ndim, "C", readonly=True)
+    def inputs(kind: Any, ndim: int, layout: str = "C") -> Any:
+        return types.Array(kind, ndim, layout, readonly=True)
 
+    images, axes = inputs(real, 5, "A"), inputs(types.int64, 2)
     correlate_types = types.void(
-        inputs(5), inputs(2), inputs(1), real[:, :, :, :, ::1], *(_three,) * 7
+        images, inputs(real, 2), inputs(real, 1), real[:, :, :, :, ::1], axes, GEOMETRY
     )
-    weight_types = types.void(
-        inputs(5), inputs(5), real[:, :, ::1], *(_three,) * 5
+    grad_types = types.void(
+        images, inputs(real, 5), real[:, :, :, ::1], axes, GEOMETRY
     )  # fmt: skip
     return (
-        cpu_kernel(signatures=[correlate_types])(correlate_loop),
-        cpu_kernel(signatures=[weight_types])(weight_loop),
+        cpu_kernel(shared=True, signatures=[correlate_types])(correlate_loop),
+        cpu_kernel(shared=True, signatures=[grad_types])(grad_loop),
     )
 
 
@@ -210,33 +147,67 @@ _KERNELS = {
 }
 
 
-def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
-    """Write the outputs of `plan` to `y`.
+def correlate(
+    plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any, repeat: int
+) -> None:
+    """Write the outputs of `plans` to `y`.
 
     Parameters
     ----------
-    x, y : C-contiguous numpy.ndarray, shapes (N, D, H, W, C) and (N, D', H', W', C)
-    w : C-contiguous array, shape (taps, C)
-        In the order of the plan.
-    bias : array, shape (C,) or (0,)
+    plans : tuple of Plan
+        All of one stride.
+    x : numpy.ndarray, shape (N, D, H, W, K / repeat), any strides
+    w : array, shape (K, taps)
+    bias : array, shape (K,) or (0,)
+    y : C-contiguous array, shape (N, D', H', W', K)
+    repeat : int
+        Filters of each channel.
     """
-    if x.shape[0] and min(plan.grid):
-        start = bias if bias.size else np.zeros(x.shape[4], x.dtype)
-        _KERNELS[x.dtype][0](x, w, start, y, *plan[:7])
+    plans = tuple(plan for plan in plans if min(plan.grid))
+    if not plans or not y.size:
+        return
+    k = y.shape[4]
+    bands = plan_bands(plans, x, k, k, repeat=repeat, elementwise=True)
+    wide = padded(k, x.itemsize)
+    packed = aligned_empty((bands.order.size, wide), x.dtype)
+    packed[:, :k] = w.T[bands.order]
+    start = np.zeros(wide, x.dtype)
+    if bias.size:
+        start[:k] = bias
+    _KERNELS[x.dtype][0](x, packed, start, y, bands.axes, bands.geometry)
 
 
-def weight_sums(plan: Plan, x: Any, g: Any) -> Any:
-    """Return the gradient by the weights, shape (taps, C)."""
-    taps, c = plan.order.size, x.shape[4]
-    rows = x.shape[0] * plan.grid[0] * plan.grid[1]
-    if not rows:
-        return np.zeros((taps, c), x.dtype)
-    parts = min(get_num_threads(), rows)
-    sums = np.zeros((parts, taps, c), x.dtype)
-    _KERNELS[x.dtype][1](
-        x, g, sums, plan.grid, plan.stride, plan.taps, plan.first, plan.gap
-    )
+def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
+    """Write the gradient by the weights.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape (N, D, H, W, C), any strides
+    g : C-contiguous numpy.ndarray, shape (N, *grid, K)
+    dw : C-contiguous array, shape (K, taps)
+    """
+    k, taps = dw.shape
+    if not g.size:
+        dw[...] = 0
+        return
+    repeat = k // x.shape[4]
+    bands = plan_bands((plan,), x, k, k, repeat=repeat, elementwise=True)
+    geometry, across = bands.geometry, plan.taps[2]
+    lines = taps // across
+    depth = geometry.rows * geometry.width
+    segment = segment_for(across, lines, depth, 1)
+    geometry = geometry._replace(segment=segment)
+    each = -(-across // segment)
+    wide = padded(k, x.itemsize)
+    jobs = x.shape[0] * geometry.depth * geometry.bands
+    most = max(1, PARTIAL_SUMS // (lines * each * segment * wide * x.itemsize))
+    parts = min(get_num_threads(), jobs, most)
+    sums = np.zeros((parts, lines * each, segment, wide), x.dtype)
+    _KERNELS[x.dtype][1](x, g, sums, bands.axes, geometry)
     total = sums[0]
     for part in sums[1:]:
         total += part
-    return total
+    tap = np.arange(taps)
+    run, e = tap // across, tap % across
+    row = e - np.minimum(e // segment * segment, across - segment)
+    dw[...] = total[run * each + e // segment, row, :k].T

@@ -8,7 +8,6 @@ order of the threads. CPU alone.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -18,9 +17,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.bands import (
     GEOMETRY,
-    SPARE,
-    Bands,
-    find_offsets,
+    band_start,
     frame_of,
     open_band,
     pitches,
@@ -29,10 +26,16 @@ from nnlib.kernels.bands import (
 )
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.tiles import BASES, run_tile
+from nnlib.kernels.tiles import SPARE, run_tile
 from nnlib.kernels.vectors import REGISTER_BYTES, copy_bytes, padded
 
-__all__ = ["PARTIAL_SUMS", "band_of_gradient", "list_runs", "weight_grad"]
+__all__ = [
+    "PARTIAL_SUMS",
+    "band_of_gradient",
+    "list_outputs",
+    "list_runs",
+    "weight_grad",
+]
 
 # Bytes of partial sums, over all threads.
 PARTIAL_SUMS = 1 << 27
@@ -40,25 +43,38 @@ PARTIAL_SUMS = 1 << 27
 
 @body
 def list_runs(
-    base: int, offsets: Any, lines: int, length: int, step: int, segment: int,
-    sums: Any, lefts: Any, targets: Any,
+    base: int, axes: Any, pitches: Any, merged: int, length: int, step: int,
+    segment: int, sums: Any, lefts: Any, targets: Any,
 ) -> int:  # fmt: skip
     """Write where segments of runs of taps are read and summed; return their number.
 
-    `step` is the distance of two rows of a segment, `sums` (segments, rows, filters).
+    `merged` taps of a line make a run of some `length`; `step` is the distance of two
+    rows of a segment, `sums` (segments, rows, filters).
     """
+    plane, row, pixel = pitches
     count = 0
     pitch = sums.shape[1] * sums.shape[2] * sums.itemsize
-    for t in range(lines):
+    for t in range(axes[9] * axes[10] * axes[11] // merged):
+        e = t * merged % axes[11]
+        b = t * merged // axes[11]
+        run = base + b // axes[10] * axes[15] * plane + b % axes[10] * axes[16] * row
+        run += e * axes[17] * pixel
         for i in range((length + segment - 1) // segment):
             at = min(i * segment, length - segment)
-            lefts[count] = base + offsets[t] + at * step
+            lefts[count] = run + at * step
             targets[count] = sums.ctypes.data + count * pitch
             count += 1
     for i in range(count, count + SPARE):
         lefts[i] = lefts[count - 1]
         targets[i] = targets[count - 1]
     return count
+
+
+@body
+def list_outputs(stride: Any, row: int, pixel: int, width: int, offsets: Any) -> None:
+    """Write the distance of the input of each output of a band from the first's."""
+    for i in range(offsets.size):
+        offsets[i] = i // width * stride[0] * row + i % width * stride[1] * pixel
 
 
 @body
@@ -80,7 +96,7 @@ def band_of_gradient(g: Any, place: Any, ragged: bool, buffer: Any) -> int:
 @body
 def grad_part(
     part: int, parts: int, x: Any, g: Any, sums: Any, axes: Any, cg: int, kg: int,
-    geo: Any,
+    merged: int, geo: Any,
 ) -> None:  # fmt: skip
     """Sum over one part of the bands: (groups, segments, rows, filters)."""
     groups, segments, _, wide = sums.shape
@@ -90,47 +106,39 @@ def grad_part(
     frame = frame_of(x, geo)
     k = g.shape[4]
     buffer = np.empty(geo.rows * geo.width * k + 2 * vector, x.dtype)
-    offsets = np.empty(geo.span_d * geo.span_h * geo.span_w, np.int64)
-    runs = find_offsets(axes[0], plane, row, pixel, geo.merged, offsets)
-    length = cg * (axes[0, 11] if geo.merged else 1)
     lefts = np.empty(segments + SPARE, np.int64)
     targets = np.empty(segments + SPARE, np.int64)
-    rows = np.empty(geo.rows, np.int64)
-    for q in range(geo.rows):
-        rows[q] = q * geo.stride_h * row
+    offsets = np.empty(geo.rows * geo.width, np.int64)
+    list_outputs((geo.stride_h, geo.stride_w), row, pixel, geo.width, offsets)
     jobs = x.shape[0] * geo.depth * geo.bands
     for job in range(part * jobs // parts, (part + 1) * jobs // parts):
         place = open_band(x, job, geo, frame)
-        _, d, q0, q1, origin = place
         right = band_of_gradient(g, place, kg % vector != 0, buffer)
-        base = origin + (d * geo.stride_d + axes[0, 12]) * plane
-        base += (q0 * geo.stride_h + axes[0, 13]) * row + axes[0, 14] * pixel
         list_runs(
-            base, offsets, runs, length, size, geo.segment, sums[0], lefts, targets
-        )
+            band_start(x, place, axes[0], geo), axes[0], (plane, row, pixel), merged,
+            merged * cg, size, geo.segment, sums[0], lefts, targets,
+        )  # fmt: skip
         for group in range(groups):
             for j in range(0, kg, 2 * vector):
                 vectors = 2 if kg - j > vector else 1
-                bases = BASES[vectors - 1][geo.segment]
-                shift = (group * segments * geo.segment * wide + j) * size
-                for i in range(0, segments, bases):
-                    run_tile(
-                        geo.segment, vectors, lefts.ctypes.data + 8 * i,
-                        group * cg * size, size, rows.ctypes.data, q1 - q0, geo.width,
-                        geo.stride_w * pixel, right + (group * kg + j) * size, k * size,
-                        0, targets.ctypes.data + 8 * i, shift, wide * size,
-                        2 * vector, x.dtype.type(0),
-                    )  # fmt: skip
+                run_tile(
+                    geo.segment, vectors, segments, lefts.ctypes.data,
+                    group * cg * size, size, offsets.ctypes.data,
+                    (place[3] - place[2]) * geo.width,
+                    right + (group * kg + j) * size, k * size, 0, targets.ctypes.data,
+                    (group * segments * geo.segment * wide + j) * size, wide * size,
+                    2 * vector, x.dtype.type(0),
+                )  # fmt: skip
 
 
 @cpu_loop
 def grad_parts(
     begin: int, end: int, x: Any, g: Any, sums: Any, axes: Any, cg: int, kg: int,
-    geo: Any,
+    merged: int, geo: Any,
 ) -> None:  # fmt: skip
     """Sum the parts `begin` to `end`."""
     for part in range(begin, end):
-        grad_part(part, sums.shape[0], x, g, sums[part], axes, cg, kg, geo)
+        grad_part(part, sums.shape[0], x, g, sums[part], axes, cg, kg, merged, geo)
 
 
 @cpu_loop
@@ -155,11 +163,12 @@ def fold_channels(begin: int, end: int, sums: Any, dw: Any, merged: int) -> None
                 dw[group, j, i, t] = total
 
 
-def grad_loop(x: Any, g: Any, sums: Any, axes: Any, dw: Any, geo: Any) -> None:
+def grad_loop(
+    x: Any, g: Any, sums: Any, axes: Any, dw: Any, merged: int, geo: Any
+) -> None:
     """Sum by parts, on the pool, and fold."""
     groups, kg, cg, taps = dw.shape
-    spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, cg, kg, geo))
-    merged = axes[0, 11] if geo.merged else 1
+    spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, cg, kg, merged, geo))
     spread(fold_channels, groups * cg, max(1, 4096 // (taps * kg)), (sums, dw, merged))
 
 
@@ -170,7 +179,7 @@ def _kernel(real: Any) -> Any:
     grad_types = types.void(
         inputs(real, 5, "A"), types.Array(real, 5, "C", readonly=True),
         real[:, :, :, :, ::1], inputs(types.int64, 2, "C"), real[:, :, :, ::1],
-        GEOMETRY,
+        types.int64, GEOMETRY,
     )  # fmt: skip
     return cpu_kernel(shared=True, signatures=[grad_types])(grad_loop)
 
@@ -181,17 +190,13 @@ _KERNELS = {
 }
 
 
-@functools.lru_cache(maxsize=512)
-def _runs(bands: Bands, cg: int, kg: int, itemsize: int) -> tuple[Any, int]:
-    """Return the geometry with segments of input channels, and how many these are."""
-    geometry, taps = bands.geometry, bands.taps
-    across = 1 if geometry.merged else taps[2]
-    lines = taps[0] * taps[1] * across
-    length = cg * taps[2] // across
-    vectors = 1 if kg * itemsize <= REGISTER_BYTES else 2
-    pixels = geometry.rows * geometry.width
-    segment = segment_for(length, lines, pixels, geometry.rows, vectors)
-    return geometry._replace(segment=segment), lines * -(-length // segment)
+def runs_of(plan: Plan, channels: int, groups: int) -> tuple[int, int, int]:
+    """Return how many taps make a run, how many runs there are, and their length.
+
+    Taps that are neighbours, in memory, of one line.
+    """
+    merged = plan.taps[2] if groups == 1 and plan.gap[2] == 1 else 1
+    return merged, math.prod(plan.taps) // merged, merged * channels
 
 
 def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
@@ -208,10 +213,15 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
         dw[...] = 0
         return
     bands = plan_bands((plan,), x, groups, g.shape[4])
-    geometry, segments = _runs(bands, cg, kg, x.itemsize)
+    merged, runs, length = runs_of(plan, cg, groups)
+    geometry = bands.geometry
+    vectors = 1 if kg * x.itemsize <= REGISTER_BYTES else 2
+    segment = segment_for(length, runs, geometry.rows * geometry.width, vectors)
+    geometry = geometry._replace(segment=segment)
+    segments = runs * -(-length // segment)
     shape = (groups, segments, geometry.segment, padded(kg, x.itemsize))
     most = max(1, PARTIAL_SUMS // (math.prod(shape) * x.itemsize))
     jobs = x.shape[0] * geometry.depth * geometry.bands
     parts = min(get_num_threads(), jobs, most)
     sums = np.zeros((parts, *shape), x.dtype)
-    _KERNELS[x.dtype](x, g, sums, bands.axes, dw, geometry)
+    _KERNELS[x.dtype](x, g, sums, bands.axes, dw, merged, geometry)

@@ -23,25 +23,35 @@ from numba.extending import intrinsic
 
 from nnlib.kernels.vectors import REGISTER_BYTES, REGISTERS
 
-__all__ = ["BASES", "MOST_ROWS", "run_elementwise_tile", "run_tile"]
+__all__ = ["MOST_ROWS", "SPARE", "run_elementwise_tile", "run_tile", "tile_cost"]
 
 _WORD = ir.IntType(64)
 _FLAGS = ("contract", "nsz")
 # Registers for sums; the others hold what they are made of.
 _SUMS = REGISTERS - 4
 # Rows of a segment: addresses of more rows need more registers than there are.
-MOST_ROWS = min(9, _SUMS // 2)
+MOST_ROWS = min(8, _SUMS // 2)
 # Segments of a tile by (vectors - 1, rows); row 0 is never used.
 BASES = tuple(
     tuple(
-        max(1, min(_SUMS // (vectors * max(rows, 1)), 6))
+        max(1, min(_SUMS // (vectors * max(rows, 1)), 6 if vectors == 1 else 4))
         for rows in range(MOST_ROWS + 1)
     )
     for vectors in (1, 2)
 )
+# The most segments that a table lacks to whole tiles.
+SPARE = max(map(max, BASES)) - 1
 # Row r of a segment is at (odd multiple of the step) times (a power of two).
 _PARTS = {1: (1, 0), 2: (1, 1), 3: (3, 0), 4: (1, 2), 5: (5, 0), 6: (3, 1), 7: (7, 0),
           8: (1, 3)}  # fmt: skip
+
+
+def tile_cost(rows: int, vectors: int, segments: int, depth: int) -> float:
+    """Estimate the cycles of so many segments, two products a cycle."""
+    bases = BASES[vectors - 1][rows]
+    outputs = bases * rows
+    turn = max(outputs * vectors, outputs + vectors, 8) / 2 + 0.3
+    return -(-segments // bases) * (depth * turn + 2 * outputs * vectors + 40)
 
 
 def _number(value: int) -> Any:
@@ -91,56 +101,56 @@ class _Tile:
         self.elementwise = elementwise
 
     def emit(self, module: Any, name: str) -> Any:
-        """Return the function; its arguments are those of `run_tile` but the rows."""
-        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 14)
+        """Return the function; its arguments are those of `run_tile` but the kind."""
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 13)
         function = ir.Function(module, kind, name=name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         builder = ir.IRBuilder(function.append_basic_block())
         self.builder = builder
-        lefts, shift, step, offsets, lines, count, left_step = function.args[:7]
+        segments, lefts, shift, step, offsets, depth = function.args[:6]
         right, right_step, initial, targets, target_shift, pitch, lanes = function.args[
-            7:
-        ]
-        bases = [
-            builder.add(self._entry(lefts, _number(b)), shift)
-            for b in range(self.bases)
-        ]
-        ends = [
-            builder.add(self._entry(targets, _number(b)), target_shift)
-            for b in range(self.bases)
-        ]
-        places = [
-            builder.add(end, builder.mul(pitch, _number(m)))
-            for end in ends
-            for m in range(self.rows)
+            6:
         ]
         masks = self._masks(lanes)
-        sums = self._begin(initial, places, masks)
         odd = [k for k in (1, 3, 5, 7) if k < self.rows]
         steps = [builder.mul(step, _number(k)) for k in odd]
+        several = _number(self.bases)
+        last = builder.sub(several, _number(1))
+        tiles = builder.sdiv(builder.add(segments, last), several)
 
-        def line(index: Any, carried: list[Any]) -> list[Any]:
-            shift = self._entry(offsets, index)
-            here = [builder.add(base, shift) for base in bases]
-            n = len(here)
+        def tile(index: Any, carried: list[Any]) -> list[Any]:
+            first = builder.mul(index, several)
+            bases = self._addresses(lefts, first, shift)
+            places = [
+                builder.add(end, builder.mul(pitch, _number(m)))
+                for end in self._addresses(targets, first, target_shift)
+                for m in range(self.rows)
+            ]
+            sums = self._begin(initial, places, masks)
 
-            def product(_: Any, inner: list[Any]) -> list[Any]:
-                at, right = inner[:n], inner[n]
-                steps = [_opaque(builder, s) for s in inner[n + 1 : n + 1 + len(odd)]]
-                totals = inner[n + 1 + len(odd) :]
-                totals = self._products(at, right, dict(zip(odd, steps)), totals)
-                moved = [builder.add(a, left_step) for a in at]
-                return [*moved, builder.add(right, right_step), *steps, *totals]
+            def product(index: Any, inner: list[Any]) -> list[Any]:
+                shift = self._entry(offsets, index)
+                at = [builder.add(base, shift) for base in bases]
+                hidden = [_opaque(builder, s) for s in inner[1 : 1 + len(odd)]]
+                distances = dict(zip(odd, hidden, strict=True))
+                totals = self._products(at, inner[0], distances, inner[1 + len(odd) :])
+                return [builder.add(inner[0], right_step), *hidden, *totals]
 
-            right, *rest = carried
-            last = _count(builder, count, [*here, right, *rest], product)
-            return last[n:]
+            after = _count(builder, depth, [right, *carried, *sums], product)
+            self._end(after[1 + len(odd) :], places, masks)
+            return after[1 : 1 + len(odd)]
 
-        last = _count(builder, lines, [right, *steps, *sums], line)
-        self._end(last[1 + len(odd) :], places, masks)
+        _count(builder, tiles, steps, tile)
         builder.ret_void()
         return function
+
+    def _addresses(self, table: Any, first: Any, shift: Any) -> list[Any]:
+        builder = self.builder
+        return [
+            builder.add(self._entry(table, builder.add(first, _number(b))), shift)
+            for b in range(self.bases)
+        ]
 
     def _entry(self, table: Any, index: Any) -> Any:
         pointer = self.builder.inttoptr(table, _WORD.as_pointer())
@@ -175,11 +185,9 @@ class _Tile:
         ]
 
     def _masked(self, name: str, kind: Any, arguments: list[Any]) -> Any:
-        tail = (
-            f"v{self.wide.count}f{8 * self.size}.p0v{self.wide.count}f{8 * self.size}"
-        )
+        kept = f"v{self.wide.count}f{8 * self.size}"
         function = cgutils.get_or_insert_function(
-            self.builder.module, kind, f"llvm.masked.{name}.{tail}"
+            self.builder.module, kind, f"llvm.masked.{name}.{kept}.p0{kept}"
         )
         return self.builder.call(function, arguments)
 
@@ -234,7 +242,7 @@ class _Tile:
         return found
 
     def _left(self, address: Any) -> list[Any]:
-        """Return what the columns are multiplied by: one value for all, or neighbours."""
+        """Return what the columns are multiplied by: one value, or neighbours."""
         builder = self.builder
         if self.elementwise:
             return [self._load(address, v) for v in range(self.vectors)]
@@ -255,13 +263,8 @@ class _Tile:
         )
         for i, value in enumerate(sums):
             place = self._vector(places[i // self.vectors], i % self.vectors)
-            arguments = [
-                value,
-                place,
-                ir.IntType(32)(self.size),
-                masks[i % self.vectors],
-            ]
-            self._masked("store", kind, arguments)
+            mask = masks[i % self.vectors]
+            self._masked("store", kind, [value, place, ir.IntType(32)(self.size), mask])
 
 
 def _runner(widths: tuple[int, ...], elementwise: bool) -> Any:
@@ -272,9 +275,7 @@ def _runner(widths: tuple[int, ...], elementwise: bool) -> Any:
         rows, vectors, *rest = args[:-1]
         done = builder.append_basic_block("done")
         width = len(widths)
-        key = builder.add(
-            builder.mul(rows, _number(width)), builder.sub(vectors, _number(1))
-        )
+        key = builder.add(builder.mul(rows, _number(width)), vectors)
         switch = builder.switch(key, done)
         for m in range(1, MOST_ROWS + 1):
             for v in widths:
@@ -286,7 +287,7 @@ def _runner(widths: tuple[int, ...], elementwise: bool) -> Any:
                     tile = _Tile(real, m, v, elementwise)
                     function = tile.emit(builder.module, name)
                 block = builder.append_basic_block()
-                switch.add_case(_number(m * width + v - 1), block)
+                switch.add_case(_number(m * width + v), block)
                 builder.position_at_end(block)
                 builder.call(function, rest)
                 builder.branch(done)
@@ -295,15 +296,27 @@ def _runner(widths: tuple[int, ...], elementwise: bool) -> Any:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def run(
-        context: Any, rows: Any, vectors: Any, lefts: Any, left_shift: Any, step: Any,
-        offsets: Any, lines: Any, count: Any, left_step: Any, right: Any,
+        context: Any, rows: Any, vectors: Any, segments: Any, lefts: Any,
+        left_shift: Any, step: Any, offsets: Any, depth: Any, right: Any,
         right_step: Any, initial: Any, targets: Any, target_shift: Any, pitch: Any,
         lanes: Any, like: Any,
     ) -> Any:  # fmt: skip
-        return types.void(*(types.int64,) * 16, like), lower
+        return types.void(*(types.int64,) * 15, like), lower
 
     return run
 
 
+# Sums tiles of `rows` outputs in each segment by `vectors` vectors of columns. For each
+# segment s, row m and column j
+#
+#     targets[s][m * pitch + j] = start[j] + sum over t of
+#         lefts[s][m * step + offsets[t]] * right[t * right_step + j]
+#
+# where start is the row at `initial`, or, where that is 0, what stands in the target.
+# All places are bytes: `lefts`, `targets` (and `offsets`) are addresses of tables of
+# addresses (distances); the shifts are added to each. A table of segments holds `SPARE`
+# more than `segments`, all like the last. Columns from `lanes` on are not written.
+# The last argument is a value of the element type.
 run_tile: Callable[..., None] = _runner((1, 2), False)
+# The same where the left factor is a vector too: `lefts[s][m * step + offsets[t] + j]`.
 run_elementwise_tile: Callable[..., None] = _runner((1,), True)

@@ -52,19 +52,19 @@ def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, 
     bias = rng.standard_normal(k).astype(dtype)
     out = (h + 2 * before, w + 2 * before)
     plan = forward_plan((1, *out), (1, 3, 3), (1,) * 3, (0, before, before), (1,) * 3)
-    a = kernel.channels_last(x)
+    a = kernel.contiguous(kernel.images(x))
     assert winograd.fits(plan, a, k)
     want = written_out(x, weight, before, out) + bias.reshape(-1, 1, 1)
     split = weight.reshape(1, k, c, 9).swapaxes(1, 2)
-    packed = direct.pack(split, plan.order)
     for run in (
         lambda y: winograd.correlate(plan, a, split[0], bias, y),
-        lambda y: direct.correlate(plan, a, packed, k, bias, y),
+        lambda y: direct.correlate((plan,), a, split, bias, y),
     ):
         y = np.empty((n, 1, *out, k), dtype)
         run(y)
         close(y[:, 0].transpose(0, 3, 1, 2), want, dtype)
-    g = kernel.channels_last(rng.standard_normal((n, k, *out)).astype(dtype))
+    g = rng.standard_normal((n, k, *out)).astype(dtype)
+    g = kernel.contiguous(kernel.images(g))
     found = []
     for run in (winograd_grad.weight_grad, direct_grad.weight_grad):
         dw = np.empty((1, k, c, 9), dtype)

@@ -23,6 +23,7 @@ blocks are fixed by the shape: results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnlib.backend.errors import ShapeError
@@ -47,18 +48,35 @@ __all__ = ["gradient_sums", "input_gradient", "moments", "normalize"]
 
 # Elements of a block: 128 KB of float32, well inside the second-level cache.
 CHUNK = 32768
-# Elements of a line, at least.
-LINE = 512
+# Elements of a line, if pixels are so short: four vectors of AVX-512, which a loop over
+# lines keeps in registers. Where it can be a line is made of pairs of whole vectors.
+LINE = 64
+VECTORS = 32
+# Lines of more than twice as much are taken so many at a time.
+GROUP = 8
+# Elements that each thread has at least.
+GRAIN = 40000
 # Rows that one CUDA thread adds up.
 CUDA_ROWS = 64
 
 
-def _cut(x: Any) -> tuple[tuple[int, int, int, int], int, int]:
-    """Return (B, R, C, blocks), the rows of a block, and the elements of a line."""
+def _cut(x: Any) -> tuple[tuple[int, int, int, int], int]:
+    """Return (B, R, C, blocks), and the rows of a block."""
     batches, rows, channels = x.shape
     step = max(1, CUDA_ROWS if on_cuda(x) else CHUNK // channels)
-    wide = max(1, LINE // channels) * channels
-    return (batches, rows, channels, -(-rows // step)), step, wide
+    return (batches, rows, channels, -(-rows // step)), step
+
+
+def _lines(shape: tuple[int, int, int, int], step: int) -> tuple[Any, int]:
+    """Return (rows of a block, line, group) for the CPU's loops, and their grain."""
+    _, rows, channels, _ = shape
+    wide = math.lcm(channels, VECTORS)
+    if wide > 2 * LINE:
+        wide = channels
+    wide *= max(1, LINE // wide)
+    group = GROUP if wide > 2 * LINE else step
+    grain = -(-GRAIN // (min(step, rows) * channels))
+    return (step, wide, group), grain
 
 
 def _check(op: str, x: Any, **vectors: Any) -> None:
@@ -97,7 +115,7 @@ def moments(x: Any) -> tuple[Any, Any]:
     """
     _check("moments", x)
     module = array_module(x)
-    shape, step, wide = _cut(x)
+    shape, step = _cut(x)
     mean, var = (module.empty((shape[0], shape[2]), x.dtype) for _ in range(2))
     parts = shape[0] * shape[3] * shape[2]
     means, spreads = (module.empty(parts, x.dtype) for _ in range(2))
@@ -108,8 +126,8 @@ def moments(x: Any) -> tuple[Any, Any]:
         )
     else:
         moments_cpu(
-            x.reshape(-1), shape, step, wide, means, spreads, mean.reshape(-1),
-            var.reshape(-1),
+            x.reshape(-1), shape, *_lines(shape, step), means, spreads,
+            mean.reshape(-1), var.reshape(-1),
         )  # fmt: skip
     return mean, var
 
@@ -136,10 +154,11 @@ def normalize(x: Any, mean: Any, scale: Any, shift: Any, out: Any = None) -> Any
     if x.size and on_cuda(x):
         normalize_cuda(x, mean, scale, shift, out, items=x.size)
     elif x.size:
+        shape, step = _cut(x)
+        vectors = mean.reshape(-1), scale.reshape(-1), shift.reshape(-1)
         normalize_cpu(
-            x.reshape(-1), *_cut(x), mean.reshape(-1), scale.reshape(-1),
-            shift.reshape(-1), out.reshape(-1),
-        )  # fmt: skip
+            x.reshape(-1), shape, *_lines(shape, step), vectors, out.reshape(-1)
+        )
     return out
 
 
@@ -164,7 +183,7 @@ def gradient_sums(g: Any, x: Any, mean: Any) -> tuple[Any, Any]:
     """
     _check("gradient_sums", x, g=g, mean=mean)
     module = array_module(x)
-    shape, step, wide = _cut(x)
+    shape, step = _cut(x)
     plain, weighted = (module.empty((shape[0], shape[2]), x.dtype) for _ in range(2))
     parts = shape[0] * shape[3] * shape[2]
     first, second = (module.empty(parts, x.dtype) for _ in range(2))
@@ -173,8 +192,9 @@ def gradient_sums(g: Any, x: Any, mean: Any) -> tuple[Any, Any]:
         join_sums_cuda(first, second, shape[3], plain, weighted, items=plain.size)
     else:
         gradient_sums_cpu(
-            g.reshape(-1), x.reshape(-1), shape, step, wide, mean.reshape(-1), first,
-            second, plain.reshape(-1), weighted.reshape(-1),
+            g.reshape(-1), x.reshape(-1), shape, *_lines(shape, step),
+            mean.reshape(-1), (first, second), plain.reshape(-1),
+            weighted.reshape(-1),
         )  # fmt: skip
     return plain, weighted
 
@@ -204,9 +224,10 @@ def input_gradient(
     if x.size and on_cuda(x):
         input_gradient_cuda(g, x, mean, a, k, c, out, items=x.size)
     elif x.size:
-        vectors = (a.reshape(-1), k.reshape(-1), c.reshape(-1))
+        shape, step = _cut(x)
+        vectors = (mean.reshape(-1), a.reshape(-1), k.reshape(-1), c.reshape(-1))
         input_gradient_cpu(
-            g.reshape(-1), x.reshape(-1), *_cut(x), mean.reshape(-1), vectors,
+            g.reshape(-1), x.reshape(-1), shape, *_lines(shape, step), vectors,
             out.reshape(-1),
         )  # fmt: skip
     return out

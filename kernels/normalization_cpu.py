@@ -2,7 +2,10 @@
 
 Flat arrays are cut into blocks of ``step`` rows, a block into lines of ``wide``
 elements: one or more whole pixels. Vectors over channels are repeated to the length of
-a line.
+a line. What happens along lines is in `nnlib.kernels.line_vectors`.
+
+Lines of many channels are taken a few (``group``) at a time, so that memory is read
+nearly in order.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.kernels.machinery import body, cpu_kernel, prange
+from nnlib.kernels.line_vectors import line_map, line_sums
+from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 
 __all__ = [
     "gradient_sums_cpu",
@@ -19,6 +23,24 @@ __all__ = [
     "moments_cpu",
     "normalize_cpu",
 ]
+
+
+def _squares(x: Any, middle: Any) -> tuple[Any, Any]:
+    distance = x - middle
+    return distance * distance, distance
+
+
+add_values = line_sums(lambda x: (x,))
+add_squares = line_sums(_squares)
+add_gradients = line_sums(lambda g, x, middle: (g, g * (x - middle)))
+write_normal = line_map(
+    lambda x, middle, factor, offset: ((x - middle) * factor + offset,)
+)
+write_gradient = line_map(
+    lambda g, x, middle, factor, slope, offset: (
+        factor * g + slope * (x - middle) + offset,
+    )
+)
 
 
 @body
@@ -45,55 +67,78 @@ def tile(values: Any, at: Any, channels: Any, line: Any) -> None:
             line[base + c] = values[at + c]
 
 
-@body(reassociate=True)
-def block_moments(
-    x: Any, start: Any, size: Any, channels: Any, mean: Any, spread: Any, at: Any,
-    line: Any, middle: Any, rest: Any,
-) -> None:  # fmt: skip
-    """Write mean and sum of squared distances of each channel of a block."""
-    wide = np.uint64(line.size)
+@body
+def clear(line: Any) -> None:
+    for j in range(np.uint64(line.size)):
+        line[j] = 0
+
+
+@body
+def block_of(job: Any, shape: Any, step: Any) -> Any:
+    """Return the set of a block, its first element, and its number of rows."""
+    _, rows, channels, blocks = shape
+    b = job // blocks
+    row = (job - b * blocks) * step
+    return b, (b * rows + row) * channels, min(step, rows - row)
+
+
+@body
+def parts_of(size: Any, cut: Any) -> Any:
+    """Return into how many parts the lines of a block of `size` elements are cut."""
+    _, wide, group = cut
+    whole = size // wide
+    return (whole + group - 1) // group + (1 if size > whole * wide else 0)
+
+
+@body
+def part_of(k: Any, size: Any, cut: Any) -> Any:
+    """Return first element, lines and columns of a part; the last may be cut short."""
+    _, wide, group = cut
+    whole = size // wide
+    first = k * group
+    if first < whole:
+        return first * wide, min(group, whole - first), wide
+    return whole * wide, 1, size - whole * wide
+
+
+@cpu_loop
+def moments_blocks(
+    begin: Any, end: Any, x: Any, shape: Any, cut: Any, means: Any, spreads: Any
+) -> None:
+    """Write mean and sum of squared distances of each channel of blocks."""
+    channels = shape[2]
+    step, wide, _ = cut
+    lines = np.empty((3, wide), x.dtype)
+    total, middle, rest = lines
     kind = x.dtype.type
-    whole = size // (4 * line.size)
-    for j in range(wide):
-        line[j] = 0
-    for s in range(whole):
-        a = start + np.uint64(4 * s) * wide
-        for j in range(wide):
-            i = a + j
-            line[j] += (x[i] + x[i + wide]) + (
-                x[i + wide + wide] + x[i + wide + wide + wide]
-            )
-    for s in range(4 * whole * line.size, size, line.size):
-        a = start + np.uint64(s)
-        for j in range(np.uint64(min(line.size, size - s))):
-            line[j] += x[a + j]
-    fold(line, channels, mean, at, kind(1) / kind(size // channels))
-    tile(mean, at, channels, middle)
-    for j in range(wide):
-        line[j] = 0
-        rest[j] = 0
-    for s in range(whole):
-        a = start + np.uint64(4 * s) * wide
-        for j in range(wide):
-            i = a + j
-            m = middle[j]
-            p = x[i] - m
-            q = x[i + wide] - m
-            r = x[i + wide + wide] - m
-            t = x[i + wide + wide + wide] - m
-            line[j] += (p * p + q * q) + (r * r + t * t)
-            rest[j] += (p + q) + (r + t)
-    for s in range(4 * whole * line.size, size, line.size):
-        a = start + np.uint64(s)
-        for j in range(np.uint64(min(line.size, size - s))):
-            p = x[a + j] - middle[j]
-            line[j] += p * p
-            rest[j] += p
-    fold(line, channels, spread, at, kind(1))
-    fold(rest, channels, middle, np.uint64(0), kind(1) / kind(size // channels))
-    for c in range(np.uint64(channels)):
-        mean[at + c] += middle[c]
-        spread[at + c] -= middle[c] * middle[c] * kind(size // channels)
+    pitch = wide * x.itemsize
+    for job in range(begin, end):
+        _, first, count = block_of(job, shape, step)
+        start = x.ctypes.data + first * x.itemsize
+        size = count * channels
+        at = np.uint64(job * channels)
+        clear(total)
+        for k in range(parts_of(size, cut)):
+            offset, height, columns = part_of(k, size, cut)
+            add_values(
+                (start + offset * x.itemsize,), (), (total.ctypes.data,), pitch,
+                height, columns, x[0],
+            )  # fmt: skip
+        fold(total, channels, means, at, kind(1) / kind(count))
+        tile(means, at, channels, middle)
+        clear(total)
+        clear(rest)
+        for k in range(parts_of(size, cut)):
+            offset, height, columns = part_of(k, size, cut)
+            add_squares(
+                (start + offset * x.itemsize,), (middle.ctypes.data,),
+                (total.ctypes.data, rest.ctypes.data), pitch, height, columns, x[0],
+            )  # fmt: skip
+        fold(total, channels, spreads, at, kind(1))
+        fold(rest, channels, middle, np.uint64(0), kind(1) / kind(count))
+        for c in range(np.uint64(channels)):
+            means[at + c] += middle[c]
+            spreads[at + c] -= middle[c] * middle[c] * kind(count)
 
 
 @body
@@ -124,90 +169,78 @@ def join_moments(
             var[np.uint64(b * channels) + c] = total[c] / rows
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def moments_cpu(
-    x: Any, shape: Any, step: Any, wide: Any, means: Any, spreads: Any, mean: Any,
+    x: Any, shape: Any, cut: Any, grain: Any, means: Any, spreads: Any, mean: Any,
     var: Any,
 ) -> None:  # fmt: skip
     """Write mean and variance of each channel."""
-    batches, rows, channels, blocks = shape
-    for job in prange(batches * blocks):
-        b = job // blocks
-        row = (job - b * blocks) * step
-        line = np.empty(wide, x.dtype)
-        middle = np.empty(wide, x.dtype)
-        rest = np.empty(wide, x.dtype)
-        block_moments(
-            x, np.uint64((b * rows + row) * channels),
-            min(step, rows - row) * channels, channels, means, spreads,
-            np.uint64(job * channels), line, middle, rest,
-        )  # fmt: skip
-    join_moments(means, spreads, shape, step, mean, var)
+    spread(moments_blocks, shape[0] * shape[3], grain, (x, shape, cut, means, spreads))
+    join_moments(means, spreads, shape, cut[0], mean, var)
 
 
-@body
-def block_map(
-    x: Any, mean: Any, scale: Any, shift: Any, y: Any, start: Any, size: Any, at: Any,
-    channels: Any, wide: Any,
-) -> None:  # fmt: skip
-    middle = np.empty(wide, x.dtype)
-    factor = np.empty(wide, x.dtype)
-    offset = np.empty(wide, x.dtype)
-    tile(mean, at, channels, middle)
-    tile(scale, at, channels, factor)
-    tile(shift, at, channels, offset)
-    for s in range(0, size, wide):
-        a = start + np.uint64(s)
-        for j in range(np.uint64(min(wide, size - s))):
-            y[a + j] = (x[a + j] - middle[j]) * factor[j] + offset[j]
+@cpu_loop
+def normalize_blocks(
+    begin: Any, end: Any, x: Any, shape: Any, cut: Any, vectors: Any, y: Any
+) -> None:
+    mean, scale, shift = vectors
+    channels = shape[2]
+    step, wide, _ = cut
+    lines = np.empty((3, wide), x.dtype)
+    middle, factor, offsets = lines
+    pitch = wide * x.itemsize
+    for job in range(begin, end):
+        b, first, count = block_of(job, shape, step)
+        at = np.uint64(b * channels)
+        tile(mean, at, channels, middle)
+        tile(scale, at, channels, factor)
+        tile(shift, at, channels, offsets)
+        size = count * channels
+        for k in range(parts_of(size, cut)):
+            offset, height, columns = part_of(k, size, cut)
+            i = (first + offset) * x.itemsize
+            write_normal(
+                (x.ctypes.data + i,),
+                (middle.ctypes.data, factor.ctypes.data, offsets.ctypes.data),
+                (y.ctypes.data + i,), pitch, height, columns, x[0],
+            )  # fmt: skip
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def normalize_cpu(
-    x: Any, shape: Any, step: Any, wide: Any, mean: Any, scale: Any, shift: Any, y: Any
+    x: Any, shape: Any, cut: Any, grain: Any, vectors: Any, y: Any
 ) -> None:
     """Write ``(x - mean) * scale + shift``."""
-    batches, rows, channels, blocks = shape
-    for job in prange(batches * blocks):
-        b = job // blocks
-        row = (job - b * blocks) * step
-        block_map(
-            x, mean, scale, shift, y, np.uint64((b * rows + row) * channels),
-            min(step, rows - row) * channels, np.uint64(b * channels), channels, wide,
-        )  # fmt: skip
+    spread(normalize_blocks, shape[0] * shape[3], grain, (x, shape, cut, vectors, y))
 
 
-@body(reassociate=True)
-def block_sums(
-    g: Any, x: Any, mean: Any, start: Any, size: Any, at: Any, channels: Any,
-    first: Any, second: Any, to: Any, wide: Any,
-) -> None:  # fmt: skip
-    middle = np.empty(wide, x.dtype)
-    plain = np.empty(wide, x.dtype)
-    weighted = np.empty(wide, x.dtype)
-    tile(mean, at, channels, middle)
-    length = np.uint64(wide)
-    for j in range(length):
-        plain[j] = 0
-        weighted[j] = 0
-    whole = size // (2 * wide)
-    for s in range(whole):
-        a = start + np.uint64(2 * s) * length
-        for j in range(length):
-            i = a + j
-            m = middle[j]
-            p = g[i]
-            q = g[i + length]
-            plain[j] += p + q
-            weighted[j] += p * (x[i] - m) + q * (x[i + length] - m)
-    for s in range(2 * whole * wide, size, wide):
-        a = start + np.uint64(s)
-        for j in range(np.uint64(min(wide, size - s))):
-            plain[j] += g[a + j]
-            weighted[j] += g[a + j] * (x[a + j] - middle[j])
+@cpu_loop
+def gradient_blocks(
+    begin: Any, end: Any, g: Any, x: Any, shape: Any, cut: Any, mean: Any, parts: Any
+) -> None:
+    channels = shape[2]
+    step, wide, _ = cut
+    lines = np.empty((3, wide), x.dtype)
+    middle, plain, weighted = lines
+    pitch = wide * x.itemsize
     one = x.dtype.type(1)
-    fold(plain, channels, first, to, one)
-    fold(weighted, channels, second, to, one)
+    for job in range(begin, end):
+        b, first, count = block_of(job, shape, step)
+        tile(mean, np.uint64(b * channels), channels, middle)
+        clear(plain)
+        clear(weighted)
+        size = count * channels
+        for k in range(parts_of(size, cut)):
+            offset, height, columns = part_of(k, size, cut)
+            i = (first + offset) * x.itemsize
+            add_gradients(
+                (g.ctypes.data + i, x.ctypes.data + i), (middle.ctypes.data,),
+                (plain.ctypes.data, weighted.ctypes.data), pitch, height, columns,
+                x[0],
+            )  # fmt: skip
+        at = np.uint64(job * channels)
+        fold(plain, channels, parts[0], at, one)
+        fold(weighted, channels, parts[1], at, one)
 
 
 @body
@@ -229,56 +262,53 @@ def join_sums(first: Any, second: Any, shape: Any, plain: Any, weighted: Any) ->
             weighted[np.uint64(b * channels) + c] = d[c]
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def gradient_sums_cpu(
-    g: Any, x: Any, shape: Any, step: Any, wide: Any, mean: Any, first: Any,
-    second: Any, plain: Any, weighted: Any,
+    g: Any, x: Any, shape: Any, cut: Any, grain: Any, mean: Any, parts: Any,
+    plain: Any, weighted: Any,
 ) -> None:  # fmt: skip
     """Write the sums of ``g`` and of ``g * (x - mean)``."""
-    batches, rows, channels, blocks = shape
-    for job in prange(batches * blocks):
-        b = job // blocks
-        row = (job - b * blocks) * step
-        block_sums(
-            g, x, mean, np.uint64((b * rows + row) * channels),
-            min(step, rows - row) * channels, np.uint64(b * channels), channels,
-            first, second, np.uint64(job * channels), wide,
-        )  # fmt: skip
-    join_sums(first, second, shape, plain, weighted)
+    spread(gradient_blocks, shape[0] * shape[3], grain, (g, x, shape, cut, mean, parts))
+    join_sums(parts[0], parts[1], shape, plain, weighted)
 
 
-@body
-def block_gradient(
-    g: Any, x: Any, mean: Any, vectors: Any, y: Any, start: Any, size: Any, at: Any,
-    channels: Any, wide: Any,
-) -> None:  # fmt: skip
-    a, k, c = vectors
-    middle = np.empty(wide, x.dtype)
-    factor = np.empty(wide, x.dtype)
-    slope = np.empty(wide, x.dtype)
-    offset = np.empty(wide, x.dtype)
-    tile(mean, at, channels, middle)
-    tile(a, at, channels, factor)
-    tile(k, at, channels, slope)
-    tile(c, at, channels, offset)
-    for s in range(0, size, wide):
-        i = start + np.uint64(s)
-        for j in range(np.uint64(min(wide, size - s))):
-            y[i + j] = (
-                factor[j] * g[i + j] + slope[j] * (x[i + j] - middle[j]) + offset[j]
-            )
+@cpu_loop
+def input_gradient_blocks(
+    begin: Any, end: Any, g: Any, x: Any, shape: Any, cut: Any, vectors: Any, y: Any
+) -> None:
+    mean, a, k, c = vectors
+    channels = shape[2]
+    step, wide, _ = cut
+    lines = np.empty((4, wide), x.dtype)
+    middle, factor, slope, offsets = lines
+    pitch = wide * x.itemsize
+    for job in range(begin, end):
+        b, first, count = block_of(job, shape, step)
+        at = np.uint64(b * channels)
+        tile(mean, at, channels, middle)
+        tile(a, at, channels, factor)
+        tile(k, at, channels, slope)
+        tile(c, at, channels, offsets)
+        size = count * channels
+        for part in range(parts_of(size, cut)):
+            offset, height, columns = part_of(part, size, cut)
+            i = (first + offset) * x.itemsize
+            write_gradient(
+                (g.ctypes.data + i, x.ctypes.data + i),
+                (
+                    middle.ctypes.data, factor.ctypes.data, slope.ctypes.data,
+                    offsets.ctypes.data,
+                ),
+                (y.ctypes.data + i,), pitch, height, columns, x[0],
+            )  # fmt: skip
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def input_gradient_cpu(
-    g: Any, x: Any, shape: Any, step: Any, wide: Any, mean: Any, vectors: Any, y: Any
+    g: Any, x: Any, shape: Any, cut: Any, grain: Any, vectors: Any, y: Any
 ) -> None:
     """Write ``a * g + k * (x - mean) + c``."""
-    batches, rows, channels, blocks = shape
-    for job in prange(batches * blocks):
-        b = job // blocks
-        row = (job - b * blocks) * step
-        block_gradient(
-            g, x, mean, vectors, y, np.uint64((b * rows + row) * channels),
-            min(step, rows - row) * channels, np.uint64(b * channels), channels, wide,
-        )  # fmt: skip
+    spread(
+        input_gradient_blocks, shape[0] * shape[3], grain,
+        (g, x, shape, cut, vectors, y),
+    )  # fmt: skip

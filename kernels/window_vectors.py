@@ -21,9 +21,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nnlib.kernels.vector_access import Access, byte_count, emit_loop, number
 from nnlib.kernels.vectors import WIDTH
 
-__all__ = ["add_window", "pick_window", "top_place", "top_value"]
+__all__ = [
+    "add_window",
+    "pick_window",
+    "top_place",
+    "top_value",
+]
 
 _WORD = ir.IntType(64)
 _INT = ir.IntType(32)
@@ -35,120 +41,8 @@ _BLOCKS = (4, 2)
 _AHEAD = 2048
 
 
-def _number(value: int) -> Any:
-    return ir.Constant(_WORD, value)
-
-
-class Lanes:
-    """How a vector of neighbouring channels is read and written, whole or in part."""
-
-    def __init__(self, builder: Any, count: int, rest: Any = None) -> None:
-        self.builder = builder
-        self.count = count
-        self.mask = None
-        if rest is not None:
-            kind = ir.VectorType(_INT, count)
-            numbers = ir.Constant(kind, list(range(count)))
-            wide = self.fill(builder.trunc(rest, _INT))
-            self.mask = builder.icmp_signed("<", numbers, wide)
-
-    def kind(self, element: Any) -> Any:
-        """Return the type of a vector of these elements."""
-        return ir.VectorType(element, self.count)
-
-    def fill(self, value: Any) -> Any:
-        """Return a vector of equal elements."""
-        empty = ir.Constant(self.kind(value.type), ir.Undefined)
-        first = ir.Constant(self.kind(_INT), [0] * self.count)
-        one = self.builder.insert_element(empty, value, ir.Constant(_INT, 0))
-        return self.builder.shuffle_vector(one, empty, first)
-
-    def _masked(self, name: str, element: Any, result: Any, *between: Any) -> Any:
-        mask = ir.VectorType(ir.IntType(1), self.count)
-        pointer = self.kind(element).as_pointer()
-        letter = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(element))
-        letter = letter or f"i{element.width}"
-        last = [mask] if name == "store" else [mask, self.kind(element)]
-        return cgutils.get_or_insert_function(
-            self.builder.module,
-            ir.FunctionType(result, [*between, pointer, _INT, *last]),
-            f"llvm.masked.{name}.v{self.count}{letter}.p0",
-        )
-
-    def fetch(self, address: Any) -> None:
-        """Ask for the cache line some way behind an address."""
-        builder = self.builder
-        pointer = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [pointer, _INT, _INT, _INT]),
-            "llvm.prefetch.p0",
-        )
-        place = builder.inttoptr(builder.add(address, _number(_AHEAD)), pointer)
-        # To read, into the first cache, data.
-        builder.call(function, [place, *(ir.Constant(_INT, n) for n in (0, 3, 1))])
-
-    def load(self, address: Any, element: Any) -> Any:
-        """Read neighbouring elements; what is masked is 0 and not touched."""
-        builder, kind = self.builder, self.kind(element)
-        place = builder.inttoptr(address, kind.as_pointer())
-        size = _bytes(element)
-        if self.mask is None:
-            value = builder.load(place)
-            value.align = size
-            return value
-        function = self._masked("load", element, kind)
-        zeros = ir.Constant(kind, None)
-        return builder.call(
-            function, [place, ir.Constant(_INT, size), self.mask, zeros]
-        )
-
-    def store(self, value: Any, address: Any) -> None:
-        """Write neighbouring elements."""
-        builder, element = self.builder, value.type.element
-        place = builder.inttoptr(address, value.type.as_pointer())
-        size = _bytes(element)
-        if self.mask is None:
-            builder.store(value, place).align = size
-            return
-        function = self._masked("store", element, ir.VoidType(), value.type)
-        builder.call(function, [value, place, ir.Constant(_INT, size), self.mask])
-
-
-def _bytes(element: Any) -> int:
-    if isinstance(element, ir.IntType):
-        return int(element.width) // 8
-    return 4 if isinstance(element, ir.FloatType) else 8
-
-
-def _loop(
-    builder: Any, start: Any, stop: Any, step: Any, emit: Callable[[Any], None]
-) -> None:
-    """Emit ``for i in range(start, stop, step)``, for few rounds: not unrolled."""
-    before = builder.block
-    head, body, done = (
-        builder.append_basic_block(name) for name in ("head", "body", "done")
-    )
-    builder.branch(head)
-    builder.position_at_end(head)
-    index = builder.phi(_WORD)
-    index.add_incoming(start, before)
-    builder.cbranch(builder.icmp_signed("<", index, stop), body, done)
-    builder.position_at_end(body)
-    emit(index)
-    index.add_incoming(builder.add(index, step), builder.block)
-    back = builder.branch(head)
-    module = builder.module
-    flag = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-    # The first operand of a loop's metadata is the metadata itself.
-    mark = module.add_metadata([ir.Constant(_WORD, len(module.metadata)), flag])
-    mark.operands = (mark, flag)
-    back.set_metadata("llvm.loop", mark)
-    builder.position_at_end(done)
-
-
 def _scaled(builder: Any, index: Any, element: Any) -> Any:
-    return builder.mul(index, _number(_bytes(element)))
+    return builder.mul(index, number(byte_count(element)))
 
 
 class Window:
@@ -194,14 +88,14 @@ class Window:
                 own = self.at(self.values, entry, weight)
                 pixel(builder.add(base, step), factor, own)
 
-            _loop(builder, self.low, self.high, _number(1), one_entry)
+            emit_loop(builder, self.low, self.high, number(1), one_entry)
             if after is not None:
                 after(factor)
 
-        _loop(builder, _number(0), self.count, _number(1), one_row)
+        emit_loop(builder, number(0), self.count, number(1), one_row)
 
 
-def _sum(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+def _sum(window: Window, lanes: Access, count: int, shift: Any) -> None:
     """Write the sum of each row's weight times (the sum of the weighted pixels)."""
     builder, real = window.builder, window.real
     kind = lanes.kind(real)
@@ -235,30 +129,31 @@ def _sum(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
         lanes.store(value, _next(window, lanes, window.target, shift, v))
 
 
-def _next(window: Window, lanes: Lanes, address: Any, shift: Any, v: int) -> Any:
+def _next(window: Window, lanes: Access, address: Any, shift: Any, v: int) -> Any:
     """Return the address of a vector: `shift` channels and `v` vectors further."""
     builder = window.builder
-    index = builder.add(shift, _number(v * lanes.count))
+    index = builder.add(shift, number(v * lanes.count))
     return builder.add(address, _scaled(builder, index, window.real))
 
 
-def _read(window: Window, lanes: Lanes, address: Any, shift: Any, v: int) -> Any:
+def _read(window: Window, lanes: Access, address: Any, shift: Any, v: int) -> Any:
     """Read a vector of a pixel, and fetch one that will be read soon."""
+    builder = window.builder
     at = _next(window, lanes, address, shift, v)
-    lanes.fetch(at)
+    lanes.fetch(builder.add(at, number(_AHEAD)))
     return lanes.load(at, window.real)
 
 
 def _top(placed: bool) -> Any:
     """Make the maximum, with its place or alone. The last NaN is the maximum."""
 
-    def emit(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+    def emit(window: Window, lanes: Access, count: int, shift: Any) -> None:
         builder, real = window.builder, window.real
-        kind, number = lanes.kind(real), lanes.kind(_INT)
+        kind, numbers = lanes.kind(real), lanes.kind(_INT)
         tops = [cgutils.alloca_once(builder, kind) for _ in range(count)]
-        places = [cgutils.alloca_once(builder, number) for _ in range(count)]
+        places = [cgutils.alloca_once(builder, numbers) for _ in range(count)]
         first = builder.add(
-            window.at(window.factors, _number(0), _WORD),
+            window.at(window.factors, number(0), _WORD),
             window.at(window.values, window.low, _WORD),
         )
         start = lanes.fill(builder.trunc(first, _INT))
@@ -290,14 +185,14 @@ def _top(placed: bool) -> Any:
                 found = builder.load(place)
                 if window.place.width < 32:
                     found = builder.trunc(found, small)
-                index = builder.add(shift, _number(v * lanes.count))
+                index = builder.add(shift, number(v * lanes.count))
                 index = _scaled(builder, index, window.place)
                 lanes.store(found, builder.add(window.places, index))
 
     return emit
 
 
-def _pick(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
+def _pick(window: Window, lanes: Access, count: int, shift: Any) -> None:
     """Write the sum of those pixels whose place is the entry's number."""
     builder, real = window.builder, window.real
     kind = lanes.kind(real)
@@ -310,14 +205,14 @@ def _pick(window: Window, lanes: Lanes, count: int, shift: Any) -> None:
         here = lanes.fill(builder.trunc(builder.add(factor, own), window.place))
         # Places lie as the pixels do.
         index = builder.sub(address, window.source)
-        index = builder.udiv(index, _number(_bytes(real)))
+        index = builder.udiv(index, number(byte_count(real)))
         base = builder.add(window.places, _scaled(builder, index, window.place))
         for v, total in enumerate(totals):
             value = _read(window, lanes, address, shift, v)
-            index = builder.add(shift, _number(v * lanes.count))
+            index = builder.add(shift, number(v * lanes.count))
             index = _scaled(builder, index, window.place)
             if not v:
-                lanes.fetch(builder.add(base, index))
+                lanes.fetch(builder.add(base, builder.add(index, number(_AHEAD))))
             place = lanes.load(builder.add(base, index), window.place)
             chosen = builder.icmp_unsigned("==", place, here)
             value = builder.select(chosen, value, zero)
@@ -333,21 +228,21 @@ def _over_channels(emit: Any) -> Any:
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         window = Window(context, builder, signature, args)
-        width = WIDTH * 4 // _bytes(window.real)
-        whole = Lanes(builder, width)
-        done = _number(0)
+        width = WIDTH * 4 // byte_count(window.real)
+        whole = Access(builder, width)
+        done = number(0)
         for count in _BLOCKS:
-            block = _number(width * count)
+            block = number(width * count)
             stop = builder.mul(builder.udiv(window.channels, block), block)
             run = functools.partial(emit, window, whole, count)
-            _loop(builder, done, stop, block, run)
+            emit_loop(builder, done, stop, block, run)
             done = stop
 
         def part(shift: Any) -> None:
             rest = builder.sub(window.channels, shift)
-            emit(window, Lanes(builder, width, rest), 1, shift)
+            emit(window, Access(builder, width, rest), 1, shift)
 
-        _loop(builder, done, window.channels, _number(width), part)
+        emit_loop(builder, done, window.channels, number(width), part)
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]

@@ -79,6 +79,7 @@ from nnlib.nn.margin_loss import (
     TripletMarginWithDistanceLoss,
 )
 from nnlib.nn.module import Module
+from nnlib.nn.multihead import MultiheadAttention
 from nnlib.nn.noise import GaussianNoise, MaskingNoise
 from nnlib.nn.normalization import (
     BatchNorm1d,
@@ -124,6 +125,8 @@ from nnlib.nn.resize import (
 )
 from nnlib.nn.skipgram import SkipGram
 from nnlib.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
+from nnlib.nn.transformer import Transformer, TransformerDecoder, TransformerEncoder
+from nnlib.nn.transformer_layers import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "BCELoss",
@@ -253,4 +256,10 @@ __all__ = [
     "RNN",
     "RNNBase",
     "RNNCell",
+    "MultiheadAttention",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoderLayer",
 ]

@@ -17,7 +17,12 @@ DROPPED = {
     "epoch", "min_value", "max_value",
 }  # fmt: skip
 # Defaults that PyTorch gives as None or as another number of the same meaning.
-SAME_MEANING = {("Parameter", "data")}
+SAME_MEANING = {
+    ("Parameter", "data"),
+    ("Transformer", "activation"),
+    ("TransformerDecoderLayer", "activation"),
+    ("TransformerEncoderLayer", "activation"),
+}
 
 
 def public(mine: Any, theirs: Any) -> list[tuple[str, Any, Any]]:

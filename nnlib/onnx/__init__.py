@@ -5,6 +5,7 @@ models.
 """
 
 from nnlib.onnx.errors import OnnxError
+from nnlib.onnx.export import export
 from nnlib.onnx.model import OnnxModule, load
 
-__all__ = ["OnnxError", "OnnxModule", "load"]
+__all__ = ["OnnxError", "OnnxModule", "export", "load"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnlib import ops
+from nnlib.nn import functional as F
 from nnlib.onnx.node import Node
 from nnlib.onnx.reading import dtype_of
 from nnlib.onnx.table import operator, simple
@@ -223,7 +224,7 @@ def gemm(node: Node) -> Run:
             a = a.permute(1, 0)
         if right and alpha == 1 and beta == 1 and c is not None and c.ndim == 1:
             if c.shape[0] == b.shape[0] and is_floating(a):
-                return ops.linear(a, b, c)
+                return F.linear(a, b, c)
         y = ops.matmul(a, b.permute(1, 0) if right else b)
         if alpha != 1:
             y = y * alpha if is_floating(y) else y * int(alpha)

@@ -149,9 +149,12 @@ def _axes(
 
 
 def _resized(x: Tensor, axes: dict[int, str]) -> Tensor:
-    """Return the example with one more entry in each free dimension."""
-    array = x._array
-    module = array_module(array)
+    """Return an example with one more entry in each free dimension, and other values.
+
+    The values are those of the first, in reversed order: still indices within bounds.
+    """
+    module = array_module(x._array)
+    array = module.ascontiguousarray(x._array).reshape(-1)[::-1].reshape(x.shape)
     for dim in axes:
         length = array.shape[dim]
         if not length:
@@ -239,15 +242,15 @@ def _compare(first: tuple[Writer, Any], second: tuple[Writer, Any]) -> None:
     for a, b in zip(one.nodes, two.nodes, strict=False):
         if a != b:
             raise OnnxError(
-                f"export: {a.op_type} depends on the size of a dynamic axis in a way "
-                "that cannot be exported; give the axis a fixed size"
+                f"export: {a.op_type} depends on the values of the example inputs, or "
+                "on the size of a dynamic axis, in a way that cannot be exported"
             )
     for name, array in one.initial.items():
         other = two.initial.get(name)
         if other is None or not np.array_equal(array, other, equal_nan=_nan(array)):
             raise OnnxError(
-                "export: a constant of the model depends on the size of a dynamic "
-                f"axis (shape {array.shape}); give the axis a fixed size"
+                f"export: a constant of shape {array.shape} depends on the example "
+                "inputs or on the size of a dynamic axis"
             )
 
 

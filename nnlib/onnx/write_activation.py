@@ -8,7 +8,7 @@ from nnlib.onnx.tracing import Record
 from nnlib.onnx.writers import dtype_at, named, writes
 from nnlib.onnx.writing import Writer
 from nnlib.ops.activation import Gate, LeakyRelu, PRelu, Relu
-from nnlib.ops.activation_elu import Celu, Elu
+from nnlib.ops.activation_elu import Celu, Elu, Selu
 from nnlib.ops.activation_hard import Clip, HardSwish, Line, Shrink, Threshold
 from nnlib.ops.activation_smooth import (
     Gelu,
@@ -53,6 +53,12 @@ def gate(g: Writer, record: Record) -> str:
 def elu(g: Writer, record: Record) -> str:
     """Write Elu."""
     return g.add("Elu", [g.value(0)], alpha=float(record.params["alpha"]))
+
+
+@writes(Selu)
+def selu(g: Writer, record: Record) -> str:
+    """Write Selu."""
+    return g.add("Selu", [g.value(0)])
 
 
 @writes(Celu)

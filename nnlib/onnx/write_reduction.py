@@ -11,9 +11,10 @@ from nnlib.onnx.writers import dtype_at, writes
 from nnlib.onnx.writing import Writer, element_type
 from nnlib.ops.extremes import ArgExtreme, Extreme, ExtremeAt
 from nnlib.ops.logic import Reduce
-from nnlib.ops.moments import VectorNorm
+from nnlib.ops.moments import Var, VarMean, VectorNorm
 from nnlib.ops.reduction import LogSumExp, Mean, Prod, Sum
 from nnlib.ops.scan import CumSum
+from nnlib.ops.sorting import TopK
 
 
 def _dims(dims: Any) -> Any:
@@ -107,3 +108,30 @@ def any_all(g: Writer, record: Record) -> str:
     op = "ReduceMax" if p["name"] == "any" else "ReduceMin"
     out = g.reduce(op, number, _dims(p["axis"]), p["keepdim"])
     return g.add("Cast", [out], to=element_type(np.dtype(np.bool_)))
+
+
+@writes(Var, VarMean)
+def variance(g: Writer, record: Record) -> list[str]:
+    """Write the mean squared distance from the mean (or its root), and the mean."""
+    p, x, dtype = record.params, g.value(0), dtype_at(record)
+    dims = _dims(p["dims"])
+    over = range(len(record.shape(0))) if dims is None else dims
+    count, other = 1, 1
+    for dim in over:
+        count, other = count * record.shape(0)[dim], other * g.twin.shape(0)[dim]
+    if count != other:
+        raise g.depends()
+    away = g.add("Sub", [x, g.reduce("ReduceMean", x, dims, True)])
+    total = g.reduce("ReduceSum", g.add("Mul", [away, away]), dims, p["keepdim"])
+    y = g.add("Div", [total, g.constant(count - p["correction"], dtype)])
+    if p.get("root"):
+        y = g.add("Sqrt", [y])
+    return [y, g.reduce("ReduceMean", x, dims, p["keepdim"])]
+
+
+@writes(TopK)
+def top_k(g: Writer, record: Record) -> list[str]:
+    """Write TopK."""
+    p = record.params
+    k, axis, largest = g.ints(p["k"]), p["dim"], int(p["largest"])
+    return g.several("TopK", [g.value(0), k], 2, axis=axis, largest=largest)

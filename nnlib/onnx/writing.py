@@ -196,6 +196,13 @@ class Writer:
         ]
         return self.add("Concat", parts, axis=0) if len(parts) > 1 else parts[0]
 
+    def inferred(self, a: tuple[int, ...], b: tuple[int, ...]) -> str:
+        """Return a shape for Reshape: if one size alone is free, it is inferred."""
+        free = [d for d, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+        if len(free) > 1:
+            return self.sizes(a, b)
+        return self.ints(*(-1 if d in free else n for d, n in enumerate(a)))
+
     def size(self, a: int, b: int) -> str:
         """Return the name of a vector that holds the size of an input's dimension."""
         if (a, b) in self._sizes:

@@ -135,6 +135,51 @@ def test_attention_by_hand() -> None:
     agree(Attention(), nnlib.randn(2, 5, 16))
 
 
+@pytest.mark.parametrize("kind", ["RNN", "RNN relu", "LSTM", "GRU"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_recurrent_layers(kind: str, twice: bool) -> None:
+    options: dict[str, Any] = {"nonlinearity": "relu"} if "relu" in kind else {}
+    layer = getattr(nn, kind[:4].strip())(
+        3, 4, 2, batch_first=True, bidirectional=twice, bias=not twice, **options
+    )
+    made = agree(layer, nnlib.randn(2, 5, 3))
+    assert sum(node.op_type == kind[:4].strip() for node in made.graph.node) == 2
+
+
+def test_recurrent_layers_of_any_length() -> None:
+    layer = nn.LSTM(3, 4, bidirectional=True)
+    axes = {"x": {0: "time", 1: "batch"}}
+    made = nnlib.onnx.export(
+        layer, nnlib.randn(5, 2, 3), input_names=["x"], dynamic_axes=axes
+    )
+    back = nnlib.onnx.load(made)
+    for shape in ((5, 2, 3), (7, 1, 3), (2, 4, 3)):
+        x = nnlib.randn(*shape)
+        y, (h, c) = layer(x)
+        for a, b in zip((y, h, c), back(x), strict=True):
+            np.testing.assert_allclose(
+                a.detach().numpy(), b.detach().numpy(), rtol=1e-4, atol=1e-5
+            )
+
+
+def test_attention_layers() -> None:
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = nn.Linear(8, 24)
+
+        def forward(self, x: Any, mask: Any) -> Any:
+            n, length, _ = x.shape
+            parts = self.qkv(x).reshape(n, length, 3, 2, 4)
+            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+            attend = F.scaled_dot_product_attention
+            return attend(q, k, v, is_causal=True), attend(q, k, v, mask)
+
+    mask = nnlib.zeros(2, 1, 1, 5)
+    mask[0, :, :, 3:] = -np.inf
+    agree(Layer(), nnlib.randn(2, 5, 8), mask)
+
+
 class Odds(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +194,17 @@ class Odds(nn.Module):
         pads = F.pad(x, (1, 2), value=3.0).clamp(-1, 1)
         best = y.max(1)
         steps = nnlib.where(x > 0, x.cumsum(1), -x)
-        return z.sum((1, 2)), best.values, best.indices, tied, pads, steps, x.norm()
+        spread = x.var(1), x.std((1, 2)), x.topk(2).values
+        return (
+            spread,
+            z.sum((1, 2)),
+            best.values,
+            best.indices,
+            tied,
+            pads,
+            steps,
+            x.norm(),
+        )
 
 
 def test_views_writes_and_several_outputs() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.kernels.elementwise import flat_views
-from nnlib.kernels.machinery import cpu_kernel, prange
+from nnlib.kernels.machinery import array_module, cpu_kernel, prange
 
 __all__ = ["add", "divide", "multiply", "subtract"]
 
@@ -61,15 +61,31 @@ def _shared(kernel: Any, plain: Callable[[Any, Any], Any], x: Any, y: Any) -> An
     return plain(x, y)
 
 
-def add(x: Any, y: Any) -> Any:
+def add(x: Any, y: Any, out: Any = None) -> Any:
     """Return ``x + y``; arrays or numbers that broadcast.
+
+    Parameters
+    ----------
+    x, y : array or number
+    out : array, optional
+        Where the result goes; `x` itself is allowed.
 
     Examples
     --------
     >>> add(np.ones(2), np.ones(2))
     array([2., 2.])
     """
-    return _shared(add_cpu, operator.add, x, y)
+    if out is None:
+        return _shared(add_cpu, operator.add, x, y)
+    views = None
+    if type(y) is np.ndarray and x.shape == y.shape == out.shape:
+        if x.dtype == y.dtype == out.dtype and x.dtype in _SHARED:
+            views = flat_views(x, y, out)
+    if views is None:
+        array_module(out).add(x, y, out=out)
+    else:
+        add_cpu(*views)
+    return out
 
 
 def subtract(x: Any, y: Any) -> Any:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
+from nnlib.kernels.machinery import (
+    array_module,
+    cpu_kernel,
+    cpu_loop,
+    on_cuda,
+    spread,
+)
 
 __all__ = ["give_back", "grain_of", "images_of", "result_images", "tensor_of"]
 
@@ -23,12 +29,12 @@ PIXELS = 32
 GRAIN = 40000
 
 
-@cpu_kernel
-def move_channels(x: Any, y: Any) -> None:
-    # (N, C, L) -> (N, L, C)
-    images, channels, length = x.shape
+@cpu_loop
+def move_blocks(begin: int, end: int, x: Any, y: Any) -> None:
+    """Move blocks of pixels."""
+    _, channels, length = x.shape
     blocks = (length + PIXELS - 1) // PIXELS
-    for job in prange(images * blocks):
+    for job in range(begin, end):
         n = job // blocks
         start = (job - n * blocks) * PIXELS
         target = y[n, start : start + PIXELS]
@@ -36,6 +42,15 @@ def move_channels(x: Any, y: Any) -> None:
             source = x[n, c, start : start + PIXELS]
             for i in range(source.size):
                 target[i, c] = source[i]
+
+
+@cpu_kernel(shared=True)
+def move_channels(x: Any, y: Any) -> None:
+    # (N, C, L) -> (N, L, C)
+    images, channels, length = x.shape
+    blocks = (length + PIXELS - 1) // PIXELS
+    grain = max(1, GRAIN // (channels * PIXELS))
+    spread(move_blocks, images * blocks, grain, (x, y))
 
 
 def images_of(x: Any) -> Any:

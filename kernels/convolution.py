@@ -21,7 +21,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from nnlib.backend.errors import DTypeError
 from nnlib.kernels import (
@@ -32,39 +31,13 @@ from nnlib.kernels import (
     winograd,
     winograd_grad,
 )
+from nnlib.kernels.channels import move_channels, tensor_of
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
-from nnlib.kernels.machinery import array_module, cpu_kernel, on_cuda, prange
+from nnlib.kernels.machinery import array_module, on_cuda
 
 __all__ = ["contiguous", "convolve", "images", "input_grad", "weight_grad"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-# Pixels that a thread moves at a time.
-_PIXELS = 64
-
-
-def move_channels_loop(x: Any, y: Any) -> None:
-    """Write (N, C, L) to (N, L, C)."""
-    images, channels, length = x.shape
-    blocks = (length + _PIXELS - 1) // _PIXELS
-    for job in prange(images * blocks):
-        n = job // blocks
-        start = job % blocks * _PIXELS
-        count = min(length - start, _PIXELS)
-        target = y[n, start : start + count]
-        for c in range(channels):
-            source = x[n, c, start : start + count]
-            for i in range(source.size):
-                target[i, c] = source[i]
-
-
-def _mover(real: Any) -> Any:
-    source = types.Array(real, 3, "C", readonly=True)
-    return cpu_kernel(signatures=[types.void(source, real[:, :, ::1])])(
-        move_channels_loop
-    )
-
-
-_MOVE = dict(zip(_FLOATS, map(_mover, (types.float32, types.float64)), strict=True))
 
 
 def images(x: Any) -> Any:
@@ -90,16 +63,9 @@ def contiguous(x: Any) -> Any:
     first = x.transpose(0, 4, 1, 2, 3)
     if first.flags.c_contiguous and x.dtype in _FLOATS and not on_cuda(x):
         made = np.empty((n, d * h * w, c), x.dtype)
-        _MOVE[x.dtype](first.reshape(n, c, d * h * w), made)
+        move_channels(first.reshape(n, c, d * h * w), made)
         return made.reshape(x.shape)
     return array_module(x).ascontiguousarray(x)
-
-
-def _channels_first(y: Any, rank: int) -> Any:
-    """Return (N, D, H, W, C) as a view (N, C, *spatial) of `rank` dimensions."""
-    n, c = y.shape[0], y.shape[4]
-    y = y.reshape(n, *y.shape[4 - rank : 4], c)
-    return y.transpose(0, rank + 1, *range(1, rank + 1))
 
 
 def _check(op: str, **arrays: Any) -> Any:
@@ -233,7 +199,7 @@ def convolve(
     shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
     y = array_module(x).empty(shape, dtype)
     weights.run((plan,), x, _row(bias, x, dtype), y)
-    return _channels_first(y, rank).astype(kept, copy=False)
+    return tensor_of(y, rank).astype(kept, copy=False)
 
 
 def input_grad(
@@ -286,7 +252,7 @@ def input_grad(
     dx = array_module(g).empty(shape, dtype)
     row = _row(bias, g, dtype)
     weights.run(plans, g, row, dx)
-    return _channels_first(dx, rank).astype(kept, copy=False)
+    return tensor_of(dx, rank).astype(kept, copy=False)
 
 
 def _weight_grad_on_cuda(plan: Any, x: Any, g: Any, dw: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.halves import widen
 from nnlib.autograd.mode import state
@@ -45,6 +46,47 @@ def _count_alone() -> int:
 # How many references an array has that nobody knows but a node's tuple of results
 # and one variable. Such an array is the engine's own: it may add to it in place.
 _ALONE = _count_alone()
+
+
+# Bytes from which a sum is shared among the threads.
+_LARGE = 1 << 18
+
+
+def _memory_is_its_own(value: Any) -> bool:
+    """Tell whether nobody else sees the memory of an array that nobody else holds.
+
+    A view may be all that is left of its base: images are permuted views.
+    """
+    base = value.base
+    if base is None:
+        return True
+    return (
+        type(value) is _ndarray
+        and type(base) is _ndarray
+        and base.base is None
+        and base.size == value.size
+        and base.dtype is value.dtype
+        and value.flags.writeable
+        and _references(base) == _BASE_ALONE
+    )
+
+
+def _count_base() -> int:
+    value = np.empty(2)[::-1]
+    base = value.base
+    return _references(base)
+
+
+# How many references the base of a single view has, one variable among them.
+_BASE_ALONE = _count_base()
+
+
+def _add_into(total: Any, value: Any) -> Any:
+    """Add `value` to `total` in place."""
+    if type(total) is _ndarray and total.nbytes >= _LARGE:
+        return kernels.arithmetic.add(total, value, out=total)
+    total += value
+    return total
 
 
 def run_pass(
@@ -163,13 +205,17 @@ class _Pass:
             value = _as_gradient(value, self.derived, sender)
         if value.shape != shape or value.dtype is not dtype:
             value = _fit(value, shape, dtype, sender)
+        if owned:
+            owned = not self.derived and _memory_is_its_own(value)
         if slot is None:
-            owned = owned and not self.derived and value.base is None
             self.pending[edge] = [value, owned]
         elif slot[1]:
-            slot[0] += value
+            slot[0] = _add_into(slot[0], value)
         elif is_row_sparse(slot[0]):
             slot[:] = slot[0].plus(value), True
+        elif owned and type(value) is type(slot[0]):
+            # What came first belongs to others as well (both sides of a sum).
+            slot[:] = _add_into(value, slot[0]), True
         else:
             total = slot[0] + value
             # NumPy adds arrays without dimensions up to a scalar.

@@ -21,6 +21,7 @@ from nnlib.backend.device import Device, resolve_device, to_device
 from nnlib.backend.errors import DTypeError
 from nnlib.io import safetensors
 from nnlib.io.safetensors import CheckpointError
+from nnlib.io.torch_file import is_torch_file, load_torch
 
 __all__ = ["load", "save"]
 
@@ -60,11 +61,15 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Any:
-    """Read what `save` wrote, or any safetensors file as a dict of tensors.
+    """Read what `save` wrote, any safetensors file, or a file of PyTorch's.
+
+    A large file is mapped into memory: its tensors are read from the disk when they are
+    first used, and what is written to them stays in memory.
 
     Parameters
     ----------
     path : str or path
+        A zip archive of ``torch.save`` is read as `nnlib.io.load_torch` does.
     device : str or Device, optional
         Where to put the tensors; default the CPU.
 
@@ -74,6 +79,8 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
         If the file is truncated, damaged or of another format.
     """
     place = resolve_device(device)
+    if is_torch_file(Path(path)):
+        return load_torch(path, device=place)
     arrays, metadata = safetensors.read(Path(path))
     tensors = {
         name: Tensor._from_array(to_device(array, place))

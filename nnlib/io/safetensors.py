@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import secrets
 from collections.abc import Mapping
@@ -54,6 +55,9 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 # The format's own bound on its header.
 _MOST_HEADER = 100_000_000
+
+# Files of that many bytes are mapped, not read: each keeps a file open.
+_MAPPED = 1 << 22
 
 
 class CheckpointError(Error, ValueError):
@@ -125,8 +129,12 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict):
             raise CheckpointError(f"load: {path}: its metadata is no JSON object")
+        mapped = None
+        if size >= _MAPPED:
+            # Private: what is written to the arrays stays in memory.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         arrays = {
-            name: _read_array(path, file, name, entry, begin, size)
+            name: _read_array(path, file, name, entry, begin, size, mapped)
             for name, entry in header.items()
         }
     return arrays, metadata
@@ -152,7 +160,13 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
 
 
 def _read_array(
-    path: Path, file: BinaryIO, name: str, entry: Any, begin: int, size: int
+    path: Path,
+    file: BinaryIO,
+    name: str,
+    entry: Any,
+    begin: int,
+    size: int,
+    mapped: Any,
 ) -> Array:
     try:
         dtype = _DTYPES[entry["dtype"]]
@@ -172,10 +186,17 @@ def _read_array(
         raise CheckpointError(
             f"load: {path} is truncated: tensor {name!r} ends at byte {end} of {size}"
         )
+    if mapped is not None and not (begin + start) % dtype.itemsize:
+        array = np.frombuffer(mapped, dtype, count, begin + start)
+        return _shaped(path, name, array, shape)
     array = np.empty(count, dtype)
     file.seek(begin + start)
     if file.readinto(array.view("u1").data) != end - start:  # type: ignore[attr-defined]
         raise CheckpointError(f"load: {path} is truncated at tensor {name!r}")
+    return _shaped(path, name, array, shape)
+
+
+def _shaped(path: Path, name: str, array: Array, shape: list[int]) -> Array:
     try:
         return array.reshape(shape)
     except ValueError as error:  # too many dimensions, or too long a one beside a 0

@@ -26,11 +26,14 @@ from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
+    cpu_loop,
     cuda,
     cuda_kernel,
     on_cuda,
-    prange,
+    spread,
 )
+from nnlib.kernels.row_vectors import row_pass
+from nnlib.kernels.vectors import clear_bytes
 
 __all__ = ["backward", "forward"]
 
@@ -38,119 +41,117 @@ __all__ = ["backward", "forward"]
 ROWS = 64
 # Elements that one float32 sum takes before a wider one takes over.
 RUN = 1024
+# Elements that each thread has at least.
+GRAIN = 40000
 # Threads of a CUDA block; a power of two, for the tree.
 THREADS = 128
 
 
-@body(reassociate=True)
-def run_sum(x: Any, low: Any, high: Any) -> Any:
-    total = x.dtype.type(0)
-    for j in range(low, high):
-        total += x[j]
-    return total
+def _squares(x: Any, middle: Any) -> tuple[Any, Any]:
+    distance = x - middle
+    return distance * distance, distance
 
 
-@body(reassociate=True)
-def run_squares(x: Any, low: Any, high: Any, middle: Any) -> Any:
-    total = x.dtype.type(0)
-    rest = x.dtype.type(0)
-    for j in range(low, high):
-        d = x[j] - middle
-        total += d * d
-        rest += d
-    return total, rest
+def _weighted(
+    g: Any, x: Any, weight: Any, first: Any, second: Any, middle: Any, scale: Any
+) -> tuple[Any, ...]:
+    distance, p = x - middle, g * weight
+    return first + g * (distance * scale), second + g, p, p * distance
 
 
-@body
-def forward_row(
-    x: Any, a: Any, count: Any, weight: Any, bias: Any, setting: Any, y: Any
-) -> Any:
-    """Write a row that starts at `a`; return m and r."""
+add_values = row_pass(lambda x: (x,), "+")
+add_squares = row_pass(_squares, "++")
+write_normal = row_pass(
+    lambda x, weight, bias, middle, scale: ((x - middle) * scale * weight + bias,),
+    "",
+)
+# The sums over rows go on, those along the row are returned.
+add_weighted = row_pass(_weighted, "++")
+write_gradient = row_pass(
+    lambda g, x, weight, middle, scale, slope, shift: (
+        scale * (g * weight) - slope * (x - middle) - shift,
+    ),
+    "",
+)
+
+
+@cpu_loop
+def forward_rows(
+    begin: Any, end: Any, x: Any, count: Any, weight: Any, bias: Any, setting: Any,
+    y: Any, means: Any, scales: Any,
+) -> None:  # fmt: skip
     centred, eps = setting
     kind = x.dtype.type
-    total = np.float64(0)
-    if centred:
+    size = x.itemsize
+    for r in range(begin, end):
+        row = x.ctypes.data + r * count * size
+        total = np.float64(0)
+        if centred:
+            for s in range(0, count, RUN):
+                (part,) = add_values(
+                    (row + s * size,), (), (), min(RUN, count - s), x[0]
+                )
+                total += np.float64(part)
+        mean = kind(total / count)
+        total = np.float64(0)
+        rest = np.float64(0)
         for s in range(0, count, RUN):
-            low = a + np.uint64(s)
-            total += np.float64(run_sum(x, low, low + np.uint64(min(RUN, count - s))))
-    mean = kind(total / count)
-    total = np.float64(0)
-    rest = np.float64(0)
-    for s in range(0, count, RUN):
-        low = a + np.uint64(s)
-        high = low + np.uint64(min(RUN, count - s))
-        squares, distance = run_squares(x, low, high, mean)
-        total += np.float64(squares)
-        rest += np.float64(distance)
-    if centred:
-        # What rounding of a large mean has left over.
-        mean = kind(mean + rest / count)
-        total -= rest * rest / count
-    scale = kind(1 / math.sqrt(total / count + np.float64(eps)))
-    for j in range(np.uint64(count)):
-        y[a + j] = (x[a + j] - mean) * scale * weight[j] + bias[j]
-    return mean, scale
-
-
-@cpu_kernel
-def forward_cpu(
-    x: Any, rows: Any, count: Any, weight: Any, bias: Any, setting: Any, y: Any,
-    means: Any, scales: Any,
-) -> None:  # fmt: skip
-    step = max(1, 8192 // count)
-    for k in prange((rows + step - 1) // step):
-        for r in range(k * step, min(rows, (k + 1) * step)):
-            mean, scale = forward_row(
-                x, np.uint64(r * count), count, weight, bias, setting, y
+            squares, distance = add_squares(
+                (row + s * size,), (mean,), (), min(RUN, count - s), x[0]
             )
-            means[r] = mean
-            scales[r] = scale
+            total += np.float64(squares)
+            rest += np.float64(distance)
+        if centred:
+            # What rounding of a large mean has left over.
+            mean = kind(mean + rest / count)
+            total -= rest * rest / count
+        scale = kind(1 / math.sqrt(total / count + np.float64(eps)))
+        write_normal(
+            (row, weight.ctypes.data, bias.ctypes.data), (mean, scale),
+            (y.ctypes.data + r * count * size,), count, x[0],
+        )  # fmt: skip
+        means[r] = mean
+        scales[r] = scale
 
 
-@body(reassociate=True)
-def backward_sums(
-    g: Any, x: Any, a: Any, count: Any, weight: Any, mean: Any, first: Any,
-    second: Any, at: Any, scale: Any,
-) -> Any:  # fmt: skip
-    """Return sums of ``g w`` and ``g w (x - m)``; add to those over rows."""
-    kind = x.dtype.type
-    plain = kind(0)
-    weighted = kind(0)
-    for j in range(np.uint64(count)):
-        d = x[a + j] - mean
-        p = g[a + j]
-        first[at + j] += p * (d * scale)
-        second[at + j] += p
-    for j in range(np.uint64(count)):
-        p = g[a + j] * weight[j]
-        plain += p
-        weighted += p * (x[a + j] - mean)
-    return plain, weighted
+@cpu_kernel(shared=True)
+def forward_cpu(
+    x: Any, rows: Any, count: Any, grain: Any, weight: Any, bias: Any, setting: Any,
+    y: Any, means: Any, scales: Any,
+) -> None:  # fmt: skip
+    spread(
+        forward_rows, rows, grain, (x, count, weight, bias, setting, y, means, scales)
+    )
 
 
-@body
-def backward_block(
-    g: Any, x: Any, block: Any, rows: Any, count: Any, weight: Any, centred: Any,
-    means: Any, scales: Any, dx: Any, first: Any, second: Any,
+@cpu_loop
+def backward_blocks(
+    begin: Any, end: Any, g: Any, x: Any, rows: Any, count: Any, weight: Any,
+    centred: Any, means: Any, scales: Any, dx: Any, parts: Any,
 ) -> None:  # fmt: skip
     kind = x.dtype.type
-    at = np.uint64(block * count)
+    size = x.itemsize
     share = kind(1) / kind(count)
-    for j in range(np.uint64(count)):
-        first[at + j] = 0
-        second[at + j] = 0
-    for r in range(block * ROWS, min(rows, (block + 1) * ROWS)):
-        a = np.uint64(r * count)
-        mean = means[r]
-        scale = scales[r]
-        plain, weighted = backward_sums(
-            g, x, a, count, weight, mean, first, second, at, scale
-        )
-        shift = plain * share * scale if centred else kind(0)
-        slope = weighted * share * scale * scale * scale
-        for j in range(np.uint64(count)):
-            d = x[a + j] - mean
-            dx[a + j] = scale * (g[a + j] * weight[j]) - slope * d - shift
+    for block in range(begin, end):
+        first = parts[0].ctypes.data + block * count * size
+        second = parts[1].ctypes.data + block * count * size
+        clear_bytes(first, count * size)
+        clear_bytes(second, count * size)
+        for r in range(block * ROWS, min(rows, (block + 1) * ROWS)):
+            at = r * count * size
+            mean = means[r]
+            scale = scales[r]
+            plain, weighted = add_weighted(
+                (g.ctypes.data + at, x.ctypes.data + at, weight.ctypes.data, first,
+                 second),
+                (mean, scale), (first, second), count, x[0],
+            )  # fmt: skip
+            shift = plain * share * scale if centred else kind(0)
+            slope = weighted * share * scale * scale * scale
+            write_gradient(
+                (g.ctypes.data + at, x.ctypes.data + at, weight.ctypes.data),
+                (mean, scale, slope, shift), (dx.ctypes.data + at,), count, x[0],
+            )  # fmt: skip
 
 
 @body
@@ -166,19 +167,18 @@ def join_rows(parts: Any, blocks: Any, count: Any, out: Any) -> None:
         out[j] = total[j]
 
 
-@cpu_kernel
+@cpu_kernel(shared=True)
 def backward_cpu(
-    g: Any, x: Any, rows: Any, count: Any, weight: Any, centred: Any, means: Any,
-    scales: Any, dx: Any, parts: Any, sums: Any,
+    g: Any, x: Any, rows: Any, count: Any, grain: Any, weight: Any, centred: Any,
+    means: Any, scales: Any, dx: Any, parts: Any, sums: Any,
 ) -> None:  # fmt: skip
-    first, second = parts
     blocks = (rows + ROWS - 1) // ROWS
-    for block in prange(blocks):
-        backward_block(
-            g, x, block, rows, count, weight, centred, means, scales, dx, first, second
-        )
-    join_rows(first, blocks, count, sums[0])
-    join_rows(second, blocks, count, sums[1])
+    spread(
+        backward_blocks, blocks, grain,
+        (g, x, rows, count, weight, centred, means, scales, dx, parts),
+    )  # fmt: skip
+    for k in range(2):
+        join_rows(parts[k], blocks, count, sums[k])
 
 
 @body
@@ -292,7 +292,7 @@ def join_rows_cuda(first: Any, second: Any, blocks: Any, sums: Any) -> None:
 
 def _check(op: str, x: Any, **arrays: Any) -> None:
     scalar_type(op, x)
-    shapes = {"g": x.shape, "means": x.shape[:1], "scales": x.shape[:1]}
+    shapes = {"g": x.shape, "out": x.shape, "means": x.shape[:1], "scales": x.shape[:1]}
     for name, array in {"x": x, **arrays}.items():
         shape = x.shape if name == "x" else shapes.get(name, x.shape[1:])
         if (
@@ -308,7 +308,7 @@ def _check(op: str, x: Any, **arrays: Any) -> None:
 
 
 def forward(
-    x: Any, weight: Any, bias: Any, eps: float, centred: bool = True
+    x: Any, weight: Any, bias: Any, eps: float, centred: bool = True, out: Any = None
 ) -> tuple[Any, Any, Any]:
     """Return the normalised rows, and the mean and scale of each.
 
@@ -320,6 +320,8 @@ def forward(
         Added to the variance.
     centred : bool
         False for RMS normalisation.
+    out : array like `x`, C-contiguous, optional
+        Where to write y; it may be `x` itself.
 
     Returns
     -------
@@ -332,10 +334,10 @@ def forward(
     >>> forward(np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2), 0.0)[0]
     array([[-1.,  1.]])
     """
-    _check("layer_norm", x, weight=weight, bias=bias)
     module = array_module(x)
+    y = module.empty(x.shape, x.dtype) if out is None else out
+    _check("layer_norm", x, weight=weight, bias=bias, out=y)
     rows, count = x.shape
-    y = module.empty(x.shape, x.dtype)
     means, scales = (module.empty(rows, x.dtype) for _ in range(2))
     eps = x.dtype.type(eps)
     if x.size and on_cuda(x):
@@ -344,14 +346,20 @@ def forward(
         )
     elif x.size:
         forward_cpu(
-            x.reshape(-1), rows, count, weight, bias, (int(centred), eps),
-            y.reshape(-1), means, scales,
+            x.reshape(-1), rows, count, max(1, GRAIN // count), weight, bias,
+            (int(centred), eps), y.reshape(-1), means, scales,
         )  # fmt: skip
     return y, means, scales
 
 
 def backward(
-    g: Any, x: Any, weight: Any, means: Any, scales: Any, centred: bool = True
+    g: Any,
+    x: Any,
+    weight: Any,
+    means: Any,
+    scales: Any,
+    centred: bool = True,
+    out: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Return the gradients by `x`, `weight` and the bias.
 
@@ -363,6 +371,8 @@ def backward(
         From `forward`.
     centred : bool
         As in `forward`.
+    out : array like `x`, C-contiguous, optional
+        Where to write dx; it may be `g` itself.
 
     Returns
     -------
@@ -376,10 +386,12 @@ def backward(
     >>> backward(x, x, np.ones(2), means, scales)[0]
     array([[0., 0.]])
     """
-    _check("layer_norm backward", x, g=g, weight=weight, means=means, scales=scales)
     module = array_module(x)
+    dx = module.empty(x.shape, x.dtype) if out is None else out
+    _check(
+        "layer_norm backward", x, g=g, weight=weight, means=means, scales=scales, out=dx
+    )
     rows, count = x.shape
-    dx = module.empty(x.shape, x.dtype)
     blocks = -(-rows // ROWS)
     sums = module.zeros((2, count), x.dtype)
     first, second = (module.empty(blocks * count, x.dtype) for _ in range(2))
@@ -389,7 +401,7 @@ def backward(
         join_rows_cuda(first, second, blocks, sums, items=count)
     elif x.size:
         backward_cpu(
-            g.reshape(-1), x.reshape(-1), rows, count, weight, int(centred), means,
-            scales, dx.reshape(-1), (first, second), sums,
+            g.reshape(-1), x.reshape(-1), rows, count, max(1, GRAIN // (ROWS * count)),
+            weight, int(centred), means, scales, dx.reshape(-1), (first, second), sums,
         )  # fmt: skip
     return dx, sums[0], sums[1]

@@ -22,7 +22,6 @@ In the kernels an empty `weight` array stands for weights of 1, without smoothin
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.reduction import THREADS, lanes_for
+from nnlib.kernels.row_vectors import row_pass
 from nnlib.kernels.softmax_cross_entropy_cuda import (
     add_up_cuda,
     backward_cuda,
@@ -68,6 +68,11 @@ def run_total(x: Any, first: Any, last: Any) -> Any:
     return result
 
 
+row_top = row_pass(lambda x: (x,), ">")
+row_total = row_pass(lambda x, top: ((x - top).exp(),), "+")
+row_gradient = row_pass(lambda x, lse, scale: ((x - lse).exp() * scale,), "")
+
+
 @cpu_loop
 def forward_rows(
     begin: Any, end: Any, x: Any, target: Any, weight: Any, settings: Any, loss: Any,
@@ -76,30 +81,26 @@ def forward_rows(
     """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
     kind = x.dtype.type
     classes = x.shape[1]
+    pitch = classes * x.itemsize
     ignore_index, smoothing, step = settings
     weights = kind(0)
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    # One run of exponentials over several rows: rows of ten would not vectorise.
-    scratch = np.empty(step * classes, x.dtype)
     for first in range(begin * step, end * step, step):
         last = first + step
         last = last if last < x.shape[0] else x.shape[0]
         for i in range(first, last):
-            top = x[i, 0]
-            for j in range(classes):
-                top = special.maximum(top, x[i, j])
-            lse[i] = top
-            start = np.uint64((i - first) * classes)
-            for j in range(classes):
-                scratch[start + np.uint64(j)] = x[i, j] - top
-        for j in range(np.uint64((last - first) * classes)):
-            scratch[j] = special.exp(scratch[j])
+            row = x.ctypes.data + i * pitch
+            (top,) = row_top((row,), (), (), classes, x[0, 0])
+            # A row that holds a NaN makes its total NaN.
+            (total,) = row_total((row,), (top,), (), classes, x[0, 0])
+            lse[i] = total
+            loss[i] = top
+        for i in range(np.uint64(first), np.uint64(last)):
+            lse[i] = loss[i] + special.log(lse[i])
         for i in range(first, last):
-            start = (i - first) * classes
-            norm = lse[i] + math.log(run_total(scratch, start, start + classes))
-            lse[i] = norm
+            norm = lse[i]
             t = target[i]
             cost = kind(0)
             if t != ignore_index:
@@ -149,6 +150,7 @@ def backward_rows(
     """Do the runs of rows from `begin` to `end` - 1; `grad` is flat."""
     kind = x.dtype.type
     classes = np.uint64(x.shape[1])
+    pitch = x.shape[1] * x.itemsize
     ignore_index, smoothing, step = settings
     share = smoothing / kind(x.shape[1])
     weights = kind(0)
@@ -158,12 +160,6 @@ def backward_rows(
     for first in range(begin * step, end * step, step):
         last = first + step
         last = last if last < x.shape[0] else x.shape[0]
-        for i in range(first, last):
-            at = np.uint64(i) * classes
-            for j in range(classes):
-                grad[at + j] = x[i, j] - lse[i]
-        for j in range(np.uint64(first) * classes, np.uint64(last) * classes):
-            grad[j] = special.exp(grad[j])
         for i in range(first, last):
             at = np.uint64(i) * classes
             t = target[i]
@@ -176,8 +172,10 @@ def backward_rows(
             if weight.size > 0:
                 own *= weight[t]
             scale = own + share * weights * g
-            for j in range(classes):
-                grad[at + j] *= scale
+            row_gradient(
+                (x.ctypes.data + i * pitch,), (lse[i], scale),
+                (grad.ctypes.data + i * pitch,), x.shape[1], x[0, 0],
+            )  # fmt: skip
             if smoothing != kind(0):
                 for j in range(classes):
                     grad[at + j] -= share * g * weight[j]

@@ -123,9 +123,7 @@ def main():
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument(
-        "--drop", type=float, default=0.2, help="part left out"
-    )
+    parser.add_argument("--drop", type=float, default=0.2, help="part left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=["words", "bigrams", "all"])
     parser.add_argument("--output", default="outputs", help="folder of the picture")

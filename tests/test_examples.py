@@ -183,11 +183,21 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
     "word2vec": ("text/wikitext-2", word2vec),
     "intents": ("text/banking77", lambda text: number(r"accuracy (\S+)%", text) > 88),
+    "intents_lstm": (
+        "text/banking77",
+        lambda text: number(r"LSTM: test accuracy (\S+)%", text) > 60,
+    ),
+    "word_lstm": (
+        "text/wikitext-2",
+        lambda text: number(r"test perplexity (\S+)", text) < 3000,
+    ),
 }
 # What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
     "word2vec": ["--no-peer"],
     "intents": "--only words --epochs 6".split(),
+    "intents_lstm": "--epochs 4 --size 64 --hidden 64".split(),
+    "word_lstm": "--tokens 40000 --epochs 1 --size 64 --samples 500".split(),
     "translation_and_pooling": ["--samples", "5000"],
     "fashion_cnn": ["--samples", "10000", "--epochs", "1"],
     "bag_of_tricks": ["--samples", "3000", "--epochs", "2"],

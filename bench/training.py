@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.bench import networks
+from nnlib.bench import networks, word_vectors
 from nnlib.bench.compare import HEADER, Comparison, Pair
 
 __all__ = ["CASES", "Case", "build", "main"]
@@ -182,6 +182,11 @@ def run(
             rows = [pair.time(name, rounds=rounds) for name in names]
         found.append(min(rows, key=lambda row: row.ratio))
         print(found[-1].row(), flush=True)
+    for case in word_vectors.CASES:
+        if not only or any(part in case for part in only):
+            with Pair(word_vectors.build, threads=threads, clock=clock) as pair:
+                found.append(pair.time(case, rounds=rounds))
+            print(found[-1].row(), flush=True)
     return found
 
 

@@ -146,6 +146,19 @@ def transfer_fashion(text: str) -> bool:
     return len(found) == 3 and all(float(x) > 60 for x in found)
 
 
+def translation(text: str) -> bool:
+    losses = re.findall(r"epoch \d+: loss (\S+)", text)
+    return len(losses) == 4 and all(
+        float(last) < float(first) - 1 for first, last in (losses[:2], losses[2:])
+    )
+
+
+def finetune_squeezenet(text: str) -> bool:
+    return len(re.findall(r": test accuracy (\S+)%", text)) == 3 and (
+        number(r"frozen: test accuracy (\S+)%", text) > 30
+    )
+
+
 # For each: the data it needs, and what its output must say.
 CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "perceptron": ("", perceptron),
@@ -180,6 +193,8 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "dcgan_mnist": ("mnist", dcgan_mnist),
     "pretraining": ("mnist", pretraining),
     "transfer_fashion": ("mnist", transfer_fashion),
+    "translation": ("text", translation),
+    "finetune_squeezenet": ("sign-language-digits", finetune_squeezenet),
     "resnet_cifar": ("cifar10", lambda text: number(r"accuracy (\S+)%", text) > 20),
     "word2vec": ("text/wikitext-2", word2vec),
     "intents": ("text/banking77", lambda text: number(r"accuracy (\S+)%", text) > 88),
@@ -208,9 +223,15 @@ QUICK: dict[str, list[str]] = {
     "dcgan_mnist": ["--samples", "1500", "--epochs", "1"],
     "pretraining": "--samples 3000 --labels 500 --pretrain-epochs 2".split(),
     "transfer_fashion": "--samples 3000 --labels 500 --epochs 3".split(),
+    "translation": "--samples 1500 --tests 100 --epochs 2 --hidden 64".split(),
+    "finetune_squeezenet": ["--samples", "200", "--epochs", "1"],
     "resnet_cifar": "--depth 8 --batches 1 --samples 2000 --epochs 3".split(),
     "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }
+
+
+# Packages that only this example needs.
+NEEDS = {"finetune_squeezenet": ("onnx", "PIL")}
 
 
 def test_every_example_is_checked() -> None:
@@ -233,6 +254,8 @@ def test_example(name: str, tmp_path: Path) -> None:
     data, check = CHECKS[name]
     if data and not (Path(DATA) / data).is_dir():
         pytest.skip(f"{data} is not in {DATA}")
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package)
     script = [sys.executable, str(EXAMPLES / f"{name}.py"), *QUICK.get(name, [])]
     done = subprocess.run(
         [*script, "--output", str(tmp_path)],

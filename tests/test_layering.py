@@ -33,7 +33,7 @@ OWNERS = {
     "torch": ("bench",),
     "matplotlib": ("viz", "bench", "examples"),
     "graphviz": ("viz",),
-    "onnx": ("onnx",),
+    "onnx": ("onnx", "examples"),
     "onnxruntime": ("bench",),
 }
 

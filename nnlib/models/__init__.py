@@ -24,6 +24,7 @@ from nnlib.models.resnet import (
     resnet50,
     resnet_cifar,
 )
+from nnlib.models.seq2seq import Decoded, Seq2Seq
 from nnlib.models.unet import UNet
 from nnlib.models.variational import (
     VAE,
@@ -38,6 +39,8 @@ __all__ = [
     "get",
     "list",
     "register",
+    "Decoded",
+    "Seq2Seq",
     "VAE",
     "ConditionalVAE",
     "VAELoss",
@@ -91,6 +94,7 @@ for _name, _build in {
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet_cifar": resnet_cifar,
+    "seq2seq": Seq2Seq,
     "tied_autoencoder": TiedAutoencoder,
     "unet": UNet,
     "vae": VAE.fully_connected,

@@ -30,6 +30,7 @@ from nnlib.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from nnlib.nn.attention import BahdanauAttention, LuongAttention
 from nnlib.nn.containers import ModuleDict, ModuleList, Sequential
 from nnlib.nn.convolution import (
     Conv1d,
@@ -156,7 +157,9 @@ __all__ = [
     "Fold",
     "GELU",
     "GLU",
+    "BahdanauAttention",
     "GaussianNoise",
+    "LuongAttention",
     "MaskingNoise",
     "GaussianNLLLoss",
     "Hardshrink",

@@ -32,7 +32,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.row_vectors import row_pass
+from nnlib.kernels.row_passes import row_pass
 from nnlib.kernels.vectors import clear_bytes
 
 __all__ = ["backward", "forward"]

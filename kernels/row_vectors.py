@@ -1,14 +1,13 @@
-"""One pass over a row: a map, sums and maxima along it, in vectors (CPU).
+"""Rows of floats in vector registers: product, sum with a factor, prefetch.
 
-Numba's compiler turns a plain loop with a sum into vectors, too, but with so much
-around it (several versions of the loop, checks for overlap) that a row of 64 elements
-costs three times what its arithmetic does.
+What a loop over word vectors does with rows that a table of numbers names. The compiler
+vectorises such a loop too, but only behind checks, at each entry, that the rows do not
+overlap; on a hundred columns these cost as much as the work. Rows are given by address;
+any count of columns will do, a multiple of `LINE` is fastest.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any
 
 from llvmlite import ir
@@ -16,197 +15,145 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nnlib.kernels import vectors
-from nnlib.kernels.line_vectors import Rule
-from nnlib.kernels.special import (
-    _LN2_HIGH,
-    _LN2_LOW,
-    _LOG2E,
-    _ROUND,
-    EXP_TERMS,
-)
-from nnlib.kernels.vector_access import Access, byte_count, emit_loop, number
+from nnlib.kernels.vectors import _FLAGS, WIDTH, count_loop
 
-__all__ = ["Numbers", "row_pass"]
+__all__ = ["LINE", "add_scaled", "dot", "prefetch"]
 
-# Vectors at a time: as many as possible.
-_BLOCKS = (4, 2)
-_FLAGS = ("contract", "nsz", "reassoc")
-# The least number whose exponential is a normal one.
-_LOWEST = -87.33654
-# How far ahead memory is fetched, in bytes.
-_AHEAD = 2048
+# Columns of float32 in one line of the cache.
+LINE = 16
+
+_WORD = ir.IntType(64)
 
 
-# Where running totals begin, and LLVM's names for them.
-_START = {"+": 0.0, ">": -math.inf}
-_NAME = {"+": "fadd", ">": "fmax"}
+class _Rows:
+    """Emits what touches rows of one element type: float32 or float64."""
 
-
-class Numbers(vectors.Lanes):
-    """A vector of values in a rule: knows ``+ - *`` and `exp`."""
-
-    def _do(self, operation: str, left: Any, right: Any) -> Numbers:
-        value = getattr(self.builder, operation)(left, right, flags=("contract", "nsz"))
-        return Numbers(self.builder, value)
-
-    def exp(self) -> Numbers:
-        """Return the exponential; for float32 up to 88, and 0 below the normal numbers.
-
-        The polynomial is that of `nnlib.kernels.special`.
-        """
-        builder, kind = self.builder, self.value.type
-        if isinstance(kind.element, ir.DoubleType):
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind, [kind]),
-                f"llvm.exp.v{kind.count}f64",
-            )
-            return Numbers(builder, builder.call(function, [self.value]))
-        shifted = self * _LOG2E + _ROUND
-        n = shifted - _ROUND
-        r = self - n * _LN2_HIGH
-        r = r - n * _LN2_LOW
-        p = r * EXP_TERMS[0] + EXP_TERMS[1]
-        for term in EXP_TERMS[2:]:
-            p = p * r + term
-        p = p * (r * r) + r + 1.0
-        # What was added for rounding leaves n in the low bits.
-        word = ir.VectorType(ir.IntType(32), kind.count)
-        bits = builder.shl(
-            builder.bitcast(shifted.value, word), word([23] * kind.count)
-        )
-        power = builder.add(bits, word([127 << 23] * kind.count))
-        p = p * Numbers(builder, builder.bitcast(power, kind))
-        low = builder.fcmp_ordered("<", self.value, self._other(_LOWEST))
-        return Numbers(builder, builder.select(low, self._other(0.0), p.value))
-
-
-class _Row:
-    """The arguments of a pass: addresses, numbers, running sums and maxima."""
-
-    def __init__(
-        self, context: Any, builder: Any, signature: Any, args: Any, kinds: str
-    ) -> None:
-        inputs, numbers, targets, self.count, _ = args
-        self.inputs, self.numbers, self.targets = (
-            cgutils.unpack_tuple(builder, pack) for pack in (inputs, numbers, targets)
-        )
+    def __init__(self, builder: Any, real: Any) -> None:
         self.builder = builder
-        self.real = context.get_value_type(signature.args[-1])
-        self.width = vectors.WIDTH * 4 // byte_count(self.real)
-        self.whole = Access(builder, self.width)
-        kind = self.whole.kind(self.real)
-        self.kinds = kinds
-        # One for each vector of a block, so that none waits for another.
-        self.totals = [
-            [cgutils.alloca_once(builder, kind) for _ in range(_BLOCKS[0])]
-            for _ in kinds
-        ]
-        for which, slots in zip(kinds, self.totals, strict=True):
-            for slot in slots:
-                builder.store(kind([_START[which]] * self.width), slot)
+        self.real = real
+        self.size = 4 if isinstance(real, ir.FloatType) else 8
+        self.width = WIDTH * 4 // self.size
+        self.wide = ir.VectorType(real, self.width)
 
-    def run(self, rule: Rule, lanes: Access, count: int, shift: Any) -> None:
-        """Emit the pass over `count` vectors from element `shift` on."""
-        builder = self.builder
-        wide = [Numbers(builder, lanes.fill(value)) for value in self.numbers]
-        kind = lanes.kind(self.real)
-        for v in range(count):
-            at = builder.add(shift, number(v * lanes.count))
-            at = builder.mul(at, number(byte_count(self.real)))
-            given = []
-            for k, base in enumerate(self.inputs):
-                address = builder.add(base, at)
-                if k < 2:
-                    # Behind them are what belongs to columns: it is at hand.
-                    lanes.fetch(builder.add(address, number(_AHEAD)))
-                given.append(Numbers(builder, lanes.load(address, self.real)))
-            results = rule(*given, *wide)
-            for result, target in zip(results, self.targets, strict=False):
-                lanes.store(result.value, builder.add(target, at))
-            for which, result, slots in zip(
-                self.kinds, results[len(self.targets) :], self.totals, strict=True
-            ):
-                value = result.value
-                if lanes.mask is not None:
-                    nothing = kind([_START[which]] * lanes.count)
-                    value = builder.select(lanes.mask, value, nothing)
-                total = self.join(which, builder.load(slots[v]), value)
-                builder.store(total, slots[v])
+    def place(self, address: Any, index: Any, kind: Any) -> Any:
+        base = self.builder.inttoptr(address, self.real.as_pointer())
+        return self.builder.bitcast(self.builder.gep(base, [index]), kind.as_pointer())
 
-    def join(self, which: str, a: Any, b: Any) -> Any:
-        """Add, or take the larger; a NaN `b` is not larger."""
-        builder = self.builder
-        if which == "+":
-            return builder.fadd(a, b, flags=_FLAGS)
-        return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+    def load(self, address: Any, index: Any, kind: Any) -> Any:
+        value = self.builder.load(self.place(address, index, kind))
+        value.align = self.size
+        return value
 
-    def total(self, which: str, slots: list[Any]) -> Any:
-        """Return the sum or maximum of all elements of the running ones."""
-        builder = self.builder
-        parts = [builder.load(slot) for slot in slots]
-        while len(parts) > 1:
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [self.join(which, a, b) for a, b in pairs]
-        kind = parts[0].type
-        letter = "f32" if byte_count(self.real) == 4 else "f64"
-        name = f"llvm.vector.reduce.{_NAME[which]}.v{self.width}{letter}"
-        given = [self.real(0.0)] if which == "+" else []
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(self.real, [*(x.type for x in given), kind]),
-            name,
-        )
-        # A running maximum is never NaN.
-        flags = _FLAGS if which == "+" else ("nnan",)
-        return builder.call(function, [*given, parts[0]], fastmath=flags)
+    def zero(self, kind: Any) -> Any:
+        """Return a variable that is 0 from here on."""
+        number = ir.Constant(self.real, 0.0)
+        if kind is self.wide:
+            number = ir.Constant(kind, [0.0] * self.width)
+        place = cgutils.alloca_once_value(self.builder, number)
+        self.builder.store(number, place)
+        return place
+
+    def spread_out(self, value: Any) -> Any:
+        """Return a vector of one number."""
+        undefined = ir.Constant(self.wide, ir.Undefined)
+        first = ir.Constant(ir.IntType(32), 0)
+        vector = self.builder.insert_element(undefined, value, first)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return self.builder.shuffle_vector(vector, undefined, mask)
+
+    def total(self, vector: Any) -> Any:
+        """Return the sum of a vector: halves onto halves, always in this order."""
+        width = self.width
+        while width > 1:
+            width //= 2
+            none = ir.Constant(vector.type, ir.Undefined)
+            kind = ir.VectorType(ir.IntType(32), width)
+            parts = [
+                self.builder.shuffle_vector(
+                    vector, none, ir.Constant(kind, list(range(first, first + width)))
+                )
+                for first in (0, width)
+            ]
+            vector = self.builder.fadd(*parts, flags=_FLAGS)
+        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
-def row_pass(rule: Rule, totals: str) -> Any:
-    """Make an intrinsic that goes along a row once.
-
-    It is called as ``run(inputs, numbers, targets, count, like)`` and returns the
-    totals in a tuple: `inputs` and `targets` are tuples of addresses, `numbers` a tuple
-    of values, `count` the elements of the row, `like` a value of their type. The first
-    two inputs are taken to go on behind the row.
-
-    Parameters
-    ----------
-    rule : callable
-        Given an element of each input, and the numbers (`Numbers`), returns one for
-        each target, then one for each total.
-    totals : str
-        A letter for each: "+" is a sum along the row, ">" the maximum of all that are
-        no NaN, or minus infinity.
-    """
+@intrinsic  # type: ignore[untyped-decorator]
+def dot(context: Any, left: Any, right: Any, count: Any, like: Any) -> Any:
+    """Return the scalar product of two rows, of elements like `like`, by address."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        row = _Row(context, builder, signature, args, totals)
-        done = number(0)
-        for count in _BLOCKS:
-            block = number(row.width * count)
-            stop = builder.mul(builder.udiv(row.count, block), block)
-            run = functools.partial(row.run, rule, row.whole, count)
-            emit_loop(builder, done, stop, block, run)
-            done = stop
+        left, right, count, _ = args
+        rows = _Rows(builder, context.get_value_type(like))
+        sums = {kind: rows.zero(kind) for kind in (rows.wide, rows.real)}
 
-        def part(shift: Any) -> None:
-            rest = builder.sub(row.count, shift)
-            row.run(rule, Access(builder, row.width, rest), 1, shift)
+        def accumulate(kind: Any) -> Any:
+            def step(index: Any) -> None:
+                product = builder.fmul(
+                    rows.load(left, index, kind),
+                    rows.load(right, index, kind),
+                    flags=_FLAGS,
+                )
+                old = builder.load(sums[kind])
+                builder.store(builder.fadd(old, product, flags=_FLAGS), sums[kind])
 
-        emit_loop(builder, done, row.count, number(row.width), part)
-        found = [
-            row.total(which, slots)
-            for which, slots in zip(totals, row.totals, strict=True)
-        ]
-        return context.make_tuple(builder, signature.return_type, found)
+            return step
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def run(
-        context: Any, inputs: Any, numbers: Any, targets: Any, count: Any, like: Any
-    ) -> Any:
-        result = types.UniTuple(like, len(totals))
-        return result(inputs, numbers, targets, types.int64, like), lower
+        start = ir.Constant(_WORD, 0)
+        rest = count_loop(builder, start, count, rows.width, accumulate(rows.wide))
+        count_loop(builder, rest, count, 1, accumulate(rows.real))
+        whole = rows.total(builder.load(sums[rows.wide]))
+        return builder.fadd(whole, builder.load(sums[rows.real]), flags=_FLAGS)
 
-    return run
+    return like(types.int64, types.int64, types.int64, like), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_scaled(context: Any, out: Any, row: Any, count: Any, factor: Any) -> Any:
+    """Do ``out += factor * row`` for two rows of elements like `factor`, by address."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, row, count, value = args
+        rows = _Rows(builder, context.get_value_type(factor))
+        factors = {rows.wide: rows.spread_out(value), rows.real: value}
+
+        def add(kind: Any) -> Any:
+            def step(index: Any) -> None:
+                product = builder.fmul(
+                    factors[kind], rows.load(row, index, kind), flags=_FLAGS
+                )
+                total = builder.fadd(rows.load(out, index, kind), product, flags=_FLAGS)
+                store = builder.store(total, rows.place(out, index, kind))
+                store.align = rows.size
+
+            return step
+
+        start = ir.Constant(_WORD, 0)
+        rest = count_loop(builder, start, count, rows.width, add(rows.wide))
+        count_loop(builder, rest, count, 1, add(rows.real))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, factor), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(context: Any, row: Any, count: Any) -> Any:
+    """Ask for the lines of `count` bytes, to be read and written soon."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        small = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            [pointer],
+            ir.FunctionType(ir.VoidType(), [pointer, small, small, small]),
+        )
+
+        def step(index: Any) -> None:
+            place = builder.inttoptr(builder.add(args[0], index), pointer)
+            builder.call(function, [place, small(0), small(3), small(1)])
+
+        count_loop(builder, ir.Constant(_WORD, 0), args[1], 4 * LINE, step)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), lower

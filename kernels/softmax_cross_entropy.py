@@ -39,7 +39,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.reduction import THREADS, lanes_for
-from nnlib.kernels.row_vectors import row_pass
+from nnlib.kernels.row_passes import row_pass
 from nnlib.kernels.softmax_cross_entropy_cuda import (
     add_up_cuda,
     backward_cuda,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 
-import numpy as np
 import pytest
-from kernel_cases import all_cases, load_families, put_on_fake_device, recorder, results
 from numba import types
+from registers import CAPABILITIES, all_launches, table
 
 from nnlib.kernels.machinery import compile as compiler
 from nnlib.kernels.machinery import gpu as machinery
@@ -16,24 +15,11 @@ from nnlib.kernels.machinery import gpu as machinery
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
 )
-CAPABILITIES = [(7, 5), (8, 0), (9, 0)]
-
-
-def _launches():
-    """Return every (kernel, signature) that the cases launch."""
-    load_families()
-    seen = {}
-    for case in all_cases().values():
-        with recorder() as launches, np.errstate(all="ignore"):
-            results(case, put_on_fake_device)
-        for kernel, signature in launches:
-            seen[kernel.name, str(signature)] = (kernel, signature)
-    return seen
 
 
 @pytest.fixture(scope="module")
 def launches():
-    return _launches()
+    return all_launches()
 
 
 def test_every_kernel_has_a_case(launches):
@@ -81,3 +67,9 @@ def test_compiles_without_doubles_or_spills(launches, cc):
         assert compiled.cubin.startswith(b"\x7fELF")
         assert 0 < compiled.registers <= 255
     assert not problems, "\n".join(problems)
+
+
+def test_table_of_registers(launches):
+    lines, spilling = table(launches, ["resize.resample_cuda"], [(9, 0)])
+    assert spilling == 0 and len(lines) > 1
+    assert "resize.resample_cuda" in lines[1] and "sm_90" in lines[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["autoencoder", "lenet", "mlp", "resnet20", "vgg6"]
+__all__ = ["autoencoder", "encoder_layer", "lenet", "mlp", "resnet20", "vgg6"]
 
 
 def mlp(lib: Any, sizes: list[int]) -> Any:
@@ -87,3 +87,8 @@ def autoencoder(lib: Any) -> Any:
         nn.ConvTranspose2d(32, 16, 3, 2, 1, 1), nn.ReLU(),
         nn.ConvTranspose2d(16, 1, 3, 2, 1, 1), nn.Sigmoid(),
     )  # fmt: skip
+
+
+def encoder_layer(lib: Any) -> Any:
+    """Return one layer of a Transformer's encoder: 64 wide, 4 heads, no dropout."""
+    return lib.nn.TransformerEncoderLayer(64, 4, 256, 0.0, batch_first=True)

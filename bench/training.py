@@ -111,6 +111,9 @@ CASES: dict[str, Case] = {
     "convolutional autoencoder, batch 64, Adam": Case(
         networks.autoencoder, 64, _DIGITS, _adam, "mse_loss", 1.3, 2
     ),
+    "Transformer encoder layer, 32 x 64 x 64, 4 heads, Adam": Case(
+        networks.encoder_layer, 32, (64, 64), _adam, "mse_loss", 1.2, 2
+    ),
 }
 
 

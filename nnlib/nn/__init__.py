@@ -115,6 +115,7 @@ from nnlib.nn.pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from nnlib.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from nnlib.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from nnlib.nn.resize import (
@@ -123,6 +124,12 @@ from nnlib.nn.resize import (
     Upsample,
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
+)
+from nnlib.nn.scored_attention import BahdanauAttention, LuongAttention
+from nnlib.nn.sequence_loss import (
+    AdaptiveLogSoftmaxWithLoss,
+    CTCLoss,
+    NegativeSamplingLoss,
 )
 from nnlib.nn.skipgram import SkipGram
 from nnlib.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
@@ -265,4 +272,12 @@ __all__ = [
     "TransformerEncoder",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
+    "AdaptiveLogSoftmaxWithLoss",
+    "CTCLoss",
+    "NegativeSamplingLoss",
+    "BahdanauAttention",
+    "LuongAttention",
+    "LearnedPositions",
+    "RotaryPositions",
+    "SinusoidalPositions",
 ]

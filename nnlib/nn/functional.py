@@ -19,9 +19,11 @@ from nnlib.ops.gumbel import gumbel_softmax as gumbel_softmax
 from nnlib.ops.hyperbolic import tanh as tanh
 from nnlib.ops.loss_binary import *  # noqa: F403
 from nnlib.ops.loss_classification import *  # noqa: F403
+from nnlib.ops.loss_ctc import ctc_loss as ctc_loss
 from nnlib.ops.loss_margin import *  # noqa: F403
 from nnlib.ops.loss_multilabel import *  # noqa: F403
 from nnlib.ops.loss_regression import *  # noqa: F403
+from nnlib.ops.loss_sampled import negative_sampling_loss as negative_sampling_loss
 from nnlib.ops.loss_skipgram import *  # noqa: F403
 from nnlib.ops.masking import one_hot as one_hot
 from nnlib.ops.matmul import linear as linear

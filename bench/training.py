@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.bench import networks, word_vectors
+from nnlib.bench import generative, networks, word_vectors
 from nnlib.bench.compare import HEADER, Comparison, Pair
 
 __all__ = ["CASES", "Case", "build", "main"]
@@ -185,9 +185,11 @@ def run(
             rows = [pair.time(name, rounds=rounds) for name in names]
         found.append(min(rows, key=lambda row: row.ratio))
         print(found[-1].row(), flush=True)
-    for case in word_vectors.CASES:
-        if not only or any(part in case for part in only):
-            with Pair(word_vectors.build, threads=threads, clock=clock) as pair:
+    for module in (generative, word_vectors):
+        for case in module.CASES:
+            if only and not any(part in case for part in only):
+                continue
+            with Pair(module.build, threads=threads, clock=clock) as pair:
                 found.append(pair.time(case, rounds=rounds))
             print(found[-1].row(), flush=True)
     return found

@@ -127,6 +127,33 @@ def test_interpolation_ends_at_the_reconstructions():
         )
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_recurrent_autoencoder_learns_waves(cell):
+    nnlib.manual_seed(0)
+    rng = np.random.default_rng(0)
+    phase, speed = rng.uniform(0, 6, (64, 1)), rng.uniform(0.2, 0.6, (64, 1))
+    waves = nnlib.tensor(np.sin(phase + speed * np.arange(12))[:, :, None], **F64)
+    model = models.RecurrentAutoencoder(1, 24, 4, cell).double()
+    small = models.RecurrentAutoencoder(1, 3, 2, cell).double()
+    names = dict(small.named_parameters())
+
+    def loss(*values):
+        given = dict(zip(names, values, strict=True))
+        output = nnlib.func.functional_call(small, given, (waves[:2, :4],))
+        return F.mse_loss(output, waves[:2, :4])
+
+    assert gradcheck(loss, list(names.values()))
+    optimizer = nnlib.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        error = F.mse_loss(model(waves), waves)
+        error.backward()
+        optimizer.step()
+    assert error.item() < 0.1
+    with pytest.raises(ArgumentError, match="'mgu'"):
+        models.RecurrentAutoencoder(1, 2, 3, "mgu")
+
+
 # -- penalties ---------------------------------------------------------------------
 
 

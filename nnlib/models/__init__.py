@@ -14,6 +14,7 @@ from nnlib.models.lenet import LeNet5
 from nnlib.models.mlp import MLP
 from nnlib.models.mobilenet import DepthwiseSeparable, MobileNet
 from nnlib.models.penalties import contractive_penalty, kl_activity, l1_activity
+from nnlib.models.recurrent_autoencoder import RecurrentAutoencoder
 from nnlib.models.registry import get, list, register
 from nnlib.models.resnet import (
     BasicBlock,
@@ -40,6 +41,7 @@ __all__ = [
     "list",
     "register",
     "Decoded",
+    "RecurrentAutoencoder",
     "Seq2Seq",
     "VAE",
     "ConditionalVAE",
@@ -90,6 +92,7 @@ for _name, _build in {
     "linear_autoencoder": LinearAutoencoder,
     "mlp": MLP,
     "mobilenet": MobileNet,
+    "recurrent_autoencoder": RecurrentAutoencoder,
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,

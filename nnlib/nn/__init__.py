@@ -125,7 +125,6 @@ from nnlib.nn.resize import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
-from nnlib.nn.scored_attention import BahdanauAttention, LuongAttention
 from nnlib.nn.sequence_loss import (
     AdaptiveLogSoftmaxWithLoss,
     CTCLoss,
@@ -275,8 +274,6 @@ __all__ = [
     "AdaptiveLogSoftmaxWithLoss",
     "CTCLoss",
     "NegativeSamplingLoss",
-    "BahdanauAttention",
-    "LuongAttention",
     "LearnedPositions",
     "RotaryPositions",
     "SinusoidalPositions",

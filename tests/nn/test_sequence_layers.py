@@ -1,4 +1,4 @@
-"""CTC, adaptive softmax, scored attention and positions."""
+"""CTC, adaptive softmax and positions."""
 
 from __future__ import annotations
 
@@ -99,58 +99,6 @@ def test_adaptive_softmax_equals_pytorchs(seed: int) -> None:
         mine(nnlib.tensor(x), nnlib.tensor(target) + classes)
     with pytest.raises(ArgumentError, match="cutoffs"):
         nn.AdaptiveLogSoftmaxWithLoss(4, 10, [5, 3])
-
-
-def numpy_scores(layer: Any, q: Any, k: Any) -> Any:
-    def w(name: str) -> Any:
-        return array(getattr(layer, name).weight)
-
-    if isinstance(layer, nn.BahdanauAttention):
-        own = q @ w("query_layer").T
-        other = k @ w("key_layer").T + array(layer.key_layer.bias)
-        sums = own[:, :, None] + other[:, None]
-        return (np.tanh(sums) @ w("score_layer").T)[..., 0]
-    if layer.method == "dot":
-        return np.einsum("nlq,nsq->nls", q, k)
-    if layer.method == "general":
-        return np.einsum("nlq,qk,nsk->nls", q, w("layer"), k)
-    pairs = [
-        [np.concatenate([a, b], -1) for b in k.transpose(1, 0, 2)]
-        for a in q.transpose(1, 0, 2)
-    ]
-    stacked = np.array(pairs).transpose(2, 0, 1, 3)
-    return (np.tanh(stacked @ w("layer").T) @ w("score_layer").T)[..., 0]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: nn.BahdanauAttention(4, 3, 5, dtype=nnlib.float64),
-        lambda: nn.LuongAttention(4, dtype=nnlib.float64),
-        lambda: nn.LuongAttention(4, 3, "general", dtype=nnlib.float64),
-        lambda: nn.LuongAttention(4, 3, "concat", 6, dtype=nnlib.float64),
-    ],
-)
-def test_scored_attention(make: Any) -> None:
-    layer = make()
-    rng = np.random.default_rng(0)
-    width = 4 if getattr(layer, "method", "") == "dot" else 3
-    q, k = rng.standard_normal((3, 2, 4)), rng.standard_normal((3, 5, width))
-    mask = rng.random((3, 5)) < 0.6
-    mask[0] = True
-    mask[1] = False
-    context, weights = layer(nnlib.tensor(q), nnlib.tensor(k), mask=nnlib.tensor(mask))
-    e = np.exp(numpy_scores(layer, q, k)) * mask[:, None]
-    total = e.sum(-1, keepdims=True)
-    want = np.where(total > 0, e / np.where(total > 0, total, 1), 0)
-    np.testing.assert_allclose(array(weights), want, 1e-9, 1e-12)
-    np.testing.assert_allclose(array(context), want @ k, 1e-9, 1e-12)
-    one, _ = layer(nnlib.tensor(q[:, 0]), nnlib.tensor(k), mask=nnlib.tensor(mask))
-    np.testing.assert_allclose(array(one), array(context)[:, 0], 1e-9, 1e-12)
-    leaves = [nnlib.tensor(x).requires_grad_() for x in (q, k)]
-    nnlib.autograd.gradcheck(lambda q, k: layer(q, k)[0], leaves)
-    with pytest.raises(ShapeError, match="mask"):
-        layer(nnlib.tensor(q), nnlib.tensor(k), mask=nnlib.tensor(mask[:, :2]))
 
 
 def test_positions() -> None:

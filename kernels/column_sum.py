@@ -39,12 +39,11 @@ def sum_blocks(begin: Any, end: Any, x: Any, partial: Any) -> None:
         first = k * ROW_BLOCK
         last = min(x.shape[0], first + ROW_BLOCK)
         total = partial[k, left:right]
-        start = first
-        if (last - first) % 2:
-            total[:] = x[first, left:right]
-            start += 1
-        else:
-            total[:] = 0
+        start = first + (last - first) % 2
+        row = x[first, left:right]
+        # An assignment to a slice would take two seconds to compile.
+        for c in range(total.size):
+            total[c] = row[c] if start > first else x.dtype.type(0)
         # Two rows at a time: `total` is read and written half as often.
         for r in range(start, last, 2):
             row = x[r, left:right]

@@ -33,6 +33,7 @@ from nnlib.kernels.vectors import (
     COLUMNS,
     ROWS,
     aligned_empty,
+    clear_bytes,
     multiply_narrow,
     multiply_tile,
     tile_transform,
@@ -115,7 +116,8 @@ def weights_part(
 ) -> None:
     """Transform the filters of some strips and input channels."""
     channels, k, _ = w.shape
-    filters = np.zeros((9, columns), u.dtype)
+    filters = np.empty((9, columns), u.dtype)
+    clear_bytes(filters.ctypes.data, filters.size * u.itemsize)
     table = np.empty((2, 36), np.int64)
     for t in range(9):
         table[0, t] = filters[t].ctypes.data
@@ -232,7 +234,8 @@ def forward_parts(
     tiles = images * down * across
     jobs = (tiles + block - 1) // block
     strips = (k + columns - 1) // columns
-    zeros = np.zeros(max(c, columns), x.dtype)
+    zeros = np.empty(max(c, columns), x.dtype)
+    clear_bytes(zeros.ctypes.data, zeros.size * x.itemsize)
     waste = np.empty(k, x.dtype)
     table = np.empty((3, max(block, 40)), np.int64)
     for part in range(begin, end):

@@ -16,7 +16,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.vectors import ROWS, multiply_narrow, multiply_tile
+from nnlib.kernels.vectors import ROWS, clear_bytes, multiply_narrow, multiply_tile
 from nnlib.kernels.winograd import (
     TILE_BYTES,
     squares,
@@ -127,13 +127,14 @@ def grad_parts(
     jobs = (tiles + block - 1) // block
     strips = (k + columns - 1) // columns
     wide = strips * columns
-    zeros = np.zeros(max(c, wide), x.dtype)
+    zeros = np.empty(max(c, wide), x.dtype)
+    clear_bytes(zeros.ctypes.data, zeros.size * x.itemsize)
     table = np.empty((3, 40), np.int64)
     for part in range(begin, end):
         own, grads = v[part], m[part]
         first = part * jobs // v.shape[0]
         if wide > k:
-            grads[:] = 0
+            clear_bytes(grads.ctypes.data, grads.size * grads.itemsize)
         for job in range(first, (part + 1) * jobs // v.shape[0]):
             t0 = job * block
             t1 = min(tiles, t0 + block)

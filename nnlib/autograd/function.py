@@ -230,7 +230,7 @@ class Function:
             arrays = []
             edges: list[Any] = []
             dtype = None
-            tracked = mixed = numbers = foreign = entangled = False
+            tracked = mixed = whole = fraction = foreign = entangled = False
             for x in args:
                 if type(x) in TENSOR_TYPES:
                     array = x._array
@@ -257,16 +257,21 @@ class Function:
                 else:
                     arrays.append(x)
                     edges.append(None)
-                    numbers = True
-                    if type(x) not in _WEAK:
+                    if type(x) is int:
+                        whole = True
+                    elif type(x) is float:
+                        fraction = True
+                    elif type(x) not in _WEAK:
                         mixed = True
             if dtype is None:
                 if sees_tensors:
                     return _forward_tensors(node, arrays, params)
                 return node.forward(*arrays, **params)
-            if promotes is not None and (
-                mixed or (dtype.kind != "f" and (numbers or promotes == "float"))
-            ):
+            if promotes is not None and not mixed and dtype.kind != "f":
+                # Beside a float tensor numbers change nothing, nor do integers beside
+                # a tensor of integers.
+                mixed = fraction or promotes == "float" or (whole and dtype.kind == "b")
+            if mixed and promotes is not None:
                 promoted = promote_arguments(promotes, args)
                 if promoted is not None:
                     return cls.apply(*promoted, **params)

@@ -14,17 +14,20 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.tensor import Tensor
-from nnlib.ops import matmul, reshape
+from nnlib.ops import arange, matmul, reshape
+from nnlib.ops.products import interleaved
 
 __all__ = ["ELEMENTWISE", "RULES", "find_rule"]
 
 Rule = Callable[[Any, type[Function], tuple[Any, ...], dict[str, Any]], Any]
 
-# Operations that work element by element and broadcast their arguments.
+# Operations that work element by element and broadcast their arguments; or along a
+# dimension that is counted from the end.
 ELEMENTWISE = frozenset(
     """
-    Abs Acos Acosh Add Asin Asinh Atan Atan2 Atanh Bitwise Cast Celu Clamp Clip Clone
-    Compare Contiguous Cos Cosh Div Elu Erf Exp Exp2 Expm1 Extremum
+    Abs Acos Acosh Add AddDiv AddMul AddScaled Asin Asinh Atan Atan2 Atanh Bitwise Cast
+    Celu Clamp Clip Clone Compare Contiguous Cos Cosh CosineSimilarity Div Elu Erf Exp
+    Exp2 Expm1 Extremum
     FExtremum Frac Gate Gelu GeluTanh HardSwish Hypot LeakyRelu Log Log1p LogAddExp
     LogBase LogSigmoid Logical MaskedFill Mish Mul NanToNum Neg Pow PowScalar
     Reciprocal Relu Remainder Round RoundedQuotient Rsqrt Selu Shrink Sigmoid
@@ -37,7 +40,7 @@ ELEMENTWISE = frozenset(
 # same number of dimensions.
 ONE_DIM = frozenset(
     """
-    Cat CumExtreme CumProd CumSum ExtremeAt Kth LogCumSumExp LogSoftmax
+    Cat CumExtreme CumProd CumSum Diff ExtremeAt Kth LogCumSumExp LogSoftmax
     LogSoftmaxBackward Median Mode Prod Softmax SoftmaxBackward Sort Stack TakeAlong
     TopK
     """.split()
@@ -45,7 +48,7 @@ ONE_DIM = frozenset(
 
 # Reductions over some dimensions or (None) all.
 SOME_DIMS = frozenset(
-    "CountNonzero Extreme LogSumExp Mean NanSum Sum Var VectorNorm".split()
+    "Both CountNonzero Extreme LogSumExp Mean NanSum Sum Var VarMean VectorNorm".split()
 )
 
 # Operations on the last two dimensions of one tensor.
@@ -206,6 +209,59 @@ def _lift(x: Any, ndim: int) -> Any:
     return reshape(x, (x.shape[0], *(1,) * (ndim - x.ndim), *x.shape[1:]))
 
 
+def add_product(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Multiply with the batch in front, and add."""
+    x, a, b = args
+    if cls.__name__ == "AddOuter":
+        left, right = level.value(a), level.value(b)
+        # (B, M), (B, N) -> (B, M, 1) * (B, 1, N)
+        out = reshape(left, (level.size, -1, 1)) * reshape(right, (level.size, 1, -1))
+    else:
+        out = product(level, cls, (a, b), {})
+    if params["alpha"] != 1:
+        out = out * params["alpha"]
+    if params["beta"] == 0:
+        return out
+    shift = _lift(level.value(x), out.ndim)
+    return (shift if params["beta"] == 1 else shift * params["beta"]) + out
+
+
+def kron(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Lay the factors across each other, with the batch in front."""
+    x, y = args
+    wide_x, wide_y, shape = interleaved(tuple(x.shape), tuple(y.shape))
+    left = reshape(level.value(x), (level.size, *wide_x))
+    right = reshape(level.value(y), (level.size, *wide_y))
+    return reshape(left * right, (level.size, *shape))
+
+
+def diagonal(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Count both dimensions one further."""
+    (x,) = args
+    dim1, dim2 = params["dim1"] % x.ndim + 1, params["dim2"] % x.ndim + 1
+    return cls.apply(x._value, **{**params, "dim1": dim1, "dim2": dim2})
+
+
+def trace(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Add up the diagonal of each matrix."""
+    (x,) = args
+    return x._value.diagonal(0, 1, 2).sum(-1)
+
+
+def take(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Take from all samples laid end to end."""
+    x, index = args
+    if not level.has(x):
+        return cls.apply(x, index._value)
+    size = x._array.size
+    if not size:
+        return NotImplemented
+    places = level.value(index) % size
+    starts = arange(0, level.size * size, size, device=x.device)
+    starts = reshape(starts, (level.size, *(1,) * (places.ndim - 1)))
+    return cls.apply(x._value, places + starts)
+
+
 def linear(level: Any, cls: Any, args: Any, params: Any) -> Any:
     """One product for a shared weight; a product per sample otherwise."""
     x, weight, *rest = args
@@ -268,10 +324,15 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Expand"), with_shape),
     **dict.fromkeys(("MatMul", "MatVec", "Dot"), product),
     **dict.fromkeys(("Narrow", "Split", "Unbind"), narrow),
+    **dict.fromkeys(("AddProduct", "AddMatVec", "AddOuter"), add_product),
     "CrossEntropy": cross_entropy,
+    "Diagonal": diagonal,
     "Flip": flip,
+    "Kron": kron,
     "Linear": linear,
     "Permute": permute,
     "PointLoss": point_loss,
     "Slice": slicing,
+    "Take": take,
+    "Trace": trace,
 }

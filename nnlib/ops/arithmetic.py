@@ -13,8 +13,9 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import DTypeError, Error, ShapeError
-from nnlib.ops.arrays import add_up, stretch_array
+from nnlib.ops.arrays import add_up, constants, stretch_array
 
 __all__ = ["add", "div", "mul", "neg", "positive", "rsub", "sub"]
 
@@ -170,6 +171,47 @@ class Mul(Function):
         return dx, dy
 
 
+class AddScaled(Function):
+    """``x + alpha * y``."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any, *, alpha: Any) -> Any:
+        """Return the sum."""
+        self.shapes, self.alpha = (x.shape, y.shape), alpha
+        try:
+            if x.dtype.kind == "f":
+                (alpha,) = constants(x, alpha)
+            return x + y * alpha
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("add", error, x, y) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Pass the gradient on, scaled for the second argument."""
+        x, y = self.shapes
+        return (
+            sum_to(grad, x) if self.needs(0) else None,
+            sum_to(grad * self.alpha, y) if self.needs(1) else None,
+        )
+
+
+def _scaled(input: Any, other: Any, alpha: Any) -> Any:
+    """Return ``input + alpha * other`` for an alpha that is not 1."""
+    floats = (
+        type(alpha) in (int, float)
+        and getattr(input, "dtype", None) is float32
+        and getattr(other, "dtype", None) is float32
+    )
+    if floats and raw_size(input) < _LARGE:
+        return AddScaled.apply(input, other, alpha=alpha)
+    return Add.apply(input, mul(other, alpha))
+
+
+def raw_size(x: Any) -> int:
+    """Return the number of elements of a Tensor or array."""
+    return int(getattr(x, "_array", x).size)
+
+
 class Div(Function):
     """``x / y``, in floats."""
 
@@ -233,7 +275,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     tensor([2., 3.])
     """
     if alpha != 1:
-        other = mul(other, alpha)
+        return _scaled(input, other, alpha)  # type: ignore[no-any-return]
     return Add.apply(input, other)  # type: ignore[no-any-return]
 
 
@@ -248,7 +290,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     tensor([ 0., -1.])
     """
     if alpha != 1:
-        other = mul(other, alpha)
+        return _scaled(input, other, -alpha)  # type: ignore[no-any-return]
     return Sub.apply(input, other)  # type: ignore[no-any-return]
 
 

@@ -256,6 +256,19 @@ class Diagonal(Function):
         return DiagonalPlace.apply(grad, shape=self.shape, **self.place)
 
 
+class DiagonalCopy(Diagonal):
+    """The same, as a copy."""
+
+    is_view = False
+    arithmetic = False
+
+    def forward(self, x: Any, *, offset: int, dim1: int, dim2: int) -> Any:
+        """Return the copy."""
+        self.shape = x.shape
+        self.place = {"offset": offset, "dim1": dim1, "dim2": dim2}
+        return x.diagonal(offset, dim1, dim2).copy()
+
+
 class DiagonalPlace(Function):
     """Put entries on a diagonal of zeros: the adjoint of `Diagonal`."""
 
@@ -342,9 +355,9 @@ def diag(input: Any, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expected 1 or 2 dimensions, got {ndim}")
-    from nnlib.ops.casting import clone
-
-    return clone(Diagonal.apply(input, offset=int(diagonal), dim1=0, dim2=1))
+    return DiagonalCopy.apply(  # type: ignore[no-any-return]
+        input, offset=int(diagonal), dim1=0, dim2=1
+    )
 
 
 class Trace(Function):

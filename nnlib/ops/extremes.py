@@ -42,6 +42,16 @@ def extreme_array(x: Any, dims: Any, keepdim: bool, largest: bool) -> Any:
     return (x.max if largest else x.min)(axis=dims, keepdims=keepdim)
 
 
+def shared(grad: Any, x: Any, out: Any, dims: Any) -> Any:
+    """Return the gradient of extremes `out` of `x`, shared evenly among equals."""
+    shape = tuple(x.shape)
+    won = raw(x) == spread(raw(out), shape, dims)
+    kept = (1,) * len(shape) if dims is None else kept_shape(shape, dims)
+    count = won.sum(axis=dims, keepdims=True).reshape(kept)
+    share = (won / count).astype(raw(grad).dtype)
+    return spread(grad, shape, dims) * constant(share, grad)
+
+
 class Extreme(Function):
     """The largest or smallest value over some dimensions."""
 
@@ -55,16 +65,25 @@ class Extreme(Function):
     def backward(self, grad: Any) -> Any:
         """Share the gradient evenly among equal extremes."""
         x, out = self.saved
-        shape = tuple(x.shape)
-        values, best = raw(x), spread(raw(out), shape, self.dims)
-        won = values == best
-        if self.dims is None:
-            kept = (1,) * len(shape)
-        else:
-            kept = kept_shape(shape, self.dims)
-        count = won.sum(axis=self.dims, keepdims=True).reshape(kept)
-        share = (won / count).astype(raw(grad).dtype)
-        return spread(grad, shape, self.dims) * constant(share, grad)
+        return shared(grad, x, out, self.dims)
+
+
+class Both(Function):
+    """The smallest and the largest value over some dimensions."""
+
+    def forward(self, x: Any, *, dims: Any, keepdim: bool) -> Any:
+        """Return both; a NaN wins."""
+        self.dims = dims
+        low = extreme_array(x, dims, keepdim, False)
+        high = extreme_array(x, dims, keepdim, True)
+        self.save_for_backward(x, low, high)
+        return low, high
+
+    def backward(self, low: Any, high: Any) -> Any:
+        """Share each gradient evenly among equal extremes."""
+        x, smallest, largest = self.saved
+        share = shared(low, x, smallest, self.dims)
+        return share + shared(high, x, largest, self.dims)
 
 
 class ExtremeAt(Function):
@@ -142,7 +161,11 @@ def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 @public()
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """Return ``(min, max)`` over all elements or one dimension."""
-    return MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+    array = raw(input)
+    dims = None if dim is None else many_dims("aminmax", dim, array.ndim) or None
+    if 0 in array.shape:
+        check_not_empty("aminmax", array.shape, dims)
+    return MinMax(*Both.apply(input, dims=dims, keepdim=keepdim))
 
 
 def _is_other(dim: Any) -> bool:

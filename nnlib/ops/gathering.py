@@ -19,6 +19,8 @@ __all__ = ["gather", "index_select", "take", "take_along_dim"]
 
 def take_along(x: Any, index: Any, dim: int) -> Any:
     """Return ``x`` taken along `dim` by an index array of as many dimensions."""
+    if x.ndim == 1:
+        return x.take(index)
     return x[grid(index, dim)] if x.ndim else x.reshape(1)[index]
 
 

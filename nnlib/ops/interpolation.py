@@ -8,7 +8,8 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError
-from nnlib.ops.arithmetic import add, operand_error, sum_to
+from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.dims import raw
 from nnlib.ops.selection import where
 
 __all__ = ["addcdiv", "addcmul", "lerp"]
@@ -68,6 +69,63 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
     return where(near, from_start, end - difference * (1 - weight))  # type: ignore[no-any-return]
 
 
+class AddMul(Function):
+    """``x + value * y * z``, element by element."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any, z: Any, *, value: Any) -> Any:
+        """Return the sum."""
+        self.shape, self.value = shapes(x), value
+        self.save_for_backward(None, y, z)
+        try:
+            out = y * z
+            return x + (out if value == 1 else out * value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("addcmul", error, x, y, z) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad``, ``value grad z`` and ``value grad y``."""
+        _, y, z = self.saved
+        gx = sum_to(grad, self.shape) if self.needs(0) else None
+        gy = gz = None
+        if self.value != 1:
+            grad = grad * self.value
+        if self.needs(1):
+            gy = sum_to(grad * z, shapes(y))
+        if self.needs(2):
+            gz = sum_to(grad * y, shapes(z))
+        return gx, gy, gz
+
+
+class AddDiv(Function):
+    """``x + value * y / z``, element by element."""
+
+    promotes = "float"
+
+    def forward(self, x: Any, y: Any, z: Any, *, value: Any) -> Any:
+        """Return the sum."""
+        self.shape, self.value = shapes(x), value
+        self.save_for_backward(None, y, z)
+        try:
+            out = y / z
+            return x + (out if value == 1 else out * value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise operand_error("addcdiv", error, x, y, z) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad``, ``value grad / z`` and ``-value grad y / z^2``."""
+        _, y, z = self.saved
+        gx = sum_to(grad, self.shape) if self.needs(0) else None
+        gy = gz = None
+        quotient = (grad if self.value == 1 else grad * self.value) / z
+        if self.needs(1):
+            gy = sum_to(quotient, shapes(y))
+        if self.needs(2):
+            gz = sum_to(-quotient * y / z, shapes(z))
+        return gx, gy, gz
+
+
 @public(inplace=True)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tensor:
     """Return ``input + value * tensor1 * tensor2``.
@@ -79,7 +137,7 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tens
     >>> nnlib.addcmul(one, two, two, value=0.5)
     tensor([3.])
     """
-    return add(input, tensor1 * tensor2, alpha=value)
+    return AddMul.apply(input, tensor1, tensor2, value=value)  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -98,6 +156,6 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Tens
     >>> nnlib.addcdiv(one, one, two, value=4)
     tensor([3.])
     """
-    if tensor1.dtype.kind in "biu" and tensor2.dtype.kind in "biu":
+    if raw(tensor1).dtype.kind in "biu" and raw(tensor2).dtype.kind in "biu":
         raise DTypeError("addcdiv: expected floats, got two integer tensors to divide")
-    return add(input, tensor1 / tensor2, alpha=value)
+    return AddDiv.apply(input, tensor1, tensor2, value=value)  # type: ignore[no-any-return]

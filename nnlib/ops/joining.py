@@ -148,7 +148,9 @@ def _checked(op: str, tensors: Any) -> list[Any]:
     if not found:
         raise ShapeError(f"{op}: tensors: expected at least one tensor, got none")
     for x in found:
-        if type(x) is not Tensor and not hasattr(x, "dtype"):
+        if type(x) is Tensor:
+            continue
+        if not hasattr(x, "dtype"):
             place = next(i for i, other in enumerate(found) if other is x)
             raise DTypeError(
                 f"{op}: tensors: element {place} is no tensor but {type(x).__name__}"
@@ -179,9 +181,9 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     tensor([1, 2, 3])
     """
     found = _checked("cat", tensors)
-    dims = {raw(x).ndim for x in found}
-    ndim = dims.pop()
-    if dims:
+    dims = [raw(x).ndim for x in found]
+    ndim = dims[0]
+    if dims.count(ndim) != len(dims):
         # As in PyTorch, an empty vector joins with anything.
         found = [x for x in found if x.shape != (0,)]
         ndim = found[0].ndim

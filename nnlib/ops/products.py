@@ -159,14 +159,14 @@ class Kron(Function):
     def forward(self, x: Any, y: Any) -> Any:
         """Return the product of each element of `x` with all of `y`."""
         self.save_for_backward(x, y)
-        wide_x, wide_y, shape = _interleaved(x.shape, y.shape)
+        wide_x, wide_y, shape = interleaved(x.shape, y.shape)
         return (x.reshape(wide_x) * y.reshape(wide_y)).reshape(shape)
 
     def backward(self, grad: Any) -> Any:
         """Return the products of the gradient with the other factor, summed."""
         x, y = self.saved
         first, second = tuple(x.shape), tuple(y.shape)
-        wide_x, wide_y, _ = _interleaved(first, second)
+        wide_x, wide_y, _ = interleaved(first, second)
         # (n m, ...) -> (n, m, ...)
         grad = grad.reshape(tuple([n for pair in zip(first, second) for n in pair]))  # noqa: B905
         gx = gy = None
@@ -178,7 +178,7 @@ class Kron(Function):
 
 
 @functools.lru_cache(maxsize=64)
-def _interleaved(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Any, Any, Any]:
+def interleaved(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Any, Any, Any]:
     """Return the shapes in which factors of a Kronecker product meet; and its own."""
     wide_a = tuple([length for n in a for length in (n, 1)])
     wide_b = tuple([length for n in b for length in (1, n)])

@@ -14,7 +14,7 @@ from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
 from nnlib.backend.errors import Error
 from nnlib.ops.arranging import flip
 from nnlib.ops.casting import cast
-from nnlib.ops.dimensions import Narrow
+from nnlib.ops.dimensions import Narrow, Place
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import PutAlong
 from nnlib.ops.joining import cat
@@ -214,6 +214,22 @@ class CumExtreme(Function):
         return PutAlong.apply(grad, where, shape=self.shape, dim=self.dim, unique=False)
 
 
+class Diff(Function):
+    """Differences of neighbours along a dimension of two or more entries."""
+
+    def forward(self, x: Any, *, dim: int) -> Any:
+        """Return ``x[i + 1] - x[i]``."""
+        self.shape, self.dim = x.shape, dim
+        lead = (slice(None),) * dim
+        return x[(*lead, slice(1, None))] - x[(*lead, slice(-1))]
+
+    def backward(self, grad: Any) -> Any:
+        """Return the gradient moved on by one, less itself."""
+        dim, length = self.dim, self.shape[self.dim] - 1
+        place = {"shape": self.shape, "dim": dim, "length": length}
+        return Place.apply(grad, start=1, **place) - Place.apply(grad, start=0, **place)
+
+
 def _integer_sum(input: Any, dtype: Any) -> Any:
     if dtype is not None:
         return cast(input, resolve_dtype(dtype))
@@ -300,7 +316,10 @@ def diff(
     parts = [x for x in (prepend, input, append) if x is not None]
     out = cat(parts, dim) if len(parts) > 1 else input
     for _ in range(min(n, out.shape[dim])):
-        length = max(out.shape[dim] - 1, 0)
+        length = max(raw(out).shape[dim] - 1, 0)
+        if length and raw(out).dtype.kind != "b":
+            out = Diff.apply(out, dim=dim)
+            continue
         after = Narrow.apply(out, dim=dim, start=1 if length else 0, length=length)
         before = Narrow.apply(out, dim=dim, start=0, length=length)
         if raw(out).dtype.kind == "b":

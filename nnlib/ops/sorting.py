@@ -12,12 +12,11 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.arrays import kept_shape
+from nnlib.ops.arrays import constants, kept_shape
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
 from nnlib.ops.scan import accumulate
-from nnlib.ops.shape import reshape
 
 __all__ = [
     "argsort",
@@ -31,6 +30,8 @@ __all__ = [
 ]
 
 _ndarray = np.ndarray
+# Up to so many elements a sort takes less time than a search for NaN.
+_SHORT = 256
 
 
 def order(x: Any, dim: int, descending: bool, stable: bool) -> Any:
@@ -43,11 +44,16 @@ def order(x: Any, dim: int, descending: bool, stable: bool) -> Any:
     # The reverse of an ascending sort of the reversed array keeps equals in order.
     back = (slice(None),) * dim + (slice(None, None, -1),)
     places = argsort(x[back], axis=dim, kind=kind)[back]
-    return x.shape[dim] - 1 - places
+    if type(x) is not _ndarray:
+        return x.shape[dim] - 1 - places
+    return constants(places, x.shape[dim] - 1)[0] - places
 
 
 class Picked(Function):
     """Base of operations that return some entries of a dimension and their places."""
+
+    # The shape of what was flattened first.
+    flattened: tuple[int, ...] | None = None
 
     def keep(self, x: Any, where: Any, dim: int, keepdim: bool = True) -> Any:
         """Return the entries at `where`; remember what `backward` needs."""
@@ -69,9 +75,10 @@ class Picked(Function):
         if not self.shape:
             return grad
         (where,) = self.saved
-        return place_along(
+        found = place_along(
             grad.reshape(self.kept), where.reshape(self.kept), self.shape, self.dim
         )
+        return found if self.flattened is None else found.reshape(self.flattened)
 
 
 class Sort(Picked):
@@ -218,12 +225,22 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Values
 class Median(Picked):
     """The middle entry of a dimension: the lower of two."""
 
-    def forward(self, x: Any, *, dim: int, keepdim: bool, skip: bool) -> Any:
+    def forward(self, x: Any, *, dim: int | None, keepdim: bool, skip: bool) -> Any:
         """Return the value and its place; a NaN wins unless NaN are skipped."""
+        if dim is None:
+            self.flattened, dim = x.shape, 0
+            x = x.reshape(-1)
         if not x.ndim:
             return self.alone(x)
         module = array_module(x)
         length = x.shape[dim]
+        if x.ndim == 1 and length <= _SHORT and type(x) is _ndarray:
+            # NaN are sorted to the end: without one there, there is none.
+            places = x.argsort()
+            last = x[places[-1]]
+            if last == last:
+                half = (length - 1) // 2
+                return self.keep(x, places[half : half + 1].copy(), 0, keepdim)
         missing = x != x
         if not np.count_nonzero(missing):
             half = (length - 1) // 2
@@ -246,10 +263,9 @@ class Median(Picked):
 
 def _median(op: str, input: Any, dim: Any, keepdim: bool, skip: bool) -> Any:
     if dim is None:
-        flat = reshape(input, (-1,))
-        if not raw(flat).size:
+        if not raw(input).size:
             raise ShapeError(f"{op}: no median of no elements")
-        return Median.apply(flat, dim=0, keepdim=False, skip=skip)[0]
+        return Median.apply(input, dim=None, keepdim=False, skip=skip)[0]
     dim = one_dim(op, dim, input.ndim)
     if input.ndim and not input.shape[dim]:
         raise ShapeError(

@@ -76,6 +76,41 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = {
     "last": (lambda x, y: x + y.sum(), (X, Y), (-1, 1)),
     "expand": (lambda y: y.expand(2, 4) * 1, (Y,), (0,)),
     "where": (lambda x, y: nnlib_or_torch(x).where(x > 0, x, y), (X, Y), (0, 0)),
+    "var and mean": (
+        lambda x: [y.sum() for y in nnlib_or_torch(x).var_mean(x, 0)],
+        (X,),
+        (0,),
+    ),
+    "std and mean": (
+        lambda x: sum(nnlib_or_torch(x).std_mean(x)),
+        (X,),
+        (0,),
+    ),
+    "smallest and largest": (lambda x: x.aminmax(dim=1), (X,), (0,)),
+    "trace": (lambda m: m.trace(), (M,), (0,)),
+    "diagonal": (lambda x: x.diagonal(1), (X,), (0,)),
+    "differences": (lambda x: x.diff(dim=0), (X,), (0,)),
+    "kron": (lambda x, w: nnlib_or_torch(x).kron(x, w), (X, W), (0, None)),
+    "addmm": (
+        lambda y, x, w: nnlib_or_torch(x).addmm(y[:2], x, w, beta=2, alpha=3),
+        (Y, X, W),
+        (0, 0, None),
+    ),
+    "addmv": (
+        lambda x, y: nnlib_or_torch(x).addmv(x[:, 0], x, y, alpha=2),
+        (X, Y),
+        (0, 0),
+    ),
+    "addr": (
+        lambda x, y: nnlib_or_torch(x).addr(x, x[:, 0], y, beta=0.5),
+        (X, Y),
+        (0, 0),
+    ),
+    "cosine": (
+        lambda x, y: nnlib_or_torch(x).nn.functional.cosine_similarity(x, y, dim=-1),
+        (X, Y),
+        (0, 0),
+    ),
     "clamp": (lambda x: x.clamp(-0.5, 0.5), (X,), (0,)),
     "cat": (
         lambda y, v: nnlib_or_torch(y).cat([y, v, y]),
@@ -406,3 +441,13 @@ def test_refusals() -> None:
     net = nn.Linear(4, 2)
     with pytest.raises(Error, match="functional_call: Linear: unknown names .'wrong'"):
         functional_call(net, {"wrong": x}, x)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_take_equals_a_loop(shared: bool) -> None:
+    # PyTorch has no rule for it, and warns.
+    x = double(X)
+    index = nnlib.tensor(RNG.integers(-12, 12, (2, 3) if shared else (5, 2, 3)))
+    found = vmap(lambda a, i: a.take(i), (0, None if shared else 0))(x, index)
+    expected = [X[k].take(index.array if shared else index.array[k]) for k in range(5)]
+    assert (found.array == np.stack(expected)).all()

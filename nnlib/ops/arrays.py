@@ -26,7 +26,7 @@ _reduce: Any = np.add.reduce
 _KERNEL_SIZE = 1 << 15
 
 
-# Up to so many floats are added up by a product with ones: half of a reduction's time.
+# Up to so many floats a product adds up squares: half of a reduction's time.
 _SHORT = 1024
 _DOT = frozenset({float32, float64})
 
@@ -75,8 +75,6 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
             out = _by_kernel(x, dims, keepdim)
             if out is not None:
                 return out
-        if not keepdim and x.size <= _SHORT and (dims is None or len(dims) == x.ndim):
-            return np.array(x.ravel().dot(_ones(x.size, dtype)))
         out = _reduce(x, dims, None, None, keepdim) if keepdim else _reduce(x, dims)
         return out if type(out) is _ndarray else np.array(out)
     if dtype in HALF:

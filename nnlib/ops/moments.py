@@ -33,7 +33,7 @@ class _Spread(Function):
         for dim in dims:
             count *= x.shape[dim]
         self.count, self.free = count, max(count - correction, 0)
-        if count == x.size and not keepdim:
+        if len(dims) == x.ndim and not keepdim:
             found = moments(x, self.free)
             if found is not None:
                 return self.keep(x, *found)

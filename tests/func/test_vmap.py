@@ -441,13 +441,3 @@ def test_refusals() -> None:
     net = nn.Linear(4, 2)
     with pytest.raises(Error, match="functional_call: Linear: unknown names .'wrong'"):
         functional_call(net, {"wrong": x}, x)
-
-
-@pytest.mark.parametrize("shared", [False, True])
-def test_take_equals_a_loop(shared: bool) -> None:
-    # PyTorch has no rule for it, and warns.
-    x = double(X)
-    index = nnlib.tensor(RNG.integers(-12, 12, (2, 3) if shared else (5, 2, 3)))
-    found = vmap(lambda a, i: a.take(i), (0, None if shared else 0))(x, index)
-    expected = [X[k].take(index.array if shared else index.array[k]) for k in range(5)]
-    assert (found.array == np.stack(expected)).all()

@@ -204,9 +204,14 @@ class _Compiler:
         found = find(domain, proto.op_type, self.versions.get(domain, 0))
         if found is None or not found[1].pure:
             return False
-        if any(name and name not in self.constants for name in step.inputs):
+        known = self.constants
+        if proto.op_type in ("Shape", "Size"):
+            known = known | {
+                x: self.initial[x] for x in step.inputs if x in self.initial
+            }
+        if any(name and name not in known for name in step.inputs):
             return False
-        args = [self.constants.get(name) for name in step.inputs]
+        args = [known.get(name) for name in step.inputs]
         errors = set_errors(QUIET)
         try:
             with limits.folding():

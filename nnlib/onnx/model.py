@@ -116,7 +116,9 @@ class OnnxModule(Module):
         `state_dict`.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(
+        self, program: Program, tensors: dict[str, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self._inputs = program.inputs
         self._program = program
@@ -126,6 +128,8 @@ class OnnxModule(Module):
             self._place(name, Parameter(Tensor._from_array(array)))
         for name, array in program.fixed.items():
             self._place(name, Tensor._from_array(array), name in program.state)
+        for name, tensor in (tensors or {}).items():
+            self._place(name, tensor, name in program.state)
         self._link()
         self.eval()
 
@@ -309,11 +313,7 @@ class OnnxModule(Module):
             fixed={},
             host={k: v for k, v in self._program.host.items() if k in needed},
         )
-        made = OnnxModule(cut)
-        for name, tensor in tensors.items():
-            made._place(name, tensor, name in self._program.state)
-        made._link()
-        return made.train(self.training)
+        return OnnxModule(cut, tensors).train(self.training)
 
     def extra_repr(self) -> str:
         """Return the inputs, the outputs and the number of nodes."""

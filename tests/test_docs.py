@@ -72,7 +72,8 @@ def test_pages_run(page, tmp_path):
     needs_data = re.search(r"\b(MNIST|FashionMNIST)\(", code)
     if needs_data and not os.environ.get("NNLIB_DATA"):
         pytest.skip("needs real data sets: set NNLIB_DATA")
-    script = tmp_path / f"{page.stem}.py"
+    # Not under the page's own name, which may be a package's.
+    script = tmp_path / f"page_{page.stem}.py"
     script.write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],

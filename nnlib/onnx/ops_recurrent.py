@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from nnlib import ops
+from nnlib import kernels, ops
 from nnlib.nn import functional as F
 from nnlib.onnx.node import Node
 from nnlib.onnx.ops_indexing import reversed_steps
 from nnlib.onnx.table import operator
 from nnlib.onnx.values import like_array, shape_of, sizes
+from nnlib.ops.recurrent import Recurrent
 
 Run = Callable[..., Any]
 
@@ -35,6 +36,10 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Any, float, float], Any], float, float]]
     "softsign": (lambda x, a, b: F.softsign(x), 0, 0),
     "softplus": (lambda x, a, b: F.softplus(x), 0, 0),
 }
+
+
+# nnlib's order of the gates, in numbers of ONNX's: LSTM i o f c, GRU z r h.
+_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 class _Cell:
@@ -128,10 +133,51 @@ def _steps(
     return ops.stack(outputs), state
 
 
+def _fused(
+    cell: _Cell, kind: str, x: Any, w: Any, r: Any, b: Any, start: list[Any]
+) -> Any:
+    """Run all directions as one operation of nnlib's, where it means the same."""
+    steps, batch, width = shape_of(x)
+    hidden = shape_of(r)[2]
+    order = _ORDER[kind.partition("_")[0]]
+
+    def gates(value: Any) -> Any:
+        if len(order) == 1:
+            return value
+        parts = [value[n * hidden : (n + 1) * hidden] for n in order]
+        return ops.cat(parts)
+
+    rows = cell.gates * hidden
+    weights = []
+    for d in range(len(cell.reversed)):
+        weights += [gates(w[d]), gates(r[d])]
+        both = (None, None) if b is None else (b[d][:rows], b[d][rows:])
+        weights += [None if part is None else gates(part) for part in both]
+    backwards = cell.reversed == (1,)
+    flat = (ops.flip(x, 0) if backwards else x).reshape(steps * batch, width)
+    out, *last = Recurrent.apply(
+        flat,
+        start[0],
+        start[1] if len(start) > 1 else None,
+        *weights,
+        mode=kind,
+        steps=kernels.recurrent.equal_steps(steps, batch),
+    )
+    # (T * N, D * H) -> (T, D, N, H)
+    y = out.reshape(steps, batch, len(cell.reversed), hidden).permute(0, 2, 1, 3)
+    return ops.flip(y, 0) if backwards else y, last
+
+
 def _build(
-    cell: _Cell, states: int, make: Callable[..., Callable[[int, Any], Any]]
+    cell: _Cell,
+    states: int,
+    make: Callable[..., Callable[[int, Any], Any]],
+    kind: str | None,
 ) -> Run:
-    """Return what runs the operator; `make` builds one direction's step."""
+    """Return what runs the operator; `make` builds one direction's step.
+
+    `kind` names the operation of nnlib's own that means the same, if there is one.
+    """
     node = cell.node
 
     def run(
@@ -156,7 +202,7 @@ def _build(
             )
         if cell.hidden not in (None, hidden):
             raise node.fail(f"hidden_size is {cell.hidden}, but R is {shape_of(r)}")
-        batch = shape_of(x)[1]
+        steps, batch = shape_of(x)[:2]
         start = []
         for given in (h0, c0)[:states]:
             if given is None:
@@ -176,7 +222,11 @@ def _build(
             state = tuple(s[number] for s in start)
             return _steps(turned, ends, state, step)
 
-        y, last = _directions(cell, x, lengths, one)  # (T, D, N, H), (D, N, H)
+        equal = lengths is None or all(n == steps for n in sizes(lengths))
+        if kind and equal and peep is None and steps > 1 and batch:
+            y, last = _fused(cell, kind, x, w, r, b, start)
+        else:
+            y, last = _directions(cell, x, lengths, one)  # (T, D, N, H), (D, N, H)
         if first:
             y = ops.permute(y, (2, 0, 1, 3))  # (T, D, N, H) -> (N, T, D, H)
             last = [ops.movedim(s, 0, 1) for s in last]
@@ -206,7 +256,8 @@ def rnn(node: Node) -> Run:
 
         return step
 
-    return _build(cell, 1, make)
+    plain = cell.plain and cell.clip is None
+    return _build(cell, 1, make, "RNN_TANH" if plain else None)
 
 
 @operator("GRU", 7, 14, 22, host=(4,))
@@ -237,7 +288,8 @@ def gru(node: Node) -> Run:
 
         return step
 
-    return _build(cell, 1, make)
+    plain = cell.plain and cell.clip is None and late
+    return _build(cell, 1, make, "GRU" if plain else None)
 
 
 @operator("LSTM", 7, 14, 22, host=(4,))
@@ -267,4 +319,5 @@ def lstm(node: Node) -> Run:
 
         return step
 
-    return _build(cell, 2, make)
+    plain = cell.plain and cell.clip is None and not coupled
+    return _build(cell, 2, make, "LSTM" if plain else None)

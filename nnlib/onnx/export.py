@@ -274,6 +274,7 @@ def _assemble(
     nodes = list(writer.nodes)
     for name, result in zip(outputs, results, strict=True):
         nodes.append(helper.make_node("Identity", [name], [result]))
+    nodes = _needed(nodes, results)
     _rename_last(nodes, outputs, results, set(names) | set(writer.initial))
     declared = [
         helper.make_tensor_value_info(
@@ -298,12 +299,26 @@ def _assemble(
             for dim, (a, b) in enumerate(zip(x.shape, y.shape, strict=True))
         ]
         made.append(helper.make_tensor_value_info(name, element_type(x.dtype), shape))
-    initial = [to_proto(array, name) for name, array in writer.initial.items()]
+    read = {name for node in nodes for name in node.input}
+    initial = [
+        to_proto(array, name) for name, array in writer.initial.items() if name in read
+    ]
     graph = helper.make_graph(nodes, "nnlib", declared, made, initial)
     model = onnx.ModelProto()
     model.graph.CopyFrom(graph)
     model.producer_name = "nnlib"
     return model
+
+
+def _needed(nodes: list[Any], results: list[str]) -> list[Any]:
+    """Return the nodes that the outputs need, in their order."""
+    wanted = set(results)
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _rename_last(

@@ -249,3 +249,19 @@ def test_what_cannot_be_written_is_named() -> None:
         nnlib.onnx.export(Odd(abs), np.ones(2))
     with pytest.raises(nnlib.ArgumentError, match="has no dimension 3"):
         nnlib.onnx.export(Odd(abs), nnlib.ones(2), dynamic_axes={"input": [3]})
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True)
+        self.decode = nn.TransformerDecoderLayer(
+            16, 2, 24, batch_first=True, norm_first=True, activation="gelu"
+        )
+
+    def forward(self, source: Any, target: Any) -> Any:
+        return self.decode(target, self.encode(source))
+
+
+def test_transformer_layers() -> None:
+    agree(Decoder(), nnlib.randn(2, 5, 16), nnlib.randn(2, 3, 16))

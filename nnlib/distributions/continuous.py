@@ -254,7 +254,8 @@ class Uniform(Distribution):
         """Return the log density: minus infinity outside of the interval."""
         value = self._value(value)
         inside = (value >= self.low) & (value < self.high)
-        return ops.where(inside, -(self.high - self.low).log(), -math.inf)
+        result: Tensor = ops.where(inside, -(self.high - self.low).log(), -math.inf)
+        return result
 
     def entropy(self) -> Tensor:
         """Return ``log(high - low)``."""

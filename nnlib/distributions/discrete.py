@@ -178,7 +178,8 @@ class _Classes(Distribution):
         """Return ``-sum p log(p)``; a class that cannot come adds nothing."""
         logits, probs = self.logits, self.probs
         terms = ops.where(probs > 0, logits * probs, ops.zeros_like(probs))
-        return -terms.sum(-1)
+        result: Tensor = -terms.sum(-1)
+        return result
 
 
 class Categorical(_Classes):
@@ -272,7 +273,8 @@ class OneHotCategorical(_Classes):
             good = ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
             self._require("value", value.sum(-1), good, "a one and zeros")
         logits, value = ops.broadcast_tensors(self.logits, value)
-        return (logits * value).sum(-1)
+        result: Tensor = (logits * value).sum(-1)
+        return result
 
 
 class Multinomial(_Classes):
@@ -345,7 +347,8 @@ class Multinomial(_Classes):
         table = self._log_factorials()
         whole = value.to(int64)
         ways = table[self.total_count] - table[whole].sum(-1)
-        return ways + terms.sum(-1)
+        result: Tensor = ways + terms.sum(-1)
+        return result
 
     @property
     def _dtype(self) -> Any:

@@ -39,6 +39,8 @@ class Distribution:
     """
 
     has_rsample = False
+    # Attributes that repr tells.
+    _shown: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -198,9 +200,8 @@ class Distribution:
         return value
 
     def __repr__(self) -> str:
-        names = getattr(self, "_shown", ())
         parts = []
-        for name in names:
+        for name in self._shown:
             value = getattr(self, name)
             if isinstance(value, Tensor):
                 small = value.numel() == 1

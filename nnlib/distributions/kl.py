@@ -126,7 +126,8 @@ def _lgamma(x: Tensor) -> Tensor:
 def _uniform_uniform(p: Uniform, q: Uniform) -> Tensor:
     inside = (q.low <= p.low) & (p.high <= q.high)
     value = ((q.high - q.low) / (p.high - p.low)).log()
-    return ops.where(inside, value, math.inf)
+    result: Tensor = ops.where(inside, value, math.inf)
+    return result
 
 
 @register_kl(Uniform, Normal)
@@ -139,9 +140,8 @@ def _uniform_normal(p: Uniform, q: Normal) -> Tensor:
 
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    cross = binary_cross_entropy_with_logits(
-        *ops.broadcast_tensors(q.logits, p.probs), reduction="none"
-    )
+    logits, probs = ops.broadcast_tensors(q.logits, p.probs)
+    cross = binary_cross_entropy_with_logits(logits, probs, reduction="none")
     return cross - p.entropy()
 
 
@@ -155,7 +155,8 @@ def _classes(p: Any, q: Any) -> Tensor:
     probs = p.probs
     terms = probs * (p.logits - q.logits)
     terms = ops.where(q.probs == 0, math.inf, terms)
-    return ops.where(probs > 0, terms, ops.zeros_like(terms)).sum(-1)
+    result: Tensor = ops.where(probs > 0, terms, ops.zeros_like(terms)).sum(-1)
+    return result
 
 
 @register_kl(Independent, Independent)

@@ -79,10 +79,11 @@ class RelaxedOneHotCategorical(_Classes):
         logs = value.log()
         k, t = self._classes, self.temperature
         score = self.logits - t * logs
-        return (
+        result: Tensor = (
             math.lgamma(k) + (k - 1) * t.log()
             + (score - logs).sum(-1) - k * score.logsumexp(-1)
         )  # fmt: skip
+        return result
 
 
 class RelaxedBernoulli(Bernoulli):
@@ -139,7 +140,8 @@ class RelaxedBernoulli(Bernoulli):
         difference = self.logits - logit * self.temperature
         density = self.temperature.log() + difference - 2 * softplus(difference)
         # From the density of the logit to that of its sigmoid.
-        return density - value.log() - (-value).log1p()
+        result: Tensor = density - value.log() - (-value).log1p()
+        return result
 
     def entropy(self) -> Tensor:
         """Raise: it has no closed form."""

@@ -1,5 +1,7 @@
 """Ready architectures, built from the layers of `nnlib.nn`."""
 
+from collections.abc import Callable
+
 from nnlib.models.alexnet import AlexNet
 from nnlib.models.autoencoder import (
     Autoencoder,
@@ -35,6 +37,7 @@ from nnlib.models.variational import (
     kl_to_standard_normal,
 )
 from nnlib.models.vgg import VGG, vgg6, vgg11, vgg13, vgg16, vgg19
+from nnlib.nn import Module
 
 __all__ = [
     "get",
@@ -80,7 +83,7 @@ __all__ = [
     "vgg19",
 ]
 
-for _name, _build in {
+_BUILDERS: dict[str, Callable[..., Module]] = {
     "alexnet": AlexNet,
     "autoencoder": DeepAutoencoder,
     "conditional_vae": ConditionalVAE,
@@ -106,5 +109,6 @@ for _name, _build in {
     "vgg13": vgg13,
     "vgg16": vgg16,
     "vgg19": vgg19,
-}.items():
+}
+for _name, _build in _BUILDERS.items():
     register(_name, _build)

@@ -112,12 +112,15 @@ def contractive_penalty(
         if projections is None:
             sums = [codes[:, j].sum() for j in range(codes.shape[1])]
         else:
-            like = {"dtype": codes.dtype, "device": codes.device}
+            kind, place = codes.dtype, codes.device
             sums = [
-                (codes * randn(codes.shape, generator=generator, **like)).sum()
+                codes.mul(
+                    randn(codes.shape, dtype=kind, device=place, generator=generator)
+                ).sum()
                 for _ in range(projections)
             ]
         total = sum(
             grad(one, inputs, create_graph=True)[0].square().sum() for one in sums
         )
-        return total / ((projections or 1) * max(1, input.shape[0]))
+        result: Tensor = total / ((projections or 1) * max(1, input.shape[0]))
+        return result

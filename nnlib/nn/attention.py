@@ -123,7 +123,8 @@ class BahdanauAttention(_Attention):
         """Return the scores, shape (N, T, S)."""
         # (N, T, 1, H) + (N, 1, S, H)
         both = self.query_layer(query).unsqueeze(2) + self.key_layer(keys).unsqueeze(1)
-        return self.value(both.tanh()).squeeze(3)
+        result: Tensor = self.value(both.tanh()).squeeze(3)
+        return result
 
 
 class LuongAttention(_Attention):
@@ -186,7 +187,8 @@ class LuongAttention(_Attention):
                 query.unsqueeze(2).expand(n, t, s, self.query_size),
                 keys.unsqueeze(1).expand(n, t, s, self.key_size),
             )
-            return self.value(self.both_layer(cat(wide, 3)).tanh()).squeeze(3)
+            result: Tensor = self.value(self.both_layer(cat(wide, 3)).tanh()).squeeze(3)
+            return result
         if self.form == "general":
             keys = self.key_layer(keys)
         return matmul(query, keys.transpose(1, 2))

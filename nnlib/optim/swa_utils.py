@@ -89,7 +89,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     _check_decay("get_ema_avg_fn", decay)
 
     def ema_update(average: Tensor, current: Tensor, num_averaged: int) -> Tensor:
-        return decay * average + (1 - decay) * current  # type: ignore[no-any-return]
+        return decay * average + (1 - decay) * current
 
     return ema_update
 
@@ -98,7 +98,7 @@ def get_swa_avg_fn() -> Average:
     """Return the rule of the equally weighted average for one tensor."""
 
     def swa_update(average: Tensor, current: Tensor, num_averaged: int) -> Tensor:
-        return average + (current - average) / (num_averaged + 1)  # type: ignore[no-any-return]
+        return average + (current - average) / (num_averaged + 1)
 
     return swa_update
 
@@ -155,7 +155,7 @@ class AveragedModel(Module):
     def __init__(
         self,
         model: Module,
-        device: str | Device | int | None = None,
+        device: str | Device | None = None,
         avg_fn: Average | None = None,
         multi_avg_fn: MultiAverage | None = None,
         use_buffers: bool = False,
@@ -183,8 +183,8 @@ class AveragedModel(Module):
 
         Raises ShapeError, before anything has changed, unless they fit.
         """
-        mine = dict(self.module.named_parameters())
-        theirs = dict(model.named_parameters())
+        mine: dict[str, Tensor] = dict(self.module.named_parameters())
+        theirs: dict[str, Tensor] = dict(model.named_parameters())
         count = len(mine)
         mine.update(self.module.named_buffers())
         theirs.update(model.named_buffers())
@@ -243,7 +243,7 @@ class AveragedModel(Module):
 
 
 def update_bn(
-    loader: Iterable[Any], model: Module, device: str | Device | int | None = None
+    loader: Iterable[Any], model: Module, device: str | Device | None = None
 ) -> None:
     """Set the running statistics of batch normalisation from one pass over data.
 

@@ -107,7 +107,8 @@ def gradient_penalty(
     with enable_grad():
         scores = critic(between)
         (slope,) = grad(scores, between, ones_like(scores), create_graph=True)
-        return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        result: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return result
 
 
 def fit_gan(
@@ -224,15 +225,17 @@ class _Turns:
         self.wasserstein = wasserstein
         self.penalty = penalty
         like = next(generator.parameters())
-        self.kind = {"dtype": like.dtype, "device": like.device}
+        self.dtype, self.device = like.dtype, like.device
         self.latest = like.new_zeros(())
 
     def make(self, count: int) -> Tensor:
-        output: Tensor = self.generator(randn(count, self.latents, **self.kind))
+        output: Tensor = self.generator(
+            randn(count, self.latents, dtype=self.dtype, device=self.device)
+        )
         return output
 
     def discriminator_step(self, real: Tensor, optimizer: Optimizer) -> Tensor:
-        real = real.to(self.kind["device"])
+        real = real.to(self.device)
         with no_grad():
             fake = self.make(len(real))
         optimizer.zero_grad()
@@ -245,7 +248,8 @@ class _Turns:
             value = total = discriminator_loss(on_real, on_fake)
         total.backward()
         optimizer.step()
-        return value.detach()
+        result: Tensor = value.detach()
+        return result
 
     def generator_step(self, count: int, optimizer: Optimizer) -> None:
         parameters = list(self.discriminator.parameters())

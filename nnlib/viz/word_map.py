@@ -60,7 +60,8 @@ def project(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[A
         # the last of equal ones, so that rounding does not choose
         ties = np.isclose(np.abs(flat), np.abs(flat).max(0))
         largest = len(flat) - 1 - ties[::-1].argmax(0)
-        return flat * np.where(flat[largest, [0, 1]] < 0, -1.0, 1.0)
+        result: NDArray[Any] = flat * np.where(flat[largest, [0, 1]] < 0, -1.0, 1.0)
+        return result
     if method != "tsne":
         raise ArgumentError(f"project: method: expected pca or tsne, got {method!r}")
     try:

@@ -15,6 +15,7 @@ from nnlib.data.augment import (
     Transform,
 )
 from nnlib.data.cifar import CIFAR10, parse_cifar_binary, parse_cifar_pickle
+from nnlib.data.corpus import TinyShakespeare, streams
 from nnlib.data.dataset import (
     BatchDataset,
     Dataset,
@@ -35,6 +36,13 @@ from nnlib.data.loader import (
 )
 from nnlib.data.mixup import MixUp
 from nnlib.data.scaling import Standardizer, scale_images
+from nnlib.data.series import (
+    Series,
+    airline_passengers,
+    melbourne_temperatures,
+    read_series,
+    sliding_windows,
+)
 from nnlib.data.sign_language import SignLanguageDigits
 
 __all__ = [
@@ -71,4 +79,11 @@ __all__ = [
     "read_idx",
     "scale_images",
     "train_val_test_split",
+    "Series",
+    "TinyShakespeare",
+    "airline_passengers",
+    "melbourne_temperatures",
+    "read_series",
+    "sliding_windows",
+    "streams",
 ]

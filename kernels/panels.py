@@ -22,12 +22,19 @@ from numba.extending import intrinsic
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 from nnlib.kernels.vectors import COLUMNS, REGISTER_BYTES, aligned_empty, count_loop
 
-__all__ = ["multiply_rows", "pack", "panels_of"]
+__all__ = [
+    "TALL",
+    "copy_tall",
+    "multiply_packed",
+    "multiply_rows",
+    "pack",
+    "panels_of",
+]
 
 # Rows of a tile of sums, two registers wide: 16 of the 32 registers of AVX-512, 8 of
 # the 16 of AVX2. The second serves a batch's last rows.
-_TALL = 8 if REGISTER_BYTES != 32 else 4
-_SHORT = 4 if _TALL == 8 else 2
+TALL = 8 if REGISTER_BYTES != 32 else 4
+_SHORT = 4 if TALL == 8 else 2
 _WORD = ir.IntType(64)
 _FLAGS = ("contract", "nsz")
 # Elements of a panel that one thread packs at least.
@@ -38,12 +45,13 @@ def _number(value: int) -> Any:
     return ir.Constant(_WORD, value)
 
 
-def _tile(rows: int) -> Any:
+def _tile(rows: int, *, together: bool = False) -> Any:
     """Make the intrinsic for a tile of `rows` rows and two registers.
 
     ``tile(left, left_step, last, panel, depth, target, target_step, add, like)``, with
     addresses and with steps in bytes. Rows beyond `last` repeat it, and are written
-    with the same sums again; `add` keeps what the target holds.
+    with the same sums again; `add` keeps what the target holds. With `together` the
+    rows' elements of one depth lie side by side, `left_step` is the size of one.
     """
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -87,11 +95,12 @@ def _tile(rows: int) -> Any:
 
         def one_product(k: Any) -> None:
             at = builder.mul(k, _number(2 * wide.count))
+            down = builder.mul(k, _number(rows)) if together else k
             factors = [
                 load(vector(right, builder.add(at, _number(c)))) for c in columns
             ]
             for m in range(rows):
-                value = load(builder.gep(lefts[m], [k]))
+                value = load(builder.gep(lefts[m], [down]))
                 value = builder.insert_element(undefined, value, _number(0))
                 value = builder.shuffle_vector(value, undefined, lanes)
                 for v in range(2):
@@ -117,8 +126,26 @@ def _tile(rows: int) -> Any:
     return tile
 
 
-_tall = _tile(_TALL)
+_tall = _tile(TALL)
 _short = _tile(_SHORT)
+# For rows that are packed as well: their elements of one depth side by side.
+multiply_packed = _tile(TALL, together=True)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_tall(context: Any, target: Any, source: Any, like: Any) -> Any:
+    """Copy as many neighbouring elements as a tile has rows, by address."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        real = context.get_value_type(signature.args[-1])
+        size = 4 if isinstance(real, ir.FloatType) else 8
+        pointer = ir.VectorType(real, TALL).as_pointer()
+        value = builder.load(builder.inttoptr(args[1], pointer))
+        value.align = size
+        builder.store(value, builder.inttoptr(args[0], pointer)).align = size
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, like), lower
 
 
 @body
@@ -136,8 +163,8 @@ def multiply_rows(
     size = packed.itemsize
     for j in range(panels):
         panel = packed.ctypes.data + j * depth * columns * size
-        for first in range(0, rows, _TALL):
-            count = min(rows - first, _TALL)
+        for first in range(0, rows, TALL):
+            count = min(rows - first, TALL)
             a = left + first * left_step
             c = target + first * target_step + j * columns * size
             if count > _SHORT:

@@ -98,15 +98,13 @@ class Recurrent(Function):
             *found,
         )
 
-    def _before(self, d: int, h: Any, out: Any) -> Any:
-        """Return what stood before each row of the outputs."""
+    def _before(self, d: int, h: Any, out: Any) -> tuple[Any, int]:
+        """Return rows with what stood before each output, and their first column."""
         hidden = h.shape[1]
         if not self.around:
-            return kernels.recurrent.before(h, self.steps, out, d == 1)
+            return kernels.recurrent.before(h, self.steps, out, d == 1), 0
         start = 2 * self.around if d else 0
-        return self.rows[
-            start : start + self.steps.total, d * hidden : (d + 1) * hidden
-        ]
+        return self.rows[start : start + self.steps.total], d * hidden
 
 
 def join(parts: list[Any]) -> Any:
@@ -134,7 +132,7 @@ def run_direction(
             last = module.ascontiguousarray(b_hh[2 * hidden :])
     elif b_ih is not None:
         bias = b_ih + b_hh
-    gates = kernels.gemm.matmul(x, w_ih.T, bias=bias)
+    gates = kernels.tall.rows_product(x, w_ih, transposed=True, bias=bias)
     if mode == "LSTM":
         state, cell, cells = kernels.lstm.forward(
             gates, h, c, w_hh, steps, reverse, out
@@ -177,44 +175,51 @@ def run_back(
 
 def input_gradient(mode: str, gates: Any, w_ih: Any, dx: Any) -> Any:
     """Return ``gates W_ih``, added to `dx` if there is one."""
-    matmul = kernels.gemm.matmul
-    add = dx is not None
+    product = kernels.tall.rows_product
     if mode != "GRU":
-        return matmul(gates, w_ih, dx, accumulate=add)
+        return product(gates, w_ih, dx, transposed=False)
     hidden = gates.shape[1] // 4
     # The kernel's order is n, r, z: its last two are the weight's first two.
-    dx = matmul(gates[:, :hidden], w_ih[2 * hidden :], dx, accumulate=add)
-    return matmul(
-        gates[:, hidden : 3 * hidden], w_ih[: 2 * hidden], dx, accumulate=True
-    )
+    dx = product(gates[:, :hidden], w_ih[2 * hidden :], dx, transposed=False)
+    left = gates[:, hidden : 3 * hidden]
+    return product(left, w_ih[: 2 * hidden], dx, transposed=False)
 
 
 def weight_gradients(
-    mode: str, gates: Any, x: Any, before: Any, wanted: list[bool]
+    mode: str, gates: Any, x: Any, before: tuple[Any, int], wanted: list[bool]
 ) -> list[Any]:
     """Return the gradients of W_ih, W_hh, b_ih and b_hh, each one product or sum."""
-    matmul = kernels.gemm.matmul
     module = array_module(gates)
     found: list[Any] = [None] * 4
-    if mode != "GRU":
-        if wanted[0]:
-            found[0] = matmul(gates.T, x)
-        if wanted[1]:
-            found[1] = matmul(gates.T, before)
-        if wanted[2] or wanted[3]:
-            total = kernels.reduction.sum_columns(gates)
-            found[2:] = total, total.copy()
-        return found
-    hidden = gates.shape[1] // 4
-    size = GATES[mode] * hidden
-    if wanted[0]:
-        found[0] = module.empty((size, x.shape[1]), x.dtype)
-        matmul(gates[:, hidden : 3 * hidden].T, x, found[0][: 2 * hidden])
-        matmul(gates[:, :hidden].T, x, found[0][2 * hidden :])
-    if wanted[1]:
-        found[1] = matmul(gates[:, hidden:].T, before)
+    blocks = GATES[mode]
+    hidden = gates.shape[1] // (4 if mode == "GRU" else blocks)
+    given = ((x, 0, x.shape[1]), (*before, hidden))
+    for k, (_, _, width) in enumerate(given):
+        if wanted[k]:
+            found[k] = module.empty((blocks * hidden, width), x.dtype)
+
+    def add_up(first: int, last: int, *rows: int | None) -> None:
+        """Take blocks of the gates' columns for the weights' blocks from `rows` on."""
+        part = slice(first * hidden, last * hidden)
+        pairs = []
+        for k, row in enumerate(rows):
+            if row is not None and wanted[k]:
+                start = row * hidden
+                out = found[k][start : start + part.stop - part.start]
+                pairs.append((*given[k][:2], out))
+        kernels.tall.columns_product(gates, part, pairs)
+
+    if mode == "GRU":
+        add_up(1, 3, 0, 0)  # r, z
+        add_up(0, 1, 2, None)  # n
+        add_up(3, 4, None, 2)  # the recurrent part of n
+    else:
+        add_up(0, blocks, 0, 0)
     if wanted[2] or wanted[3]:
         total = kernels.reduction.sum_columns(gates)
-        found[2] = module.concatenate((total[hidden : 3 * hidden], total[:hidden]))
-        found[3] = total[hidden:]
+        if mode == "GRU":
+            inner = (total[hidden : 3 * hidden], total[:hidden])
+            found[2:] = module.concatenate(inner), total[hidden:]
+        else:
+            found[2:] = total, total.copy()
     return found

@@ -101,9 +101,9 @@ def main():
         norms = reach(layer, options.steps, 8)
         middle = options.steps // 2
         print(
-            f"{kind:5s} gradient, against that of the last input: {norms[10]:.1e} after "
-            f"10 steps, {norms[middle]:.1e} after {middle}, {norms[-1]:.1e} after "
-            f"{len(norms) - 1}"
+            f"{kind:5s} gradient, relative to that of the last input: {norms[10]:.1e} "
+            f"after 10 steps, {norms[middle]:.1e} after {middle}, {norms[-1]:.1e} "
+            f"after {len(norms) - 1}"
         )
         axes.semilogy(np.maximum(norms, 1e-30), label=kind)
     axes.set_xlabel("steps between input and output")

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nnlib.bench import memory, mixed_pools, ops, startup, training
+from nnlib.bench import memory, mixed_pools, ops, recurrent, startup, training
 
 __all__ = ["main", "machine"]
 
@@ -53,6 +53,8 @@ def main() -> None:
     }
     print("Training steps")
     found["training"] = [row.as_dict() for row in training.run(options.rounds)]
+    print("\nTraining steps of recurrent networks")
+    found["recurrent"] = [row.as_dict() for row in recurrent.run(options.rounds)]
     print("\nOverhead of an operation")
     found["ops"] = [cost.as_dict() for cost in ops.run(options.rounds)]
     print("\nPeak memory above parameters and optimiser state")

@@ -159,6 +159,24 @@ def finetune_squeezenet(text: str) -> bool:
     )
 
 
+def vanishing_gradients(text: str) -> bool:
+    line = r"{} +gradient, .* (\S+) after 50"
+    return number(line.format("RNN"), text) < 1e-8 and (
+        number(line.format("LSTM"), text) > 1e-3
+        and "no clipping: largest norm inf" in text
+        and "last loss nan" not in text.splitlines()[-1]
+    )
+
+
+def forecasting(text: str) -> bool:
+    errors = {
+        kind: number(rf"temperatures +{kind} +root mean squared error (\S+)", text)
+        for kind in ("last value", "one season ago", "RNN", "LSTM", "GRU")
+    }
+    naive = min(errors.pop("last value"), errors.pop("one season ago"))
+    return max(errors.values()) < naive
+
+
 # For each: the data it needs, and what its output must say.
 CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "perceptron": ("", perceptron),
@@ -206,9 +224,18 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
         "text/wikitext-2",
         lambda text: number(r"test perplexity (\S+)", text) < 3000,
     ),
+    "vanishing_gradients": ("", vanishing_gradients),
+    "forecasting": ("timeseries", forecasting),
+    "char_lstm": (
+        "text/tinyshakespeare",
+        lambda text: number(r"epoch +2: .*validation loss (\S+) nats", text) < 3.0,
+    ),
 }
 # What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
+    "vanishing_gradients": ["--updates", "20", "--lags", "5"],
+    "forecasting": ["--epochs", "2"],
+    "char_lstm": "--characters 60000 --epochs 2 --hidden 128 --length 50".split(),
     "word2vec": ["--no-peer"],
     "intents": "--only words --epochs 6".split(),
     "intents_lstm": "--epochs 3 --size 64 --hidden 64".split(),

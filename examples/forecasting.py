@@ -44,19 +44,15 @@ def train(kind, windows, options):
     model = Forecaster(kind, options.hidden)
     optimizer = nnlib.optim.Adam(model.parameters(), lr=5e-3)
     x, y = (nnlib.from_numpy(part) for part in windows)
-    batch = 64
-    total = options.epochs * -(-len(x) // batch)
-    schedule = nnlib.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    for _ in range(options.epochs):
-        order = nnlib.randperm(len(x))
-        for first in range(0, len(x), batch):
-            rows = order[first : first + batch]
-            loss = F.mse_loss(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+    schedule = nnlib.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.updates)
+    for _ in range(options.updates):
+        rows = nnlib.randint(0, len(x), (64,))
+        loss = F.mse_loss(model(x[rows]), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
     return model.eval()
 
 
@@ -94,7 +90,7 @@ def main():
     """Study both series."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--days", type=int, help="of the temperatures, the last ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="outputs", help="folder of the picture")

@@ -234,7 +234,7 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
 # What makes a longer one short enough for a test, whose figure is then a lower one.
 QUICK: dict[str, list[str]] = {
     "vanishing_gradients": ["--updates", "20", "--lags", "5"],
-    "forecasting": ["--epochs", "2"],
+    "forecasting": ["--updates", "150"],
     "char_lstm": "--characters 60000 --epochs 2 --hidden 128 --length 50".split(),
     "word2vec": ["--no-peer"],
     "intents": "--only words --epochs 6".split(),

@@ -49,6 +49,9 @@ class _Machine:
         self.place = end
         return part
 
+    def skip(self, count: int) -> None:
+        self.take(count)
+
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
@@ -197,8 +200,8 @@ def _number(form: str) -> Callable[[_Machine], None]:
 
 
 _CODES: dict[int, Callable[[_Machine], None]] = {
-    ord("\x80"): lambda m: m.take(1) and None,  # PROTO
-    ord("\x95"): lambda m: m.take(8) and None,  # FRAME
+    ord("\x80"): lambda m: m.skip(1),  # PROTO
+    ord("\x95"): lambda m: m.skip(8),  # FRAME
     ord("("): _value(_MARK),
     ord("0"): lambda m: m.stack.pop() and None,
     ord("N"): _value(None),

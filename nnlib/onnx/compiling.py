@@ -364,7 +364,9 @@ def _sort(
         for position, name in enumerate(step.inputs)
         if position in _state(compiler, step)
     }
-    trained, fixed, host = {}, {}, {}
+    trained: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
+    host: dict[str, Any] = {}
     made = []
     for step in steps:
         names = list(step.inputs)

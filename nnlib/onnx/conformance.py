@@ -40,7 +40,6 @@ _FAMILIES = {
     "image files": "ImageDecoder",
     "signal processing": "DFT STFT MelWeightMatrix",
     "detection": "NonMaxSuppression RoiAlign MaxRoiPool DeformConv",
-    "sampling at grids": "GridSample AffineGrid",
     "preview operators": "FlexAttention LinearAttention CausalConvWithState SwiGLU",
 }
 _OUT = {op: why for why, names in _FAMILIES.items() for op in names.split()}

@@ -216,7 +216,7 @@ class OnnxModule(Module):
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         if len(args) == 1 and isinstance(args[0], dict) and not kwargs:
-            args, kwargs = (), args[0]
+            kwargs, args = args[0], ()
         specs = self._inputs
         if len(args) == len(specs) and not kwargs:
             return [self._check(s, x) for s, x in zip(specs, args, strict=True)]

@@ -55,7 +55,9 @@ def _in_whole(places: Any, shape: tuple[int, ...], by_columns: int) -> Any:
     """Return places in a plane as places in the whole tensor."""
     plane = math.prod(shape[2:])
     if by_columns:
-        rest, total, scale = places, 0, 1
+        rest: Any = places
+        total: Any = 0
+        scale = 1
         parts = []
         for length in reversed(shape[2:]):
             parts.append(ops.remainder(rest, length))

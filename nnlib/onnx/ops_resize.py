@@ -96,7 +96,8 @@ def _rows(
     rule: Rule, size: int, out: int, scale: float, roi: tuple[float, float]
 ) -> tuple[Rows, tuple[bool, ...]]:
     """Return the map of one axis, and which outputs lie outside the input."""
-    rows, outside = [], []
+    rows: list[tuple[tuple[int, float], ...]] = []
+    outside: list[bool] = []
     for o in range(out):
         place = _place(rule, o, size, out, scale, roi)
         outside.append(

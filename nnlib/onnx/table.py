@@ -34,6 +34,7 @@ _FAMILIES = (
     "pooling",
     "normalization",
     "resize",
+    "grid",
     "recurrent",
     "control",
     "attention",

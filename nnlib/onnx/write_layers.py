@@ -221,7 +221,7 @@ def resample(g: Writer, record: Record) -> str:
     for number, axis in enumerate(axes):
         matrix = np.zeros((axis.size, len(axis.ptr) - 1))
         for o, (index, value) in enumerate(_starts(axis)):
-            np.add.at(matrix, (np.array(index, int), o), value)
+            np.add.at(matrix[:, o], np.array(index, np.int64), value)
         if matrix.shape[0] == matrix.shape[1] and (matrix == np.eye(len(matrix))).all():
             continue
         x = _product(g, x, matrix.astype(str(dtype_at(record))), number + 2, rank + 2)

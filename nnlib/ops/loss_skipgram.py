@@ -39,7 +39,9 @@ class SkipGramLoss(Function):
         )
         return losses
 
-    @once_differentiable("nn.functional.embedding and nn.functional.logsigmoid")
+    @once_differentiable(  # type: ignore[untyped-decorator]
+        "nn.functional.embedding and nn.functional.logsigmoid"
+    )
     def backward(self, grad: Any) -> Any:
         """Return the gradients of both tables, by row."""
         inputs, outputs = self.saved

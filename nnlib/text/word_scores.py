@@ -70,7 +70,7 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     x, y = _ranks(a), _ranks(b)
     x -= x.mean()
     y -= y.mean()
-    return float((x @ y) / max(np.sqrt((x @ x) * (y @ y)), 1e-300))
+    return float(x @ y) / max(float(np.sqrt((x @ x) * (y @ y))), 1e-300)
 
 
 def _table(vectors: WordVectors, lower: bool) -> dict[str, int]:

@@ -140,7 +140,8 @@ def parse_analogies(content: str, name: str = "analogies") -> list[Analogy]:
                 raise DataError(
                     f"{name}: line {number}: expected four words, got {line!r}"
                 )
-            found.append(Analogy(*fields, section))
+            a, b, c, d = fields
+            found.append(Analogy(a, b, c, d, section))
     if not found:
         raise DataError(f"{name}: there is no question")
     return found

@@ -18,7 +18,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body
-from nnlib.kernels.tiles import MOST_ROWS, SPARE, tile_cost
+from nnlib.kernels.tiles import MOST_ROWS, SPARE, tile_cost, tile_of
 from nnlib.kernels.vectors import REGISTER_BYTES, clear_bytes, copy_bytes
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "list_segments",
     "plan_bands",
     "segment_for",
+    "with_segment",
 ]
 
 # Bytes that a frame should have, and may have where it then repeats few rows.
@@ -59,6 +60,8 @@ class Geometry(NamedTuple):
         How often the frame holds each channel.
     segment : int
         Outputs of a segment.
+    tile, wide_tile : int
+        The functions for tiles of one vector and of two, where needed.
     """
 
     rows: int
@@ -78,6 +81,8 @@ class Geometry(NamedTuple):
     framed: int
     repeat: int
     segment: int
+    tile: int
+    wide_tile: int
 
 
 GEOMETRY = types.NamedUniTuple(types.int64, len(Geometry._fields), Geometry)
@@ -112,9 +117,25 @@ def segment_for(length: int, lines: int, depth: int, vectors: int) -> int:
 
 
 @functools.lru_cache(maxsize=512)
+def with_segment(
+    geometry: Geometry, segment: int, filters: int, elementwise: bool, dtype: Any
+) -> Geometry:
+    """Set the length of the segments, and the tiles for some filters in a group."""
+    vector = REGISTER_BYTES // dtype.itemsize
+    wide = filters > vector and not elementwise
+    last = (filters - 1) % (2 * vector) + 1
+    narrow = elementwise or last <= vector
+    return geometry._replace(
+        segment=segment,
+        tile=tile_of(segment, 1, elementwise, dtype) if narrow else 0,
+        wide_tile=tile_of(segment, 2, False, dtype) if wide else 0,
+    )
+
+
+@functools.lru_cache(maxsize=512)
 def _cut(
     keys: tuple[tuple[Any, ...], ...], shape: tuple[int, ...], contiguous: bool,
-    itemsize: int, groups: int, filters: int, repeat: int, elementwise: bool,
+    dtype: Any, groups: int, filters: int, repeat: int, elementwise: bool,
     threads: int,
 ) -> Bands:  # fmt: skip
     """Cut plans (without order) over an input (N, D, H, W, C)."""
@@ -122,6 +143,7 @@ def _cut(
     used = [plan for plan in plans if plan.order.size] or [
         plans[0]._replace(taps=(1, 1, 1), first=(0, 0, 0))
     ]
+    itemsize = dtype.itemsize
     stride = plans[0].stride
     grid = tuple(max(plan.grid[i] for plan in plans) for i in range(3))
     low = tuple(min(plan.first[i] for plan in used) for i in range(3))
@@ -155,8 +177,9 @@ def _cut(
         vectors += filters // groups * itemsize > REGISTER_BYTES
     segment = segment_for(min(p.grid[2] for p in plans), rows, depth, vectors)
     geometry = Geometry(
-        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment,
+        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment, 0, 0,
     )  # fmt: skip
+    geometry = with_segment(geometry, segment, filters // groups, elementwise, dtype)
     before = np.cumsum([0] + [plan.order.size for plan in plans])
     axes = np.array(
         [
@@ -188,7 +211,7 @@ def plan_bands(
     """
     keys = tuple(plan.key for plan in plans)
     return _cut(
-        keys, x.shape, x.flags.c_contiguous, x.itemsize, groups, filters, repeat,
+        keys, x.shape, x.flags.c_contiguous, x.dtype, groups, filters, repeat,
         elementwise, get_num_threads(),
     )  # fmt: skip
 

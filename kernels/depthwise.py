@@ -25,6 +25,7 @@ from nnlib.kernels.bands import (
     pitches,
     plan_bands,
     segment_for,
+    with_segment,
 )
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.direct_grad import (
@@ -34,7 +35,7 @@ from nnlib.kernels.direct_grad import (
     list_runs,
 )
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.tiles import SPARE, run_elementwise_tile
+from nnlib.kernels.tiles import SPARE, run_tile
 from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, padded
 
 __all__ = ["correlate", "weight_grad"]
@@ -60,13 +61,12 @@ def correlate_bands(
             segments = list_segments(x, y, place, axes[p], geo, lefts, targets)
             taps = axes[p, 9] * axes[p, 10] * axes[p, 11]
             for j in range(0, y.shape[4], REGISTER_BYTES // size):
-                run_elementwise_tile(
-                    geo.segment, 1, segments, lefts.ctypes.data, j * size,
+                run_tile(
+                    geo.tile, segments, lefts.ctypes.data, j * size,
                     geo.stride_w * pixel, offsets[axes[p, 18] :].ctypes.data, taps,
                     w.ctypes.data + (axes[p, 18] * w.shape[1] + j) * size,
                     w.shape[1] * size, start[j:].ctypes.data, targets.ctypes.data,
                     j * size, axes[p, 8] * y.shape[4] * size, y.shape[4] - j,
-                    x.dtype.type(0),
                 )  # fmt: skip
 
 
@@ -102,11 +102,11 @@ def grad_part(
             axes[0, 11], axes[0, 11], step, geo.segment, sums, lefts, targets,
         )  # fmt: skip
         for j in range(0, k, vector):
-            run_elementwise_tile(
-                geo.segment, 1, segments, lefts.ctypes.data, j * size, step,
+            run_tile(
+                geo.tile, segments, lefts.ctypes.data, j * size, step,
                 offsets.ctypes.data, (place[3] - place[2]) * geo.width,
                 right + j * size, k * size, 0, targets.ctypes.data, j * size,
-                wide * size, vector, x.dtype.type(0),
+                wide * size, vector,
             )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     lines = taps // across
     depth = geometry.rows * geometry.width
     segment = segment_for(across, lines, depth, 1)
-    geometry = geometry._replace(segment=segment)
+    geometry = with_segment(geometry, segment, k, True, x.dtype)
     each = -(-across // segment)
     wide = padded(k, x.itemsize)
     jobs = x.shape[0] * geometry.depth * geometry.bands

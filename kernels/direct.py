@@ -49,11 +49,12 @@ def correlate_tiles(
         for j in range(0, kg, 2 * vector):
             vectors = 2 if kg - j > vector else 1
             run_tile(
-                geo.segment, vectors, segments, lefts.ctypes.data, g * cg * size,
-                geo.stride_w * x.shape[4] * size, offsets.ctypes.data, depth,
+                geo.wide_tile if vectors == 2 else geo.tile, segments,
+                lefts.ctypes.data, g * cg * size, geo.stride_w * x.shape[4] * size,
+                offsets.ctypes.data, depth,
                 packed.ctypes.data + (g * wide + j) * depth * size,
                 vectors * vector * size, start[g, j:].ctypes.data, targets.ctypes.data,
-                (g * kg + j) * size, pitch, kg - j, x.dtype.type(0),
+                (g * kg + j) * size, pitch, kg - j,
             )  # fmt: skip
 
 

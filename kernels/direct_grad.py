@@ -23,6 +23,7 @@ from nnlib.kernels.bands import (
     pitches,
     plan_bands,
     segment_for,
+    with_segment,
 )
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
@@ -120,14 +121,13 @@ def grad_part(
         )  # fmt: skip
         for group in range(groups):
             for j in range(0, kg, 2 * vector):
-                vectors = 2 if kg - j > vector else 1
                 run_tile(
-                    geo.segment, vectors, segments, lefts.ctypes.data,
-                    group * cg * size, size, offsets.ctypes.data,
-                    (place[3] - place[2]) * geo.width,
-                    right + (group * kg + j) * size, k * size, 0, targets.ctypes.data,
+                    geo.wide_tile if kg - j > vector else geo.tile, segments,
+                    lefts.ctypes.data, group * cg * size, size, offsets.ctypes.data,
+                    (place[3] - place[2]) * geo.width, right + (group * kg + j) * size,
+                    k * size, 0, targets.ctypes.data,
                     (group * segments * geo.segment * wide + j) * size, wide * size,
-                    2 * vector, x.dtype.type(0),
+                    2 * vector,
                 )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     geometry = bands.geometry
     vectors = 1 if kg * x.itemsize <= REGISTER_BYTES else 2
     segment = segment_for(length, runs, geometry.rows * geometry.width, vectors)
-    geometry = geometry._replace(segment=segment)
+    geometry = with_segment(geometry, segment, kg, False, x.dtype)
     segments = runs * -(-length // segment)
     shape = (groups, segments, geometry.segment, padded(kg, x.itemsize))
     most = max(1, PARTIAL_SUMS // (math.prod(shape) * x.itemsize))

@@ -7,13 +7,13 @@ where a table of one address an output costs a load more for each product. The d
 are hidden from the compiler inside the loop (`_opaque`), which would otherwise compute
 every address before it and keep them in memory.
 
-Emitted as vector code like `nnlib.kernels.vectors`, one function for each number of
-rows; the sizes of a tile follow from the registers of the processor.
+Emitted as vector code like `nnlib.kernels.vectors`, one function for each size, which
+is compiled when it is first needed and called by its address: all kernels share it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -21,9 +21,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nnlib.kernels.machinery import cpu_kernel
 from nnlib.kernels.vectors import REGISTER_BYTES, REGISTERS
 
-__all__ = ["MOST_ROWS", "SPARE", "run_elementwise_tile", "run_tile", "tile_cost"]
+__all__ = ["MOST_ROWS", "SPARE", "run_tile", "tile_cost", "tile_of"]
 
 _WORD = ir.IntType(64)
 _FLAGS = ("contract", "nsz")
@@ -105,7 +106,6 @@ class _Tile:
         kind = ir.FunctionType(ir.VoidType(), [_WORD] * 13)
         function = ir.Function(module, kind, name=name)
         function.linkage = "internal"
-        function.attributes.add("noinline")
         builder = ir.IRBuilder(function.append_basic_block())
         self.builder = builder
         segments, lefts, shift, step, offsets, depth = function.args[:6]
@@ -128,6 +128,7 @@ class _Tile:
                 for m in range(self.rows)
             ]
             sums = self._begin(initial, places, masks)
+            self._prefetch(places)
 
             def product(index: Any, inner: list[Any]) -> list[Any]:
                 shift = self._entry(offsets, index)
@@ -222,6 +223,19 @@ class _Tile:
             sums.append(phi)
         return sums
 
+    def _prefetch(self, places: list[Any]) -> None:
+        """Ask for the lines that the sums will be written to."""
+        builder = self.builder
+        small, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, small, small, small])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, "llvm.prefetch.p0i8"
+        )
+        for place in places:
+            for v in range(self.vectors):
+                address = builder.bitcast(self._vector(place, v), pointer)
+                builder.call(function, [address, small(1), small(3), small(1)])
+
     def _products(
         self, at: list[Any], right: Any, steps: dict[int, Any], totals: list[Any]
     ) -> list[Any]:
@@ -267,56 +281,70 @@ class _Tile:
             self._masked("store", kind, [value, place, ir.IntType(32)(self.size), mask])
 
 
-def _runner(widths: tuple[int, ...], elementwise: bool) -> Any:
-    """Make the intrinsic that `run_tile` describes."""
+@intrinsic  # type: ignore[untyped-decorator]
+def _place_tile(typing: Any, rows: Any, vectors: Any, elementwise: Any) -> Any:
+    """Emit a tile's function, return its address: its sizes are those of the tuples."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        real = context.get_value_type(signature.args[-1])
-        rows, vectors, *rest = args[:-1]
-        done = builder.append_basic_block("done")
-        width = len(widths)
-        key = builder.add(builder.mul(rows, _number(width)), vectors)
-        switch = builder.switch(key, done)
-        for m in range(1, MOST_ROWS + 1):
-            for v in widths:
-                kind = "elementwise" if elementwise else "broadcast"
-                size = "float" if isinstance(real, ir.FloatType) else "double"
-                name = f"nnlib_tile_{kind}_{size}_{m}_{v}"
-                function = builder.module.globals.get(name)
-                if function is None:
-                    tile = _Tile(real, m, v, elementwise)
-                    function = tile.emit(builder.module, name)
-                block = builder.append_basic_block()
-                switch.add_case(_number(m * width + v), block)
-                builder.position_at_end(block)
-                builder.call(function, rest)
-                builder.branch(done)
-        builder.position_at_end(done)
+        rows, vectors, elementwise = signature.args
+        real = context.get_value_type(rows.dtype)
+        tile = _Tile(real, rows.count, vectors.count, elementwise.count > 1)
+        return builder.ptrtoint(tile.emit(builder.module, "nnlib_tile"), _WORD)
+
+    return types.int64(rows, vectors, elementwise), lower
+
+
+def place_tile(rows: Any, vectors: Any, elementwise: Any) -> Any:
+    """Return the address of a tile's function; each size is a signature of its own."""
+    return _place_tile(rows, vectors, elementwise)
+
+
+_PLACE = cpu_kernel(parallel=False)(place_tile)
+
+
+@functools.cache
+def tile_of(rows: int, vectors: int, elementwise: bool, dtype: Any) -> int:
+    """Return the address of a tile's function for `run_tile`, compiled at first use.
+
+    Parameters
+    ----------
+    rows : int
+        Outputs of a segment, at most `MOST_ROWS`.
+    vectors : int
+        1 or 2 vectors of columns; 1 if `elementwise`.
+    elementwise : bool
+        Whether the left factor is a vector too.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+    zero = dtype.type(0)
+    return int(_PLACE((zero,) * rows, (zero,) * vectors, (zero,) * (1 + elementwise)))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def run_tile(
+    typing: Any, tile: Any, segments: Any, lefts: Any, left_shift: Any, step: Any,
+    offsets: Any, depth: Any, right: Any, right_step: Any, initial: Any, targets: Any,
+    target_shift: Any, pitch: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    """Sum the tiles of some segments, by the function `tile_of` returned.
+
+    For each segment s, row m and column j::
+
+        targets[s][m * pitch + j] = start[j] + sum over t of
+            lefts[s][m * step + offsets[t]] * right[t * right_step + j]
+
+    where start is the row at `initial` or, where that is 0, what stands in the target;
+    where the tile is elementwise, the left factor is at ``... + offsets[t] + j``.
+    All places are bytes: `lefts`, `targets` and `offsets` are addresses of tables of
+    addresses and distances, the shifts are added to each. The tables of segments hold
+    `SPARE` more than `segments`, all like the last. Columns from `lanes` on are not
+    written.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 13)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def run(
-        context: Any, rows: Any, vectors: Any, segments: Any, lefts: Any,
-        left_shift: Any, step: Any, offsets: Any, depth: Any, right: Any,
-        right_step: Any, initial: Any, targets: Any, target_shift: Any, pitch: Any,
-        lanes: Any, like: Any,
-    ) -> Any:  # fmt: skip
-        return types.void(*(types.int64,) * 15, like), lower
-
-    return run
-
-
-# Sums tiles of `rows` outputs in each segment by `vectors` vectors of columns. For each
-# segment s, row m and column j
-#
-#     targets[s][m * pitch + j] = start[j] + sum over t of
-#         lefts[s][m * step + offsets[t]] * right[t * right_step + j]
-#
-# where start is the row at `initial`, or, where that is 0, what stands in the target.
-# All places are bytes: `lefts`, `targets` (and `offsets`) are addresses of tables of
-# addresses (distances); the shifts are added to each. A table of segments holds `SPARE`
-# more than `segments`, all like the last. Columns from `lanes` on are not written.
-# The last argument is a value of the element type.
-run_tile: Callable[..., None] = _runner((1, 2), False)
-# The same where the left factor is a vector too: `lefts[s][m * step + offsets[t] + j]`.
-run_elementwise_tile: Callable[..., None] = _runner((1,), True)
+    return types.void(*(types.int64,) * 14), lower

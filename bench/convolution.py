@@ -14,6 +14,8 @@ import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nnlib.bench.compare import HEADER, Comparison, Pair
 
 __all__ = ["SHAPES", "main", "run"]
@@ -59,18 +61,34 @@ SHAPES = {
 }
 
 
-def build(library: Any, case: str) -> Callable[[], float]:
+class Result:
+    """The root mean square of some tensors, computed when asked: not while timed."""
+
+    def __init__(self, tensors: list[Any]) -> None:
+        self.tensors = tensors
+
+    def __float__(self) -> float:
+        """Return the sum over the tensors."""
+        arrays = [tensor.detach().numpy() for tensor in self.tensors]
+        return sum(float(np.sqrt(np.square(a, dtype=float).mean())) for a in arrays)
+
+
+def build(library: Any, case: str) -> Callable[[], Result]:
     """Return a step of ``shape: what, format of PyTorch's memory``."""
     name, _, rest = case.rpartition(": ")
     what, _, memory = rest.partition(", ")
     shape = SHAPES[name]
-    library.manual_seed(0)
     functional = library.nn.functional
-    x = library.randn(shape.batch, shape.channels, shape.size, shape.size)
-    weight = library.randn(
+    rng = np.random.default_rng(0)
+
+    def normal(*sizes: int) -> Any:
+        return library.tensor(rng.standard_normal(sizes, np.float32))
+
+    x = normal(shape.batch, shape.channels, shape.size, shape.size)
+    weight = normal(
         shape.filters, shape.channels // shape.groups, shape.kernel, shape.kernel
     )
-    bias = library.randn(shape.filters)
+    bias = normal(shape.filters)
     mine = library.__name__ == "nnlib"
     if not shape.first if mine else memory == CHANNELS_LAST:
         # (N, C, H, W) -> the same shape, channels together in memory
@@ -90,13 +108,14 @@ def build(library: Any, case: str) -> Callable[[], float]:
 
     grad = call().detach() * 0 + 1
 
-    def step() -> float:
+    def step() -> Result:
         y = call()
-        if backward:
-            for leaf in leaves:
-                leaf.grad = None
-            y.backward(grad)
-        return 0.0
+        if not backward:
+            return Result([y])
+        for leaf in leaves:
+            leaf.grad = None
+        y.backward(grad)
+        return Result([y, *(leaf.grad for leaf in leaves)])
 
     return step
 

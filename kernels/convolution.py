@@ -188,13 +188,7 @@ def convolve(
     dtype = _check("convolve", x=x, weight=weight, bias=bias)
     rank = len(out)
     weights = _Weights(weight, groups, dtype, transposed=False)
-    plan = forward_plan(
-        to_three(out, 1),
-        to_three(weight.shape[2:], 1),
-        to_three(stride, 1),
-        to_three(before, 0),
-        to_three(dilation, 1),
-    )
+    plan = forward_plan(out, weight.shape[2:], stride, before, dilation)
     x = images(x.astype(dtype, copy=False))
     shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
     y = array_module(x).empty(shape, dtype)
@@ -240,13 +234,7 @@ def input_grad(
     dtype = _check("input_grad", g=g, weight=weight, bias=bias)
     rank = len(size)
     weights = _Weights(weight, groups, dtype, transposed=True)
-    plans = input_grad_plans(
-        to_three(size, 1),
-        to_three(weight.shape[2:], 1),
-        to_three(stride, 1),
-        to_three(before, 0),
-        to_three(dilation, 1),
-    )
+    plans = input_grad_plans(size, weight.shape[2:], stride, before, dilation)
     g = images(g.astype(dtype, copy=False))
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
     dx = array_module(g).empty(shape, dtype)
@@ -299,13 +287,7 @@ def weight_grad(
     kept = x.dtype
     dtype = _check("weight_grad", x=x, g=g)
     k, c = g.shape[1], x.shape[1]
-    plan = forward_plan(
-        to_three(g.shape[2:], 1),
-        to_three(kernel, 1),
-        to_three(stride, 1),
-        to_three(before, 0),
-        to_three(dilation, 1),
-    )
+    plan = forward_plan(g.shape[2:], kernel, stride, before, dilation)
     x = images(x.astype(dtype, copy=False))
     g = contiguous(images(g.astype(dtype, copy=False)))
     dw = array_module(x).empty(

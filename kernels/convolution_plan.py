@@ -21,6 +21,7 @@ import numpy as np
 __all__ = ["Axis", "Plan", "forward_plan", "input_grad_plans", "to_three"]
 
 Three = tuple[int, int, int]
+Sizes = tuple[int, ...]
 
 
 class Axis(NamedTuple):
@@ -103,16 +104,32 @@ def _plan(axes: tuple[Axis, ...], kernel: Three) -> Plan:
     return Plan._make([*fields, np.array(order, np.int64)])
 
 
+def _three_of(
+    size: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, dilation: Sizes
+) -> tuple[Three, Three, Three, Three, Three]:
+    return (
+        to_three(size, 1),
+        to_three(kernel, 1),
+        to_three(stride, 1),
+        to_three(before, 0),
+        to_three(dilation, 1),
+    )
+
+
 @functools.lru_cache(maxsize=512)
 def forward_plan(
-    out: Three, kernel: Three, stride: Three, before: Three, dilation: Three
+    out: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, dilation: Sizes
 ) -> Plan:
-    """Return the plan of a convolution with outputs of spatial shape `out`."""
+    """Return the plan of a convolution with outputs of spatial shape `out`.
+
+    The arguments have one to three values each.
+    """
+    geometry = _three_of(out, kernel, stride, before, dilation)
     axes = tuple(
         Axis(o, 0, 1, s, k, -b, d, tuple(range(k)))
-        for o, k, s, b, d in zip(out, kernel, stride, before, dilation, strict=True)
+        for o, k, s, b, d in zip(*geometry, strict=True)
     )
-    return _plan(axes, kernel)
+    return _plan(axes, geometry[1])
 
 
 def _phases(size: int, k: int, stride: int, before: int, dilation: int) -> list[Axis]:
@@ -135,10 +152,12 @@ def _phases(size: int, k: int, stride: int, before: int, dilation: int) -> list[
 
 @functools.lru_cache(maxsize=512)
 def input_grad_plans(
-    size: Three, kernel: Three, stride: Three, before: Three, dilation: Three
+    size: Sizes, kernel: Sizes, stride: Sizes, before: Sizes, dilation: Sizes
 ) -> tuple[Plan, ...]:
-    """Return the plans, one per phase, of the gradient by an input of shape `size`."""
-    axes = itertools.starmap(
-        _phases, zip(size, kernel, stride, before, dilation, strict=True)
-    )
-    return tuple(_plan(three, kernel) for three in itertools.product(*axes))
+    """Return the plans, one per phase, of the gradient by an input of shape `size`.
+
+    The arguments have one to three values each.
+    """
+    geometry = _three_of(size, kernel, stride, before, dilation)
+    axes = itertools.starmap(_phases, zip(*geometry, strict=True))
+    return tuple(_plan(three, geometry[1]) for three in itertools.product(*axes))

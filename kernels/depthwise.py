@@ -155,7 +155,7 @@ def correlate(
     Parameters
     ----------
     plans : tuple of Plan
-        All of one stride.
+        All of one stride, none with an empty grid.
     x : numpy.ndarray, shape (N, D, H, W, K / repeat), any strides
     w : array, shape (K, taps)
     bias : array, shape (K,) or (0,)
@@ -163,8 +163,7 @@ def correlate(
     repeat : int
         Filters of each channel.
     """
-    plans = tuple(plan for plan in plans if min(plan.grid))
-    if not plans or not y.size:
+    if not y.size:
         return
     k = y.shape[4]
     bands = plan_bands(plans, x, k, k, repeat=repeat, elementwise=True)

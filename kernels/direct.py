@@ -155,20 +155,22 @@ def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> Non
     Parameters
     ----------
     plans : tuple of Plan
-        All of one stride.
+        All of one stride, none with an empty grid.
     x : numpy.ndarray, shape (N, D, H, W, C), any strides
     w : numpy.ndarray, shape (groups, C / groups, K / groups, taps), any strides
     bias : array, shape (K,) or (0,)
     y : C-contiguous array, shape (N, D', H', W', K)
     """
-    plans = tuple(plan for plan in plans if min(plan.grid))
-    if not plans or not y.size:
+    if not y.size:
         return
     groups, cg, kg, _ = w.shape
     bands = plan_bands(plans, x, groups, y.shape[4])
     wide = padded(kg, x.itemsize)
-    start = np.zeros((groups, wide), x.dtype)
-    if bias.size:
-        start[:, :kg] = bias.reshape(groups, kg)
+    if bias.size and wide == kg:
+        start = bias.reshape(groups, kg)
+    else:
+        start = np.zeros((groups, wide), x.dtype)
+        if bias.size:
+            start[:, :kg] = bias.reshape(groups, kg)
     packed = aligned_empty((groups * wide * cg * bands.order.size,), x.dtype)
     _KERNELS[x.dtype](x, w, start, y, packed, bands.axes, bands.order, bands.geometry)

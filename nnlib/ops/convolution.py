@@ -7,6 +7,7 @@ w. So every order of derivative is made of the same three kernels.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnlib import kernels
@@ -39,7 +40,12 @@ class ChannelSum(Function):
         rows = x.swapaxes(1, -1)  # (N, C, ..., W) -> (N, W, ..., C)
         moved = x.transpose(0, *range(2, x.ndim), 1)  # -> (N, ..., W, C)
         if moved.flags.c_contiguous and x.size:
-            return kernels.reduction.sum_columns(moved.reshape(-1, x.shape[1]))
+            channels = x.shape[1]
+            # Several pixels as one row of columns: a few channels are no vector.
+            most = 1 << max(0, (128 // channels).bit_length() - 1)
+            pixels = math.gcd(x.size // channels, most)
+            sums = kernels.reduction.sum_columns(moved.reshape(-1, pixels * channels))
+            return sums.reshape(pixels, channels).sum(0) if pixels > 1 else sums
         return rows.sum(axis=tuple(range(x.ndim - 1)))
 
     def backward(self, grad: Any) -> Any:

@@ -21,7 +21,15 @@ from nnlib.kernels.machinery import (
     spread,
 )
 
-__all__ = ["give_back", "grain_of", "images_of", "result_images", "tensor_of"]
+__all__ = [
+    "contiguous",
+    "give_back",
+    "grain_of",
+    "images_of",
+    "result_images",
+    "tensor_of",
+    "view_of",
+]
 
 # Pixels that a thread moves at a time.
 PIXELS = 32
@@ -30,8 +38,8 @@ GRAIN = 40000
 
 
 @cpu_loop
-def move_blocks(begin: int, end: int, x: Any, y: Any) -> None:
-    """Move blocks of pixels."""
+def move_images(begin: int, end: int, x: Any, y: Any) -> None:
+    """Write blocks of pixels of (N, C, L) to (N, L, C)."""
     _, channels, length = x.shape
     blocks = (length + PIXELS - 1) // PIXELS
     for job in range(begin, end):
@@ -49,8 +57,44 @@ def move_channels(x: Any, y: Any) -> None:
     # (N, C, L) -> (N, L, C)
     images, channels, length = x.shape
     blocks = (length + PIXELS - 1) // PIXELS
-    grain = max(1, GRAIN // (channels * PIXELS))
-    spread(move_blocks, images * blocks, grain, (x, y))
+    grain = max(1, GRAIN // max(1, channels * min(length, PIXELS)))
+    spread(move_images, images * blocks, grain, (x, y))
+
+
+def view_of(x: Any) -> Any:
+    """Return (N, C, *spatial) as a view (N, D, H, W, C).
+
+    Examples
+    --------
+    >>> view_of(np.zeros((2, 3, 5, 7))).shape
+    (2, 1, 5, 7, 3)
+    """
+    rank = x.ndim - 2
+    moved = x.transpose(0, *range(2, rank + 2), 1)
+    if rank == 3:
+        return moved
+    return moved[:, None] if rank == 2 else moved[:, None, None]
+
+
+def contiguous(images: Any) -> Any:
+    """Return (N, D, H, W, C) as a C-contiguous array: itself, or a copy.
+
+    Examples
+    --------
+    >>> contiguous(view_of(np.zeros((2, 3, 5, 7)))).flags.c_contiguous
+    True
+    """
+    if images.flags.c_contiguous:
+        return images
+    first = images.transpose(0, 4, 1, 2, 3)
+    movable = first.flags.c_contiguous and images.itemsize >= 4
+    if not movable or on_cuda(images):
+        return array_module(images).ascontiguousarray(images)
+    n, c = first.shape[:2]
+    length = math.prod(first.shape[2:])
+    moved = np.empty((n, length, c), images.dtype)
+    move_channels(first.reshape(n, c, length), moved)
+    return moved.reshape(images.shape)
 
 
 def images_of(x: Any) -> Any:
@@ -66,20 +110,7 @@ def images_of(x: Any) -> Any:
     >>> images_of(np.zeros((2, 3, 5, 7))).shape
     (2, 1, 5, 7, 3)
     """
-    shape = x.shape
-    rank = x.ndim - 2
-    moved = x.transpose(0, *range(2, rank + 2), 1)
-    if not moved.flags.c_contiguous:
-        if x.flags.c_contiguous and not on_cuda(x):
-            moved = np.empty(moved.shape, x.dtype)
-            length = math.prod(shape[2:])
-            move_channels(
-                x.reshape(shape[0], shape[1], length),
-                moved.reshape(shape[0], length, shape[1]),
-            )
-        else:
-            moved = array_module(x).ascontiguousarray(moved)
-    return moved.reshape(shape[0], *(1,) * (3 - rank), *shape[2:], shape[1])
+    return contiguous(view_of(x))
 
 
 def tensor_of(y: Any, rank: int) -> Any:

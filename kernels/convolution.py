@@ -31,41 +31,13 @@ from nnlib.kernels import (
     winograd,
     winograd_grad,
 )
-from nnlib.kernels.channels import move_channels, tensor_of
+from nnlib.kernels.channels import contiguous, tensor_of, view_of
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
 from nnlib.kernels.machinery import array_module, on_cuda
 
-__all__ = ["contiguous", "convolve", "images", "input_grad", "weight_grad"]
+__all__ = ["convolve", "input_grad", "weight_grad"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def images(x: Any) -> Any:
-    """Return (N, C, *spatial) as a view (N, D, H, W, C).
-
-    Examples
-    --------
-    >>> images(np.zeros((2, 3, 5, 7))).shape
-    (2, 1, 5, 7, 3)
-    """
-    rank = x.ndim - 2
-    moved = x.transpose(0, *range(2, rank + 2), 1)
-    if rank == 3:
-        return moved
-    return moved[:, None] if rank == 2 else moved[:, None, None]
-
-
-def contiguous(x: Any) -> Any:
-    """Return (N, D, H, W, C) as a C-contiguous array: itself, or a copy."""
-    if x.flags.c_contiguous:
-        return x
-    n, d, h, w, c = x.shape
-    first = x.transpose(0, 4, 1, 2, 3)
-    if first.flags.c_contiguous and x.dtype in _FLOATS and not on_cuda(x):
-        made = np.empty((n, d * h * w, c), x.dtype)
-        move_channels(first.reshape(n, c, d * h * w), made)
-        return made.reshape(x.shape)
-    return array_module(x).ascontiguousarray(x)
 
 
 def _check(op: str, **arrays: Any) -> Any:
@@ -189,7 +161,7 @@ def convolve(
     rank = len(out)
     weights = _Weights(weight, groups, dtype, transposed=False)
     plan = forward_plan(out, weight.shape[2:], stride, before, dilation)
-    x = images(x.astype(dtype, copy=False))
+    x = view_of(x.astype(dtype, copy=False))
     shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
     y = array_module(x).empty(shape, dtype)
     weights.run((plan,), x, _row(bias, x, dtype), y)
@@ -235,7 +207,7 @@ def input_grad(
     rank = len(size)
     weights = _Weights(weight, groups, dtype, transposed=True)
     plans = input_grad_plans(size, weight.shape[2:], stride, before, dilation)
-    g = images(g.astype(dtype, copy=False))
+    g = view_of(g.astype(dtype, copy=False))
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
     dx = array_module(g).empty(shape, dtype)
     row = _row(bias, g, dtype)
@@ -288,8 +260,8 @@ def weight_grad(
     dtype = _check("weight_grad", x=x, g=g)
     k, c = g.shape[1], x.shape[1]
     plan = forward_plan(g.shape[2:], kernel, stride, before, dilation)
-    x = images(x.astype(dtype, copy=False))
-    g = contiguous(images(g.astype(dtype, copy=False)))
+    x = view_of(x.astype(dtype, copy=False))
+    g = contiguous(view_of(g.astype(dtype, copy=False)))
     dw = array_module(x).empty(
         (groups, k // groups, c // groups, math.prod(kernel)), dtype
     )

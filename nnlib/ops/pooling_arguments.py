@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from nnlib import kernels
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.loss import check_float
 
-__all__ = ["adaptive_sizes", "each_dim", "over_batch", "sliding_sizes"]
+__all__ = ["adaptive_sizes", "over_batch", "sliding_sizes"]
 
 Sizes = tuple[int, ...]
-
-
-def each_dim(op: str, argument: str, value: Any, rank: int, least: int) -> Sizes:
-    """Read an int, or one int per dimension, each at least `least`.
-
-    Raises
-    ------
-    DTypeError
-        If it is neither.
-    ShapeError
-        If the number of values is wrong, or one is too small.
-
-    Examples
-    --------
-    >>> each_dim("avg_pool2d", "stride", 2, 2, 1)
-    (2, 2)
-    """
-    given = value if isinstance(value, tuple | list) else (value,)
-    try:
-        values = tuple(map(operator.index, given))
-    except TypeError:
-        raise DTypeError(
-            f"{op}: {argument}: expected an int or {rank} of them, got {value!r}"
-        ) from None
-    if len(values) == 1:
-        values *= rank
-    if len(values) != rank:
-        raise ShapeError(
-            f"{op}: {argument}: expected one value or {rank}, got {values}"
-        )
-    if min(values) < least:
-        raise ShapeError(f"{op}: {argument}: expected at least {least}, got {value}")
-    return values
 
 
 def check_input(op: str, input: Any, rank: int) -> Sizes:
@@ -90,11 +57,11 @@ def sliding_sizes(
         As the public functions say.
     """
     shape = check_input(op, input, rank)
-    kernel = each_dim(op, "kernel_size", kernel_size, rank, 1)
+    kernel = per_dim(op, "kernel_size", kernel_size, rank, 1)
     same = stride is None or (isinstance(stride, tuple | list) and not stride)
-    steps = kernel if same else each_dim(op, "stride", stride, rank, 1)
-    border = each_dim(op, "padding", padding, rank, 0)
-    gaps = each_dim(op, "dilation", dilation, rank, 1)
+    steps = kernel if same else per_dim(op, "stride", stride, rank, 1)
+    border = per_dim(op, "padding", padding, rank, 0)
+    gaps = per_dim(op, "dilation", dilation, rank, 1)
     found: list[Sizes] = []
     for size, k, s, p, d in zip(
         shape[-rank:], kernel, steps, border, gaps, strict=True
@@ -146,5 +113,5 @@ def adaptive_sizes(op: str, input: Any, rank: int, output_size: Any) -> list[Siz
         given = tuple(
             size if out is None else out for size, out in zip(shape, given, strict=True)
         )
-    wanted = each_dim(op, "output_size", given, rank, 0)
+    wanted = per_dim(op, "output_size", given, rank, 0)
     return list(zip(shape, wanted, strict=True))

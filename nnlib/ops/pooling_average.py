@@ -9,9 +9,9 @@ from nnlib import kernels
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, Error
+from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.pooling_arguments import (
     adaptive_sizes,
-    each_dim,
     over_batch,
     sliding_sizes,
 )
@@ -224,7 +224,7 @@ def gaussian_avg_pool2d(
     """
     op = "gaussian_avg_pool2d"
     if sigma is None:
-        width = tuple(k / 4 for k in each_dim(op, "kernel_size", kernel_size, 2, 1))
+        width = tuple(k / 4 for k in per_dim(op, "kernel_size", kernel_size, 2, 1))
     else:
         given = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
         width = tuple(map(float, given))
@@ -245,7 +245,7 @@ def _lp_pool(
     stride: Any,
     ceil_mode: bool,
 ) -> Any:
-    count = math.prod(each_dim(op, "kernel_size", kernel_size, rank, 1))
+    count = math.prod(per_dim(op, "kernel_size", kernel_size, rank, 1))
     powers = input**norm_type
     mean = _avg_pool(op, rank, powers, kernel_size, stride, 0, ceil_mode, True)
     # A negative sum (of an odd power) has no root; it counts as 0, as in PyTorch.

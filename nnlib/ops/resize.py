@@ -10,8 +10,8 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.loss import check_float
-from nnlib.ops.pooling_arguments import each_dim
 
 __all__ = ["Resample", "interpolate", "pixel_shuffle", "pixel_unshuffle"]
 
@@ -39,7 +39,7 @@ def _sizes(input: Any, size: Any, factor: Any, rank: int) -> tuple[Any, Any]:
     if (size is None) == (factor is None):
         raise Error(f"{op}: expected either size or scale_factor, got both or neither")
     if size is not None:
-        return each_dim(op, "size", size, rank, 1), (None,) * rank
+        return per_dim(op, "size", size, rank, 1), (None,) * rank
     given = factor if isinstance(factor, tuple | list) else (factor,) * rank
     if len(given) != rank:
         raise ShapeError(
@@ -141,7 +141,7 @@ def interpolate(
 
 
 def _factor(op: str, argument: str, value: Any, input: Any) -> int:
-    factor = each_dim(op, argument, value, 1, 1)[0]
+    factor = per_dim(op, argument, value, 1, 1)[0]
     if len(input.shape) < 3:
         raise ShapeError(
             f"{op}: input: expected at least 3 dimensions, got shape "

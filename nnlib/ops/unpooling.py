@@ -8,9 +8,10 @@ from typing import Any
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.dims import raw
 from nnlib.ops.gathering import place_along
-from nnlib.ops.pooling_arguments import check_input, each_dim
+from nnlib.ops.pooling_arguments import check_input
 
 __all__ = ["max_unpool1d", "max_unpool2d", "max_unpool3d"]
 
@@ -25,9 +26,9 @@ def _unpooled(
     size: Any,
 ) -> tuple[int, ...]:
     shape = check_input(op, input, rank)[-rank:]
-    kernel = each_dim(op, "kernel_size", kernel_size, rank, 1)
-    steps = kernel if stride is None else each_dim(op, "stride", stride, rank, 1)
-    border = each_dim(op, "padding", padding, rank, 0)
+    kernel = per_dim(op, "kernel_size", kernel_size, rank, 1)
+    steps = kernel if stride is None else per_dim(op, "stride", stride, rank, 1)
+    border = per_dim(op, "padding", padding, rank, 0)
     default = tuple(
         (n - 1) * s + k - 2 * p
         for n, k, s, p in zip(shape, kernel, steps, border, strict=True)
@@ -35,7 +36,7 @@ def _unpooled(
     if size is None:
         return default
     wanted = tuple(size)[-rank:]
-    wanted = each_dim(op, "output_size", wanted, rank, 1)
+    wanted = per_dim(op, "output_size", wanted, rank, 1)
     for given, middle, s in zip(wanted, default, steps, strict=True):
         if not middle - s < given < middle + s:
             raise ShapeError(

@@ -10,6 +10,7 @@ import pytest
 from nnlib.backend.errors import DTypeError
 from nnlib.kernels import convolution as kernel
 from nnlib.kernels import direct, direct_grad, winograd, winograd_grad
+from nnlib.kernels.channels import images_of
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans
 from nnlib.kernels.unfold import fold, unfold
 
@@ -52,7 +53,7 @@ def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, 
     bias = rng.standard_normal(k).astype(dtype)
     out = (h + 2 * before, w + 2 * before)
     plan = forward_plan((1, *out), (1, 3, 3), (1,) * 3, (0, before, before), (1,) * 3)
-    a = kernel.contiguous(kernel.images(x))
+    a = images_of(x)
     assert winograd.fits(plan, a, k)
     want = written_out(x, weight, before, out) + bias.reshape(-1, 1, 1)
     split = weight.reshape(1, k, c, 9).swapaxes(1, 2)
@@ -64,7 +65,7 @@ def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, 
         run(y)
         close(y[:, 0].transpose(0, 3, 1, 2), want, dtype)
     g = rng.standard_normal((n, k, *out)).astype(dtype)
-    g = kernel.contiguous(kernel.images(g))
+    g = images_of(g)
     found = []
     for run in (winograd_grad.weight_grad, direct_grad.weight_grad):
         dw = np.empty((1, k, c, 9), dtype)

@@ -43,18 +43,17 @@ write_gradient = line_map(
 )
 
 
+# Plain and scalar: vectors would take longer to compile than they save.
 @body
 def fold(line: Any, channels: Any, out: Any, at: Any, factor: Any) -> None:
     """Add the pixels of a line up, times `factor`."""
     count = np.uint64(channels)
+    pixels = np.uint64(line.size // channels)
     for c in range(count):
-        out[at + c] = line[c]
-    for k in range(1, line.size // channels):
-        base = np.uint64(k) * count
-        for c in range(count):
-            out[at + c] += line[base + c]
-    for c in range(count):
-        out[at + c] *= factor
+        total = line[c]
+        for k in range(np.uint64(1), pixels):
+            total += line[k * count + c]
+        out[at + c] = total * factor
 
 
 @body

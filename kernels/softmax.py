@@ -5,9 +5,9 @@ With s the sum over a row of exp(x - max x)::
     softmax        y = exp(x - max x) / s        gradient  y * (g - sum(g * y))
     log_softmax    y = x - max x - log(s)        gradient  g - exp(y) * sum(g)
 
-On the CPU blocks of rows pass through the cache, the exponentials of a block in one
-run; on CUDA a group of threads shares each row (`softmax_cross_entropy_cuda`). A row
-that holds a NaN or plus infinity, or nothing but minus infinity, becomes NaN.
+On the CPU a row is gone along two or three times, in vectors; on CUDA a group of
+threads shares each row (`softmax_cross_entropy_cuda`). A row that holds a NaN or plus
+infinity, or nothing but minus infinity, becomes NaN.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from nnlib.kernels import special
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
-    body,
     cpu_kernel,
+    cpu_loop,
     on_cuda,
-    prange,
+    spread,
 )
 from nnlib.kernels.reduction import THREADS, lanes_for
-from nnlib.kernels.softmax_cross_entropy import CHUNK, run_total
+from nnlib.kernels.row_passes import row_pass
+from nnlib.kernels.softmax_cross_entropy import CHUNK, row_top, row_total
 from nnlib.kernels.softmax_cross_entropy_cuda import (
     softmax_backward_cuda,
     softmax_forward_cuda,
@@ -39,86 +40,64 @@ _ndarray = np.ndarray
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
-@body
-def forward_rows(x: Any, y: Any, logarithm: Any, first: Any, last: Any) -> None:
-    """Do the rows from `first` to `last` - 1."""
-    columns = x.shape[1]
-    # One run of exponentials over all the rows: rows of ten would not vectorise.
-    e = np.empty((last - first) * columns, x.dtype)
-    tops = np.empty(last - first, x.dtype)
-    for i in range(first, last):
-        top = x[i, 0]
-        for j in range(columns):
-            top = special.maximum(top, x[i, j])
-        tops[i - first] = top
-        start = np.uint64((i - first) * columns)
-        for j in range(columns):
-            e[start + np.uint64(j)] = x[i, j] - top
-    for j in range(e.size):
-        e[j] = special.exp(e[j])
-    for i in range(first, last):
-        start = np.uint64((i - first) * columns)
-        total = run_total(e, start, start + np.uint64(columns))
+def _exponentials(x: Any, top: Any) -> tuple[Any, Any]:
+    power = (x - top).exp()
+    return power, power
+
+
+row_powers = row_pass(_exponentials, "+")
+row_scaled = row_pass(lambda x, factor: (x * factor,), "")
+row_logarithms = row_pass(lambda x, top, norm: (x - top - norm,), "")
+row_sum = row_pass(lambda g: (g,), "+")
+row_product = row_pass(lambda g, y: (g * y,), "+")
+row_gradient = row_pass(lambda g, y, total: ((g - total) * y,), "")
+row_log_gradient = row_pass(lambda g, y, total: (g - y.exp() * total,), "")
+
+
+@cpu_loop
+def forward_rows(begin: Any, end: Any, x: Any, y: Any, logarithm: Any) -> None:
+    count = x.shape[1]
+    pitch = count * x.itemsize
+    one = x.dtype.type(1)
+    for i in range(begin, end):
+        row, to = x.ctypes.data + i * pitch, y.ctypes.data + i * pitch
+        (top,) = row_top((row,), (), (), count, x[0, 0])
         if logarithm:
-            top, norm = tops[i - first], special.log(total)
-            for j in range(columns):
-                y[i, j] = (x[i, j] - top) - norm
+            # A row that holds a NaN makes its total NaN.
+            (total,) = row_total((row,), (top,), (), count, x[0, 0])
+            norm = special.log(total)
+            row_logarithms((row,), (top, norm), (to,), count, x[0, 0])
         else:
-            scale = x.dtype.type(1) / total
-            for j in range(columns):
-                y[i, j] = e[start + np.uint64(j)] * scale
+            (total,) = row_powers((row,), (top,), (to,), count, x[0, 0])
+            row_scaled((to,), (one / total,), (to,), count, x[0, 0])
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def forward_cpu(x: Any, y: Any, logarithm: Any) -> None:
-    forward_rows(x, y, logarithm, 0, x.shape[0])
+    spread(forward_rows, x.shape[0], max(1, CHUNK // x.shape[1]), (x, y, logarithm))
 
 
-@cpu_kernel
-def forward_pool(x: Any, y: Any, logarithm: Any) -> None:
-    rows = x.shape[0]
-    step = max(1, CHUNK // x.shape[1])
-    for k in prange((rows + step - 1) // step):
-        forward_rows(x, y, logarithm, k * step, min(rows, (k + 1) * step))
-
-
-@body
+@cpu_loop
 def backward_rows(
-    g: Any, y: Any, out: Any, logarithm: Any, first: Any, last: Any
+    begin: Any, end: Any, g: Any, y: Any, out: Any, logarithm: Any
 ) -> None:
-    """Do the rows from `first` to `last` - 1."""
-    columns = y.shape[1]
-    flat_g = g.reshape(g.size)
-    flat_y = y.reshape(y.size)
-    flat = out.reshape(out.size)
-    start, stop = np.uint64(first * columns), np.uint64(last * columns)
-    if logarithm:
-        for j in range(start, stop):
-            flat[j] = special.exp(flat_y[j])
-        for i in range(first, last):
-            total = run_total(flat_g, i * columns, (i + 1) * columns)
-            for j in range(columns):
-                out[i, j] = g[i, j] - out[i, j] * total
-    else:
-        for j in range(start, stop):
-            flat[j] = flat_g[j] * flat_y[j]
-        for i in range(first, last):
-            total = run_total(flat, i * columns, (i + 1) * columns)
-            for j in range(columns):
-                out[i, j] -= y[i, j] * total
+    count = y.shape[1]
+    pitch = count * y.itemsize
+    for i in range(begin, end):
+        grad, row = g.ctypes.data + i * pitch, y.ctypes.data + i * pitch
+        to = out.ctypes.data + i * pitch
+        if logarithm:
+            (total,) = row_sum((grad,), (), (), count, y[0, 0])
+            row_log_gradient((grad, row), (total,), (to,), count, y[0, 0])
+        else:
+            (total,) = row_product((grad, row), (), (), count, y[0, 0])
+            row_gradient((grad, row), (total,), (to,), count, y[0, 0])
 
 
-@cpu_kernel(parallel=False)
+@cpu_kernel(shared=True)
 def backward_cpu(g: Any, y: Any, out: Any, logarithm: Any) -> None:
-    backward_rows(g, y, out, logarithm, 0, y.shape[0])
-
-
-@cpu_kernel
-def backward_pool(g: Any, y: Any, out: Any, logarithm: Any) -> None:
-    rows = y.shape[0]
-    step = max(1, CHUNK // y.shape[1])
-    for k in prange((rows + step - 1) // step):
-        backward_rows(g, y, out, logarithm, k * step, min(rows, (k + 1) * step))
+    grain = max(1, CHUNK // y.shape[1])
+    spread(backward_rows, y.shape[0], grain, (g, y, out, logarithm))
 
 
 def _check_rows(name: str, x: Any) -> Any:
@@ -155,8 +134,7 @@ def _forward(name: str, x: Any, logarithm: int) -> Any:
         blocks = _blocks(x.shape[0], lanes)
         softmax_forward_cuda(x, y, logarithm, lanes, kind(1), blocks=blocks)
     else:
-        kernel = forward_cpu if x.size <= CHUNK else forward_pool
-        kernel(x, y, logarithm)
+        forward_cpu(x, y, logarithm)
     return y
 
 
@@ -180,8 +158,7 @@ def _backward(name: str, g: Any, y: Any, logarithm: int) -> Any:
         blocks = _blocks(y.shape[0], lanes)
         softmax_backward_cuda(g, y, out, logarithm, lanes, kind(1), blocks=blocks)
     else:
-        kernel = backward_cpu if y.size <= CHUNK else backward_pool
-        kernel(g, y, out, logarithm)
+        backward_cpu(g, y, out, logarithm)
     return out
 
 

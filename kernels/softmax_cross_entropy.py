@@ -31,7 +31,6 @@ from nnlib.kernels import special
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
-    body,
     cpu_kernel,
     cpu_loop,
     faults,
@@ -53,19 +52,6 @@ CHUNK = 4096
 
 _INT64 = np.dtype(np.int64)
 _NO_WEIGHT = {kind: np.empty(0, kind) for kind in (np.float32, np.float64)}
-
-
-# In a loop over a run of elements an index counts from 0 or is unsigned: a signed one
-# of unknown sign could count from the end, and the loop would not vectorise. Helpers
-# are few, because each costs 30 ms of compilation.
-
-
-@body(reassociate=True)
-def run_total(x: Any, first: Any, last: Any) -> Any:
-    result = x.dtype.type(0)
-    for j in range(np.uint64(first), np.uint64(last)):
-        result += x[j]
-    return result
 
 
 row_top = row_pass(lambda x: (x,), ">")

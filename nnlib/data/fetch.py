@@ -149,7 +149,7 @@ def _download(file: DataFile, folder: Path) -> Path:
         # pooch raises ValueError on a hash mismatch, requests' errors are OSErrors
         except (OSError, ValueError) as error:
             failures.append(f"{mirror}: {type(error).__name__}: {error}")
-    tried = "; ".join(failures) or "no mirror is known"
+    tried = "; ".join(failures) or "no mirror is known, or download=False"
     raise DownloadError(
         f"{file.folder}/{file.name}: not found and not downloaded ({tried}). Put it "
         f"into a folder {file.folder}/ and set NNLIB_DATA to that folder's parent"

@@ -149,6 +149,8 @@ class MNIST(ImageDataset):
         download.
     train : bool, default True
         The training set, or the test set.
+    download : bool, default True
+        Whether a file that is not here may be downloaded (PyTorch's default is False).
 
     Raises
     ------
@@ -193,13 +195,16 @@ class MNIST(ImageDataset):
     std = 0.3081
 
     def __init__(
-        self, root: str | os.PathLike[str] | None = None, train: bool = True
+        self,
+        root: str | os.PathLike[str] | None = None,
+        train: bool = True,
+        *,
+        download: bool = True,
     ) -> None:
         self.train = train
+        mirrors = self.mirrors if download else ()
         paths = [
-            locate(
-                DataFile(self.folder, f"{stem}.gz", published, self.mirrors, raw), root
-            )
+            locate(DataFile(self.folder, f"{stem}.gz", published, mirrors, raw), root)
             for stem, published, raw in (self.train_files if train else self.test_files)
         ]
         super().__init__(read_idx(paths[0]), read_idx(paths[1]).astype(np.int64))

@@ -15,7 +15,7 @@ from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.nn import Module
 from nnlib.nn.functional import cross_entropy
 from nnlib.nn.utils import clip_grad_norm_
-from nnlib.optim import Optimizer
+from nnlib.optim import LBFGS, Optimizer
 from nnlib.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from nnlib.train.callbacks import Callback, Run
 from nnlib.train.history import DivergenceError, History
@@ -285,13 +285,25 @@ class _Trainer:
     def batch(self, batch: Any, means: RunningMeans) -> None:
         inputs, target = _split_batch(batch, self.place, "fit")
         optimizer = self.run.optimizer
-        optimizer.zero_grad()
-        output = self.run.model(*inputs)
-        value = self.loss(output, target)
-        value.backward()
-        if self.clip_norm is not None:
-            clip_grad_norm_(self.run.model.parameters(), self.clip_norm)
-        optimizer.step()
+        seen: list[Any] = []
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            output = self.run.model(*inputs)
+            value = self.loss(output, target)
+            value.backward()
+            if self.clip_norm is not None:
+                clip_grad_norm_(self.run.model.parameters(), self.clip_norm)
+            seen.append((output, value))
+            return value
+
+        if isinstance(optimizer, LBFGS):
+            # It measures the loss several times a step; the first counts.
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+        output, value = seen[0]
         if self.scheduler is not None:
             _step(self.scheduler, {})
         with no_grad():

@@ -9,7 +9,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError
 from nnlib.ops.activation import Slope, gate, relu
 from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
@@ -148,11 +148,11 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `alpha` is 0.
     """
     if not alpha:
-        raise ShapeError("celu: alpha: expected a number other than 0, got 0")
+        raise ArgumentError("celu: alpha: expected a number other than 0, got 0")
     if inplace:
         return celu_(input, alpha)
     return Celu.apply(input, alpha=alpha)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError
 from nnlib.ops.activation import gate
 from nnlib.ops.arrays import constants
 from nnlib.ops.dims import raw
@@ -145,11 +145,11 @@ def hardtanh(
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `min_val` exceeds `max_val`.
     """
     if min_val > max_val:
-        raise ShapeError(
+        raise ArgumentError(
             f"hardtanh: min_val {min_val} must not exceed max_val {max_val}"
         )
     if inplace:
@@ -209,7 +209,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `lambd` is negative.
 
     Examples
@@ -219,7 +219,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     tensor([-0.5,  0. ,  1.5])
     """
     if lambd < 0:
-        raise ShapeError(f"softshrink: lambd: expected at least 0, got {lambd}")
+        raise ArgumentError(f"softshrink: lambd: expected at least 0, got {lambd}")
     return Shrink.apply(input, bound=lambd, shift=lambd)  # type: ignore[no-any-return]
 
 

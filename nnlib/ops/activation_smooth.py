@@ -15,7 +15,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import Slope, gate
 from nnlib.ops.arrays import constants
 from nnlib.ops.dims import one_dim, raw
@@ -291,7 +291,7 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `approximate` is neither.
 
     Examples
@@ -303,7 +303,7 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
     if approximate == "none":
         return Gelu.apply(input)  # type: ignore[no-any-return]
     if approximate != "tanh":
-        raise ShapeError(
+        raise ArgumentError(
             f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}"
         )
     return GeluTanh.apply(input)  # type: ignore[no-any-return]

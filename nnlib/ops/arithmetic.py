@@ -17,7 +17,20 @@ from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arrays import add_up, constants, stretch_array
 
-__all__ = ["add", "div", "mul", "neg", "positive", "rsub", "sub"]
+__all__ = [
+    "add",
+    "div",
+    "divide",
+    "mul",
+    "multiply",
+    "neg",
+    "negative",
+    "positive",
+    "rsub",
+    "sub",
+    "subtract",
+    "true_divide",
+]
 
 # From so many elements on a kernel's threads are ahead of NumPy's one.
 _LARGE = 1 << 18
@@ -279,7 +292,11 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     return Add.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators=("__sub__", "__rsub__", "__isub__"), inplace=True)
+@public(
+    method=("sub", "subtract"),
+    operators=("__sub__", "__rsub__", "__isub__"),
+    inplace=True,
+)
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return ``input - alpha * other``, broadcast and promoted.
 
@@ -294,7 +311,14 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     return Sub.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators=("__mul__", "__rmul__", "__imul__"), inplace=True)
+subtract = sub
+
+
+@public(
+    method=("mul", "multiply"),
+    operators=("__mul__", "__rmul__", "__imul__"),
+    inplace=True,
+)
 def mul(input: Any, other: Any) -> Tensor:
     """Return ``input * other``, broadcast and promoted.
 
@@ -307,7 +331,14 @@ def mul(input: Any, other: Any) -> Tensor:
     return Mul.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators=("__truediv__", "__rtruediv__", "__itruediv__"), inplace=True)
+multiply = mul
+
+
+@public(
+    method=("div", "divide", "true_divide"),
+    operators=("__truediv__", "__rtruediv__", "__itruediv__"),
+    inplace=True,
+)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """Return ``input / other`` in floats, broadcast and promoted.
 
@@ -337,7 +368,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return rounded_quotient(input, other, rounding_mode)  # type: ignore[no-any-return]
 
 
-@public(operators="__neg__", inplace=True)
+divide = div
+true_divide = div
+
+
+@public(method=("neg", "negative"), operators="__neg__", inplace=True)
 def neg(input: Any) -> Tensor:
     """Return ``-input``.
 
@@ -353,6 +388,9 @@ def neg(input: Any) -> Tensor:
     tensor([-1,  2])
     """
     return Neg.apply(input)  # type: ignore[no-any-return]
+
+
+negative = neg
 
 
 @public(operators="__pos__")

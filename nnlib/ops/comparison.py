@@ -19,14 +19,19 @@ __all__ = [
     "eq",
     "equal",
     "ge",
+    "greater",
+    "greater_equal",
     "gt",
     "isclose",
     "isfinite",
     "isinf",
     "isnan",
     "le",
+    "less",
+    "less_equal",
     "lt",
     "ne",
+    "not_equal",
 ]
 
 
@@ -106,7 +111,7 @@ def eq(input: Any, other: Any) -> Tensor:
     return Equal.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators="__ne__", inplace=True)
+@public(method=("ne", "not_equal"), operators="__ne__", inplace=True)
 def ne(input: Any, other: Any) -> Tensor:
     """Tell where `input` differs from `other` (``!=``), broadcast and promoted.
 
@@ -121,7 +126,10 @@ def ne(input: Any, other: Any) -> Tensor:
     return NotEqual.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators="__lt__", inplace=True)
+not_equal = ne
+
+
+@public(method=("lt", "less"), operators="__lt__", inplace=True)
 def lt(input: Any, other: Any) -> Tensor:
     """Tell where `input` is less than `other` (``<``), broadcast and promoted.
 
@@ -134,7 +142,10 @@ def lt(input: Any, other: Any) -> Tensor:
     return Less.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators="__le__", inplace=True)
+less = lt
+
+
+@public(method=("le", "less_equal"), operators="__le__", inplace=True)
 def le(input: Any, other: Any) -> Tensor:
     """Tell where `input` is at most `other` (``<=``), broadcast and promoted.
 
@@ -147,7 +158,10 @@ def le(input: Any, other: Any) -> Tensor:
     return LessEqual.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators="__gt__", inplace=True)
+less_equal = le
+
+
+@public(method=("gt", "greater"), operators="__gt__", inplace=True)
 def gt(input: Any, other: Any) -> Tensor:
     """Tell where `input` is greater than `other` (``>``), broadcast and promoted.
 
@@ -160,7 +174,10 @@ def gt(input: Any, other: Any) -> Tensor:
     return Greater.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(operators="__ge__", inplace=True)
+greater = gt
+
+
+@public(method=("ge", "greater_equal"), operators="__ge__", inplace=True)
 def ge(input: Any, other: Any) -> Tensor:
     """Tell where `input` is at least `other` (``>=``), broadcast and promoted.
 
@@ -171,6 +188,9 @@ def ge(input: Any, other: Any) -> Tensor:
     tensor([False,  True])
     """
     return GreaterEqual.apply(input, other)  # type: ignore[no-any-return]
+
+
+greater_equal = ge
 
 
 @public()

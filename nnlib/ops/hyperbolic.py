@@ -13,7 +13,17 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import float32
 from nnlib.ops.power import rsqrt
 
-__all__ = ["acosh", "asinh", "atanh", "cosh", "sinh", "tanh"]
+__all__ = [
+    "acosh",
+    "arccosh",
+    "arcsinh",
+    "arctanh",
+    "asinh",
+    "atanh",
+    "cosh",
+    "sinh",
+    "tanh",
+]
 
 # From so many elements on the kernel is ahead of three passes of NumPy.
 _LARGE = 1 << 14
@@ -171,7 +181,7 @@ def tanh(input: Any) -> Tensor:
     return Tanh.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+@public(method=("asinh", "arcsinh"), inplace=True)
 def asinh(input: Any) -> Tensor:
     """Return the inverse hyperbolic sine.
 
@@ -184,7 +194,10 @@ def asinh(input: Any) -> Tensor:
     return Asinh.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+arcsinh = asinh
+
+
+@public(method=("acosh", "arccosh"), inplace=True)
 def acosh(input: Any) -> Tensor:
     """Return the inverse hyperbolic cosine; NaN below 1.
 
@@ -197,7 +210,10 @@ def acosh(input: Any) -> Tensor:
     return Acosh.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+arccosh = acosh
+
+
+@public(method=("atanh", "arctanh"), inplace=True)
 def atanh(input: Any) -> Tensor:
     """Return the inverse hyperbolic tangent; NaN outside [-1, 1].
 
@@ -208,3 +224,6 @@ def atanh(input: Any) -> Tensor:
     tensor([0.    , 0.5493])
     """
     return Atanh.apply(input)  # type: ignore[no-any-return]
+
+
+arctanh = atanh

@@ -43,8 +43,10 @@ def check_reduction(op: str, reduction: Any, shape: tuple[int, ...]) -> None:
 
     Raises
     ------
+    ArgumentError
+        If the reduction is unknown.
     ShapeError
-        Always the class of these.
+        If the mean is asked for over nothing.
     """
     if reduction == "mean":
         if 0 in shape:
@@ -53,7 +55,7 @@ def check_reduction(op: str, reduction: Any, shape: tuple[int, ...]) -> None:
                 "defined; skip the batch or use reduction='sum'"
             )
     elif reduction not in REDUCTIONS:
-        raise ShapeError(
+        raise ArgumentError(
             f"{op}: reduction: expected 'none', 'mean' or 'sum', got {reduction!r}"
         )
 

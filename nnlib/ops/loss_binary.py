@@ -324,7 +324,7 @@ def kl_div(
     shape = tuple(input.shape)
     batch = reduction == "batchmean"
     if not batch and reduction not in ("none", "mean", "sum"):
-        raise ShapeError(
+        raise ArgumentError(
             "kl_div: reduction: expected 'none', 'mean', 'sum' or 'batchmean', got "
             f"{reduction!r}"
         )

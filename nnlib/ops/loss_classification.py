@@ -13,7 +13,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
@@ -286,7 +286,8 @@ def cross_entropy(
     ShapeError
         If shapes do not fit, or the mean is asked for over an empty batch.
     ArgumentError
-        If a probability is negative or NaN (named with its position).
+        If a probability is negative or NaN (named with its position), or
+        `label_smoothing` is not from 0 to 1.
     DTypeError
         If class indices are no integers, or class probabilities no floats.
     BoundsError
@@ -301,7 +302,7 @@ def cross_entropy(
     """
     name = "cross_entropy"
     if not 0 <= label_smoothing <= 1:
-        raise ShapeError(
+        raise ArgumentError(
             f"{name}: label_smoothing: expected 0 to 1, got {label_smoothing}"
         )
     scores, labels = raw(input), raw(target)

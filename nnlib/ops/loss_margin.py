@@ -9,7 +9,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.arrays import constants
 from nnlib.ops.bounds import minimum
@@ -119,7 +119,9 @@ def multi_margin_loss(
     Raises
     ------
     ShapeError
-        If shapes do not fit, or `p` is neither 1 nor 2.
+        If shapes do not fit.
+    ArgumentError
+        If `p` is neither 1 nor 2.
     DTypeError
         If `target` holds no integers.
     BoundsError
@@ -134,7 +136,7 @@ def multi_margin_loss(
     """
     name = "multi_margin_loss"
     if p not in (1, 2):
-        raise ShapeError(f"{name}: p: expected 1 or 2, got {p!r}")
+        raise ArgumentError(f"{name}: p: expected 1 or 2, got {p!r}")
     classes = check_classes(name, input, target, most=2)
     labels = raw(target)
     check_reduction(name, reduction, labels.shape)
@@ -301,7 +303,9 @@ def triplet_margin_loss(
     Raises
     ------
     ShapeError
-        If the shapes differ, or `margin` is not positive.
+        If the shapes differ.
+    ArgumentError
+        If `margin` is not positive.
     """
 
     def distance(x: Any, y: Any) -> Any:
@@ -352,7 +356,7 @@ def _triplet(
     check_same_shape(name, anchor=anchor, positive=positive, negative=negative)
     check_reduction(name, reduction, anchor.shape[:-1])
     if not margin > 0:
-        raise ShapeError(f"{name}: margin: expected more than 0, got {margin}")
+        raise ArgumentError(f"{name}: margin: expected more than 0, got {margin}")
     far = distance(anchor, negative)
     if swap:
         far = minimum(far, distance(positive, negative))

@@ -188,12 +188,14 @@ def smooth_l1_loss(
     Raises
     ------
     ShapeError
-        As for `mse_loss`; if `beta` is negative.
+        As for `mse_loss`.
+    ArgumentError
+        If `beta` is negative.
     """
     if beta == 0:
         return l1_loss(input, target, reduction)
     if not beta > 0:
-        raise ShapeError(f"smooth_l1_loss: beta: expected at least 0, got {beta}")
+        raise ArgumentError(f"smooth_l1_loss: beta: expected at least 0, got {beta}")
     check_same_shape("smooth_l1_loss", input=input, target=target)
     check_reduction("smooth_l1_loss", reduction, input.shape)
     return HuberLoss.apply(  # type: ignore[no-any-return]
@@ -227,7 +229,9 @@ def huber_loss(
     Raises
     ------
     ShapeError
-        As for `mse_loss`; if `delta` is not positive.
+        As for `mse_loss`.
+    ArgumentError
+        If `delta` is not positive.
 
     Examples
     --------
@@ -236,7 +240,7 @@ def huber_loss(
     tensor([0.125, 2.5  ])
     """
     if not delta > 0:
-        raise ShapeError(f"huber_loss: delta: expected more than 0, got {delta}")
+        raise ArgumentError(f"huber_loss: delta: expected more than 0, got {delta}")
     check_same_shape("huber_loss", input=input, target=target)
     check_reduction("huber_loss", reduction, input.shape)
     own = reduction if weight is None else "none"

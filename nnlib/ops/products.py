@@ -14,7 +14,17 @@ from nnlib.ops.arithmetic import operand_error, sum_to
 from nnlib.ops.dims import raw
 from nnlib.ops.matmul import SMALL, check_dtypes, check_ndim, matmul, product
 
-__all__ = ["addmm", "addmv", "addr", "baddbmm", "inner", "kron", "outer", "tensordot"]
+__all__ = [
+    "addmm",
+    "addmv",
+    "addr",
+    "baddbmm",
+    "ger",
+    "inner",
+    "kron",
+    "outer",
+    "tensordot",
+]
 
 
 class Outer(Function):
@@ -185,7 +195,7 @@ def interleaved(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[Any, Any, Any]:
     return wide_a, wide_b, tuple([n * m for n, m in zip(a, b, strict=True)])
 
 
-@public()
+@public(method=("outer", "ger"))
 def outer(input: Any, vec2: Any) -> Tensor:
     """Return the product of each element of one vector with each of another.
 
@@ -209,6 +219,9 @@ def outer(input: Any, vec2: Any) -> Tensor:
     if x.ndim != 1 or y.ndim != 1:
         check_ndim("outer", input=(x, 1), vec2=(y, 1))
     return Outer.apply(input, vec2)  # type: ignore[no-any-return]
+
+
+ger = outer
 
 
 @public()
@@ -346,13 +359,6 @@ def _same_dtypes(op: str, input: Any, a: Any, b: Any) -> None:
         check_dtypes(op, "input", a, input)
 
 
-def _add_product(
-    op: str, input: Any, a: Any, b: Any, beta: float, alpha: float
-) -> Tensor:
-    _same_dtypes(op, input, a, b)
-    return AddProduct.apply(input, a, b, op=op, beta=beta, alpha=alpha)  # type: ignore[no-any-return]
-
-
 @public(inplace=True)
 def addmm(
     input: Any, mat1: Any, mat2: Any, *, beta: float = 1, alpha: float = 1
@@ -374,7 +380,10 @@ def addmm(
     """
     if raw(mat1).ndim != 2 or raw(mat2).ndim != 2:
         check_ndim("addmm", mat1=(mat1, 2), mat2=(mat2, 2))
-    return _add_product("addmm", input, mat1, mat2, beta, alpha)
+    _same_dtypes("addmm", input, mat1, mat2)
+    return AddProduct.apply(  # type: ignore[no-any-return]
+        input, mat1, mat2, op="addmm", beta=beta, alpha=alpha
+    )
 
 
 @public(inplace=True)
@@ -435,4 +444,7 @@ def baddbmm(
         raise ShapeError(
             f"baddbmm: batch1 is a batch of {a.shape[0]}, batch2 of {b.shape[0]}"
         )
-    return _add_product("baddbmm", input, batch1, batch2, beta, alpha)
+    _same_dtypes("baddbmm", input, batch1, batch2)
+    return AddProduct.apply(  # type: ignore[no-any-return]
+        input, batch1, batch2, op="baddbmm", beta=beta, alpha=alpha
+    )

@@ -17,7 +17,7 @@ from nnlib.backend.device import (
     resolve_device,
 )
 from nnlib.backend.dtypes import FLOATING, get_default_dtype, int64, resolve_dtype
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.creation import finish, shape_of
 
 __all__ = ["arange", "eye", "linspace", "logspace", "meshgrid"]
@@ -82,7 +82,7 @@ def arange(
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `step` is zero, or leads away from `end`.
 
     Examples
@@ -96,9 +96,9 @@ def arange(
     numbers = [x.item() if hasattr(x, "item") else x for x in (start, end, step)]
     start, end, step = numbers
     if step == 0:
-        raise ShapeError("arange: step: expected a number other than zero")
+        raise ArgumentError("arange: step: expected a number other than zero")
     if (end - start) * step < 0:
-        raise ShapeError(f"arange: step {step} leads from {start} away from {end}")
+        raise ArgumentError(f"arange: step {step} leads from {start} away from {end}")
     integral = all(isinstance(x, int) for x in numbers)
     if dtype is not None:
         kind = resolve_dtype(dtype)

@@ -12,7 +12,17 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.ops.arithmetic import operand_error
 from nnlib.ops.division import zeros_like
 
-__all__ = ["abs", "absolute", "ceil", "floor", "frac", "round", "sign", "trunc"]
+__all__ = [
+    "abs",
+    "absolute",
+    "ceil",
+    "fix",
+    "floor",
+    "frac",
+    "round",
+    "sign",
+    "trunc",
+]
 
 
 class Abs(Function):
@@ -126,7 +136,7 @@ def ceil(input: Any) -> Tensor:
     return Step.apply(input, ufunc=np.ceil)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+@public(method=("trunc", "fix"), inplace=True)
 def trunc(input: Any) -> Tensor:
     """Return each element rounded towards zero; its gradient is zero.
 
@@ -137,6 +147,9 @@ def trunc(input: Any) -> Tensor:
     tensor([-1.,  1.])
     """
     return Step.apply(input, ufunc=np.trunc)  # type: ignore[no-any-return]
+
+
+fix = trunc
 
 
 @public(operators="__round__", inplace=True)

@@ -15,7 +15,21 @@ from nnlib.ops.arrays import constants
 from nnlib.ops.power import rsqrt
 from nnlib.ops.selection import where
 
-__all__ = ["acos", "asin", "atan", "atan2", "cos", "hypot", "sin", "sinc", "tan"]
+__all__ = [
+    "acos",
+    "arccos",
+    "arcsin",
+    "arctan",
+    "arctan2",
+    "asin",
+    "atan",
+    "atan2",
+    "cos",
+    "hypot",
+    "sin",
+    "sinc",
+    "tan",
+]
 
 
 class Sin(Function):
@@ -228,7 +242,7 @@ def tan(input: Any) -> Tensor:
     return Tan.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+@public(method=("asin", "arcsin"), inplace=True)
 def asin(input: Any) -> Tensor:
     """Return the angle whose sine is each element; NaN outside [-1, 1].
 
@@ -241,7 +255,10 @@ def asin(input: Any) -> Tensor:
     return Asin.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+arcsin = asin
+
+
+@public(method=("acos", "arccos"), inplace=True)
 def acos(input: Any) -> Tensor:
     """Return the angle whose cosine is each element; NaN outside [-1, 1].
 
@@ -254,7 +271,10 @@ def acos(input: Any) -> Tensor:
     return Acos.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+arccos = acos
+
+
+@public(method=("atan", "arctan"), inplace=True)
 def atan(input: Any) -> Tensor:
     """Return the angle whose tangent is each element.
 
@@ -265,6 +285,9 @@ def atan(input: Any) -> Tensor:
     tensor([0.    , 0.7854])
     """
     return Atan.apply(input)  # type: ignore[no-any-return]
+
+
+arctan = atan
 
 
 @public(inplace=True)
@@ -280,7 +303,7 @@ def sinc(input: Any) -> Tensor:
     return Sinc.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+@public(method=("atan2", "arctan2"), inplace=True)
 def atan2(input: Any, other: Any) -> Tensor:
     """Return the angle of the point with y = `input` and x = `other`.
 
@@ -291,6 +314,9 @@ def atan2(input: Any, other: Any) -> Tensor:
     tensor([2.3562])
     """
     return Atan2.apply(input, other)  # type: ignore[no-any-return]
+
+
+arctan2 = atan2
 
 
 @public(inplace=True)

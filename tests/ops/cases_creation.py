@@ -6,7 +6,7 @@ import numpy as np
 from harness import Case, Sample, integers, normal
 
 import nnlib
-from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 
 
 def creation(name, samples, reference, errors=(), **options):
@@ -128,12 +128,12 @@ CASES = [
         errors=[
             (
                 lambda: nnlib.arange(1, 5, 0),
-                ShapeError,
+                ArgumentError,
                 "arange: step: expected a number other than zero",
             ),
             (
                 lambda: nnlib.arange(1, 5, -1),
-                ShapeError,
+                ArgumentError,
                 "arange: step -1 leads from 1 away from 5",
             ),
         ],

@@ -73,7 +73,7 @@ def _sgd(lib: Any, model: Any) -> Any:
 
 
 def _momentum(lib: Any, model: Any) -> Any:
-    return lib.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    return lib.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
 
 def _mlp(sizes: list[int], batch: int, optimizer: Any, loss: str) -> Case:

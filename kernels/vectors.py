@@ -76,10 +76,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Any:
 
     A vector that straddles two lines costs twice; NumPy aligns to 16 bytes.
     """
-    count = math.prod(shape)
-    raw = np.empty(count * dtype.itemsize + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    return raw[start : start + count * dtype.itemsize].view(dtype).reshape(shape)
+    raw = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % _LINE)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

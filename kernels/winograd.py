@@ -232,7 +232,7 @@ def forward_parts(
     c = x.shape[3]
     down, across = (height + 3) // 4, (width + 3) // 4
     tiles = images * down * across
-    jobs = (tiles + block - 1) // block
+    groups = (tiles + ROWS - 1) // ROWS
     strips = (k + columns - 1) // columns
     zeros = np.empty(max(c, columns), x.dtype)
     clear_bytes(zeros.ctypes.data, zeros.size * x.itemsize)
@@ -240,9 +240,10 @@ def forward_parts(
     table = np.empty((3, max(block, 40)), np.int64)
     for part in range(begin, end):
         own, products = v[part], m[part]
-        for job in range(part * jobs // v.shape[0], (part + 1) * jobs // v.shape[0]):
-            t0 = job * block
-            t1 = min(tiles, t0 + block)
+        first = part * groups // v.shape[0] * ROWS
+        last = min(tiles, (part + 1) * groups // v.shape[0] * ROWS)
+        for t0 in range(first, last, block):
+            t1 = min(last, t0 + block)
             transform_inputs(x, own, zeros, table, t0, t1, down, across, top, left)
             multiply(own, u, products, zeros, table, t1 - t0, c, strips, columns)
             transform_outputs(
@@ -343,11 +344,12 @@ def correlate(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     _KERNELS[dtype][0](w, plan.order, columns, u)
     images = y.shape[0] * y.shape[1]
     tiles = images * -(-y.shape[2] // 4) * -(-y.shape[3] // 4)
-    threads = min(get_num_threads(), -(-tiles // ROWS))
-    fit = _BLOCK_BYTES // (36 * (c + wide) * dtype.itemsize) // ROWS * ROWS
-    share = -(-tiles // threads)
-    most = min(max(fit, 2 * ROWS), -(-share // ROWS) * ROWS)
-    block = -(-share // (-(-share // most) * ROWS)) * ROWS
+    groups = -(-tiles // ROWS)
+    threads = min(get_num_threads(), groups)
+    most = max(_BLOCK_BYTES // (36 * (c + wide) * dtype.itemsize) // ROWS, 2)
+    # Blocks of one length make up the groups of a thread.
+    share = -(-groups // threads)
+    block = -(-share // -(-share // most)) * ROWS
     v = squares(threads, block * c, dtype)
     m = squares(threads, block * wide, dtype)
     _KERNELS[dtype][1](

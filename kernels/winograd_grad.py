@@ -124,7 +124,6 @@ def grad_parts(
     c = x.shape[3]
     down, across = (height + 3) // 4, (width + 3) // 4
     tiles = images * down * across
-    jobs = (tiles + block - 1) // block
     strips = (k + columns - 1) // columns
     wide = strips * columns
     zeros = np.empty(max(c, wide), x.dtype)
@@ -132,16 +131,16 @@ def grad_parts(
     table = np.empty((3, 40), np.int64)
     for part in range(begin, end):
         own, grads = v[part], m[part]
-        first = part * jobs // v.shape[0]
+        first = part * tiles // v.shape[0]
+        last = (part + 1) * tiles // v.shape[0]
         if wide > k:
             clear_bytes(grads.ctypes.data, grads.size * grads.itemsize)
-        for job in range(first, (part + 1) * jobs // v.shape[0]):
-            t0 = job * block
-            t1 = min(tiles, t0 + block)
+        for t0 in range(first, last, block):
+            t1 = min(last, t0 + block)
             transform_inputs(x, own, zeros, table, t0, t1, down, across, top, left)
             transform_grads(g, grads, zeros, table, t0, t1, down, across, wide)
             add_products(
-                own, grads, sums[part], zeros.ctypes.data if job == first else 0, table,
+                own, grads, sums[part], zeros.ctypes.data if t0 == first else 0, table,
                 t1 - t0, c, strips, columns,
             )  # fmt: skip
 
@@ -224,8 +223,6 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     share = -(-tiles // threads)
     most = min(max(fit, 32), share)
     block = -(-share // -(-share // most))
-    # Each part needs a block of its own to begin its sums with.
-    threads = min(threads, -(-tiles // block))
     v = squares(threads, block * c, dtype)
     m = squares(threads, block * wide, dtype)
     sums = squares(threads, -(-c // ROWS) * ROWS * wide, dtype)

@@ -220,6 +220,14 @@ CHECKS: dict[str, tuple[str, Callable[[str], bool]]] = {
         "text/banking77",
         lambda text: number(r"LSTM: test accuracy (\S+)%", text) > 50,
     ),
+    "transformer_lm": (
+        "text/tinyshakespeare",
+        lambda text: number(r"held out: (\S+) nats", text) < 3.0,
+    ),
+    "digit_captions": (
+        "mnist",
+        lambda text: number(r"test set: (\S+)% spelled", text) > 50,
+    ),
     "word_lstm": (
         "text/wikitext-2",
         lambda text: number(r"test perplexity (\S+)", text) < 3000,
@@ -239,6 +247,8 @@ QUICK: dict[str, list[str]] = {
     "word2vec": ["--no-peer"],
     "intents": "--only words --epochs 6".split(),
     "intents_lstm": "--epochs 3 --size 64 --hidden 64".split(),
+    "transformer_lm": "--steps 100 --width 64 --layers 2 --letters 40".split(),
+    "digit_captions": "--samples 8000 --epochs 1".split(),
     "word_lstm": "--tokens 40000 --epochs 1 --size 64 --samples 500".split(),
     "translation_and_pooling": ["--samples", "5000"],
     "fashion_cnn": ["--samples", "10000", "--epochs", "1"],

@@ -28,6 +28,7 @@ from nnlib.models.resnet import (
     resnet_cifar,
 )
 from nnlib.models.seq2seq import Decoded, Seq2Seq
+from nnlib.models.transformer_lm import TransformerLM
 from nnlib.models.unet import UNet
 from nnlib.models.variational import (
     VAE,
@@ -81,6 +82,7 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "TransformerLM",
 ]
 
 _BUILDERS: dict[str, Callable[..., Module]] = {

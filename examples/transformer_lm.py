@@ -1,0 +1,108 @@
+"""A small Transformer that writes Shakespeare, letter by letter.
+
+    python examples/transformer_lm.py
+
+Four layers of width 128 read 64 characters of tiny-shakespeare (A. Karpathy) at a time
+and predict each next one; the last tenth of the text is held out. Sampling keeps the
+keys and values of what was read (`TransformerLM.generate`).
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+import nnlib
+import nnlib.nn.functional as F
+from nnlib.data.fetch import DataFile, locate
+from nnlib.models import TransformerLM
+
+SHAKESPEARE = DataFile(
+    "text/tinyshakespeare",
+    "input.txt",
+    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    (
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+    ),
+)
+
+
+def windows(text, count, length, rng):
+    """Return `count` random pieces of a text and what follows each character."""
+    starts = rng.integers(0, len(text) - length, count)
+    rows = text[starts[:, None] + np.arange(length + 1)]
+    return nnlib.tensor(rows[:, :-1]), nnlib.tensor(rows[:, 1:])
+
+
+def loss_of(model, ids, targets):
+    """Return the mean loss per character, in nats."""
+    return F.cross_entropy(model(ids).flatten(0, 1), targets.flatten())
+
+
+def held_out(model, text, length):
+    """Return the loss on a text cut into pieces, each character read once."""
+    model.eval()
+    rows = text[: (len(text) - 1) // length * length].reshape(-1, length)
+    nexts = text[1 : rows.size + 1].reshape(-1, length)
+    total = 0.0
+    with nnlib.no_grad():
+        for start in range(0, len(rows), 64):
+            part = slice(start, start + 64)
+            loss = loss_of(model, nnlib.tensor(rows[part]), nnlib.tensor(nexts[part]))
+            total += loss.item() * len(rows[part])
+    model.train()
+    return total / len(rows)
+
+
+def main():
+    """Train, tell the held-out loss, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument(
+        "--length", type=int, default=64, help="characters read at once"
+    )
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--letters", type=int, default=300, help="to write")
+    options = parser.parse_args()
+    nnlib.manual_seed(0)
+    rng = np.random.default_rng(0)
+
+    characters = locate(SHAKESPEARE).read_text(encoding="utf-8")
+    alphabet = sorted(set(characters))
+    number = {letter: i for i, letter in enumerate(alphabet)}
+    text = np.array([number[letter] for letter in characters])
+    cut = len(text) * 9 // 10
+    model = TransformerLM(
+        len(alphabet), options.width, 4, options.layers, max_len=options.length,
+        dropout=0.1,
+    )  # fmt: skip
+    optimizer = nnlib.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
+    schedule = nnlib.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=options.steps, pct_start=0.1
+    )
+    start = time.perf_counter()
+    for step in range(1, options.steps + 1):
+        optimizer.zero_grad()
+        loss = loss_of(model, *windows(text[:cut], options.batch, options.length, rng))
+        loss.backward()
+        nnlib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % max(1, options.steps // 6) == 0:
+            seconds = time.perf_counter() - start
+            print(f"step {step}: loss {loss.item():.3f} ({seconds:.0f} s)", flush=True)
+    loss = held_out(model, text[cut:], options.length)
+    print(f"held out: {loss:.3f} nats per character")
+
+    prompt = nnlib.tensor([[number[letter] for letter in "ROMEO:\n"]])
+    start = time.perf_counter()
+    written = model.generate(prompt, options.letters, temperature=0.8, top_k=20)
+    seconds = time.perf_counter() - start
+    print("".join(alphabet[i] for i in written[0].tolist()))
+    print(f"wrote {options.letters} letters, {options.letters / seconds:.0f} a second")
+
+
+if __name__ == "__main__":
+    main()

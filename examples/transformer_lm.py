@@ -14,17 +14,8 @@ import numpy as np
 
 import nnlib
 import nnlib.nn.functional as F
-from nnlib.data.fetch import DataFile, locate
+from nnlib.data import TinyShakespeare
 from nnlib.models import TransformerLM
-
-SHAKESPEARE = DataFile(
-    "text/tinyshakespeare",
-    "input.txt",
-    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    (
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
-    ),
-)
 
 
 def windows(text, count, length, rng):
@@ -69,13 +60,10 @@ def main():
     nnlib.manual_seed(0)
     rng = np.random.default_rng(0)
 
-    characters = locate(SHAKESPEARE).read_text(encoding="utf-8")
-    alphabet = sorted(set(characters))
-    number = {letter: i for i, letter in enumerate(alphabet)}
-    text = np.array([number[letter] for letter in characters])
-    cut = len(text) * 9 // 10
+    train = TinyShakespeare("train")
+    seen, unseen = train.numbers(), TinyShakespeare("validation").numbers()
     model = TransformerLM(
-        len(alphabet), options.width, 4, options.layers, max_len=options.length,
+        len(train.alphabet), options.width, 4, options.layers, max_len=options.length,
         dropout=0.1,
     )  # fmt: skip
     optimizer = nnlib.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.01)
@@ -85,7 +73,7 @@ def main():
     start = time.perf_counter()
     for step in range(1, options.steps + 1):
         optimizer.zero_grad()
-        loss = loss_of(model, *windows(text[:cut], options.batch, options.length, rng))
+        loss = loss_of(model, *windows(seen, options.batch, options.length, rng))
         loss.backward()
         nnlib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -93,14 +81,14 @@ def main():
         if step % max(1, options.steps // 6) == 0:
             seconds = time.perf_counter() - start
             print(f"step {step}: loss {loss.item():.3f} ({seconds:.0f} s)", flush=True)
-    loss = held_out(model, text[cut:], options.length)
+    loss = held_out(model, unseen, options.length)
     print(f"held out: {loss:.3f} nats per character")
 
-    prompt = nnlib.tensor([[number[letter] for letter in "ROMEO:\n"]])
+    prompt = nnlib.tensor(train.encode("ROMEO:\n")[None])
     start = time.perf_counter()
     written = model.generate(prompt, options.letters, temperature=0.8, top_k=20)
     seconds = time.perf_counter() - start
-    print("".join(alphabet[i] for i in written[0].tolist()))
+    print(train.decode(written.numpy()))
     print(f"wrote {options.letters} letters, {options.letters / seconds:.0f} a second")
 
 

@@ -14,7 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nnlib.bench import memory, mixed_pools, ops, recurrent, startup, training
+from nnlib.bench import (
+    memory,
+    mixed_pools,
+    onnx_inference,
+    ops,
+    recurrent,
+    startup,
+    training,
+)
 
 __all__ = ["main", "machine"]
 
@@ -61,6 +69,8 @@ def main() -> None:
     found["memory"] = [row.as_dict() for row in memory.run()]
     print("\nNumPy's BLAS between steps")
     found["mixed_pools"] = mixed_pools.run()
+    print("\nImported models, and the loading of weights")
+    found["onnx"] = onnx_inference.run()
     print("\nFirst step")
     found["startup"] = startup.run()
     if options.output is not None:

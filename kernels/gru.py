@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnlib.kernels import panels, recurrent
+from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -238,9 +238,9 @@ def forward(
             out[...] = y
         return h, ms
     parts = recurrent.parts_for(steps, weight.size)
+    packed, sums = recurrent.packed_and_sums(h, weight, steps)
     forward_cpu(
-        parts, gates, bias, h, panels.pack(weight, True), steps.offsets, reverse,
-        recurrent.padded_rows(steps.batch, 3 * hidden, gates.dtype), ms,
+        parts, gates, bias, h, packed, steps.offsets, reverse, sums, ms,
         out.ctypes.data, out.strides[0],
     )  # fmt: skip
     return h, ms
@@ -296,6 +296,7 @@ def backward(
     dy, address, step = recurrent.rows_or_zeros(dy, h)
     backward_cpu(
         parts, gates, ms, hs.ctypes.data, hs.strides[0], h, address, step,
-        panels.pack(weight, False), steps.offsets, reverse, rows, grads,
+        recurrent.packed_back(weight, steps), steps.offsets, reverse, rows, grads,
     )  # fmt: skip
-    return grads, rows[:, :hidden]
+    dh = recurrent.state_gradient(rows, grads[:, hidden:], weight, steps, True)
+    return grads, dh

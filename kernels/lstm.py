@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnlib.kernels import panels, recurrent
+from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -250,9 +250,9 @@ def forward(
             out[...] = y
         return h, c, cs
     parts = recurrent.parts_for(steps, weight.size)
+    packed, sums = recurrent.packed_and_sums(h, weight, steps)
     forward_cpu(
-        parts, gates, h, c, panels.pack(weight, True), steps.offsets, reverse,
-        recurrent.padded_rows(steps.batch, 4 * hidden, gates.dtype), cs,
+        parts, gates, h, c, packed, steps.offsets, reverse, sums, cs,
         out.ctypes.data, out.strides[0],
     )  # fmt: skip
     return h, c, cs
@@ -304,7 +304,8 @@ def backward(
     rows = recurrent.grow(dh, hidden)
     dy, address, step = recurrent.rows_or_zeros(dy, c)
     backward_cpu(
-        parts, gates, cs, c, address, step, panels.pack(weight, False), steps.offsets,
-        reverse, rows, dc, grads,
+        parts, gates, cs, c, address, step, recurrent.packed_back(weight, steps),
+        steps.offsets, reverse, rows, dc, grads,
     )  # fmt: skip
-    return grads, rows[:, :hidden], dc
+    dh = recurrent.state_gradient(rows, grads, weight, steps, False)
+    return grads, dh, dc

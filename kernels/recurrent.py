@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlib.backend import threads
+from nnlib.kernels import gemm, panels
 from nnlib.kernels.machinery import array_module, body
 from nnlib.kernels.panels import panels_of
 from nnlib.kernels.vectors import COLUMNS, aligned_empty
@@ -32,10 +33,13 @@ __all__ = [
     "equal_steps",
     "given_or_zeros",
     "grow",
+    "packed_and_sums",
+    "packed_back",
     "padded_rows",
     "parts_for",
     "row_before",
     "rows_or_zeros",
+    "state_gradient",
     "step_rows",
     "steps_of",
 ]
@@ -114,6 +118,43 @@ def padded_rows(rows: int, columns: int, dtype: Any) -> Any:
     """Return uninitialised rows as wide as the panels that are written to them."""
     width = panels_of(columns, dtype) * COLUMNS[dtype.itemsize]
     return aligned_empty((rows, width), dtype)
+
+
+def packed_and_sums(h: Any, weight: Any, steps: Steps) -> tuple[Any, Any]:
+    """Return the packed weight, and rows for its products with the states `h`.
+
+    A single step is not worth the packing: its product is made here, and no panel is
+    left to be multiplied.
+    """
+    dtype = h.dtype
+    if steps.offsets.size == 2:
+        return no_panels(dtype), gemm.matmul(h, weight.T)
+    rows = padded_rows(steps.batch, weight.shape[0], dtype)
+    return panels.pack(weight, True), rows
+
+
+def packed_back(weight: Any, steps: Steps) -> Any:
+    """Return the weight packed for the way back; no panel for a single step."""
+    if steps.offsets.size == 2:
+        return no_panels(weight.dtype)
+    return panels.pack(weight, False)
+
+
+def no_panels(dtype: Any) -> Any:
+    """Return a packed weight without a panel."""
+    return np.empty((0, 0, COLUMNS[dtype.itemsize]), dtype)
+
+
+def state_gradient(rows: Any, grads: Any, weight: Any, steps: Steps, add: bool) -> Any:
+    """Return the gradient of the states before from what a kernel left in `rows`.
+
+    After a single step its product is still to be made; `add` keeps what is there.
+    """
+    hidden = weight.shape[1]
+    if steps.offsets.size > 2:
+        return rows[:, :hidden]
+    out = np.ascontiguousarray(rows[:, :hidden]) if add else None
+    return gemm.matmul(grads, weight, out, accumulate=add)
 
 
 def grow(x: Any, columns: int) -> Any:

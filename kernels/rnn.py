@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnlib.kernels import panels, recurrent
+from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -214,9 +214,10 @@ def forward(
             out[...] = y
         return h
     parts = recurrent.parts_for(steps, weight.size)
+    packed, sums = recurrent.packed_and_sums(h, weight, steps)
     forward_cpu(
-        parts, rectified, x, h, panels.pack(weight, True), steps.offsets, reverse,
-        recurrent.padded_rows(steps.batch, hidden, x.dtype), out.ctypes.data,
+        parts, rectified, x, h, packed, steps.offsets, reverse,
+        sums, out.ctypes.data,
         out.strides[0],
     )  # fmt: skip
     return h
@@ -265,6 +266,7 @@ def backward(
     dy, address, step = recurrent.rows_or_zeros(dy, grads)
     backward_cpu(
         parts, rectified, hs.ctypes.data, hs.strides[0], address, step,
-        panels.pack(weight, False), steps.offsets, reverse, rows, grads,
+        recurrent.packed_back(weight, steps), steps.offsets, reverse, rows, grads,
     )  # fmt: skip
-    return grads, rows[:, :hidden]
+    dh = recurrent.state_gradient(rows, grads, weight, steps, False)
+    return grads, dh

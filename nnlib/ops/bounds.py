@@ -181,10 +181,11 @@ def _clamp_(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if max is not None or min is not None:
             array = input._array
             low, high = constants(array, min, max)
-            if min is not None:
-                np.maximum(array, low, array)
-            if max is not None:
-                np.minimum(array, high, array)
+            if min is None:
+                low = None
+            if max is None:
+                high = None
+            array.clip(low, high, array)
             input._bump()
             return input
     return run_inplace("clamp_", clamp, input, (min, max), {})  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ first looked into.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -188,6 +188,6 @@ def add_rows(dense: Any, rows: Any, values: Any) -> None:
     dense[rows] += values.reshape(len(rows), *shape)
 
 
-def is_row_sparse(value: Any) -> bool:
+def is_row_sparse(value: Any) -> TypeGuard[RowSparse]:
     """Tell whether a gradient is a `RowSparse` that has not become dense."""
     return type(value) is RowSparse and value._dense is None

@@ -223,7 +223,7 @@ def _choose(
 ) -> Tensor:
     """Return the next token of each row, (N, tokens) -> (N, 1)."""
     if temperature == 0:
-        return logits.argmax(-1, keepdim=True)  # type: ignore[no-any-return]
+        return logits.argmax(-1, keepdim=True)
     if top_k is not None and top_k < logits.shape[-1]:
         least = topk(logits, top_k, -1)[0][:, -1:]
         logits = masked_fill(logits, logits < least, -math.inf)

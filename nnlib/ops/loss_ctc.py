@@ -36,7 +36,9 @@ class CTC(Function):
         module = array_module(loss)
         return module.where(module.isinf(loss), loss.dtype.type(0), loss)
 
-    @once_differentiable("a sum over alignments by nnlib.logsumexp")
+    @once_differentiable(  # type: ignore[untyped-decorator]
+        "a sum over alignments by nnlib.logsumexp"
+    )
     def backward(self, grad: Any) -> Any:
         """Return the gradient of the log-probabilities; none without alignment."""
         (y,) = self.saved

@@ -48,7 +48,7 @@ def resnet20(lib: Any) -> Any:
     """Return ResNet-20 for images of 3x32x32, its shortcuts 1x1 convolutions."""
     nn = lib.nn
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):  # type: ignore[misc,name-defined]
         def __init__(self, n_in: int, width: int, stride: int) -> None:
             super().__init__()
             self.conv1 = nn.Conv2d(n_in, width, 3, stride, 1, bias=False)

@@ -176,9 +176,9 @@ def _cut(
         depth *= shape[4] // groups
         vectors += filters // groups * itemsize > REGISTER_BYTES
     segment = segment_for(min(p.grid[2] for p in plans), rows, depth, vectors)
-    geometry = Geometry(
-        rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment, 0, 0,
-    )  # fmt: skip
+    geometry = Geometry._make(
+        (rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment, 0, 0)
+    )
     geometry = with_segment(geometry, segment, filters // groups, elementwise, dtype)
     before = np.cumsum([0] + [plan.order.size for plan in plans])
     axes = np.array(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -128,17 +128,17 @@ class Lanes:
             return ir.Constant(kind, [float(other)] * kind.count)
         return ir.Constant(kind, float(other))
 
-    def _do(self, operation: str, left: Any, right: Any) -> Lanes:
+    def _do(self, operation: str, left: Any, right: Any) -> Self:
         value = getattr(self.builder, operation)(left, right, flags=_FLAGS)
-        return Lanes(self.builder, value)
+        return type(self)(self.builder, value)
 
-    def __add__(self, other: Any) -> Lanes:
+    def __add__(self, other: Any) -> Self:
         return self._do("fadd", self.value, self._other(other))
 
-    def __sub__(self, other: Any) -> Lanes:
+    def __sub__(self, other: Any) -> Self:
         return self._do("fsub", self.value, self._other(other))
 
-    def __mul__(self, other: Any) -> Lanes:
+    def __mul__(self, other: Any) -> Self:
         return self._do("fmul", self.value, self._other(other))
 
     __rmul__ = __mul__

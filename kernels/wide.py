@@ -12,7 +12,7 @@ which in CUDA would make a 64-bit float of a float32: ``y - y * y`` for ``y * (1
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from llvmlite import ir
 from numba import types
@@ -33,13 +33,8 @@ _SHIFT_BITS = 0x4B400000
 class Wide(Lanes):
     """Lanes that know division, comparison and the exponential family."""
 
-    def __truediv__(self, other: Any) -> Wide:
-        return Wide(
-            self.builder, self._do("fdiv", self.value, self._other(other)).value
-        )
-
-    def _do(self, operation: str, left: Any, right: Any) -> Wide:
-        return Wide(self.builder, super()._do(operation, left, right).value)
+    def __truediv__(self, other: Any) -> Self:
+        return self._do("fdiv", self.value, self._other(other))
 
     def constant(self, value: float) -> Wide:
         """Return `value` in every lane."""

@@ -142,7 +142,7 @@ def streams(
 
     def cut(start: int) -> NDArray[np.int64]:
         rows = numbers[start : start + batch * each].reshape(batch, each)
-        rows = rows[:, : chunks * steps].reshape(batch, chunks, steps)
-        return np.ascontiguousarray(rows.swapaxes(0, 1))  # -> (chunks, batch, steps)
+        cubes = rows[:, : chunks * steps].reshape(batch, chunks, steps)
+        return np.ascontiguousarray(cubes.swapaxes(0, 1))  # -> (chunks, batch, steps)
 
     return cut(0), cut(1)

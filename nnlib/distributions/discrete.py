@@ -56,7 +56,7 @@ class Bernoulli(Distribution):
     tensor(-0.6931)
     """
 
-    _shown = ("probs",)
+    _shown: tuple[str, ...] = ("probs",)
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Bernoulli(Distribution):
 class _Classes(Distribution):
     """Probabilities of the classes along the last dimension."""
 
-    _shown = ("probs",)
+    _shown: tuple[str, ...] = ("probs",)
 
     def __init__(
         self, probs: Any, logits: Any, event: bool, validate_args: bool | None
@@ -301,7 +301,7 @@ class Multinomial(_Classes):
     tensor(10.)
     """
 
-    _shown = ("total_count", "probs")
+    _shown: tuple[str, ...] = ("total_count", "probs")
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ class RelaxedOneHotCategorical(_Classes):
     """
 
     has_rsample = True
-    _shown = ("temperature", "probs")
+    _shown: tuple[str, ...] = ("temperature", "probs")
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class RelaxedBernoulli(Bernoulli):
     """
 
     has_rsample = True
-    _shown = ("temperature", "probs")
+    _shown: tuple[str, ...] = ("temperature", "probs")
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ def one_dim(op: str, dim: Any, ndim: int) -> int:
     """
     if type(dim) is int:
         if 0 <= dim < ndim:
-            return dim  # type: ignore[no-any-return]
+            return dim
     else:
         try:
             dim = operator.index(dim)

@@ -102,8 +102,11 @@ def derivatives(
     given = [x, h, c, *weights]
     with enable_grad():
         # Copies: two arguments may be one tensor, whose gradient would come twice.
-        inputs = [None if value is None else value.clone() for value in given]
-        outputs = layer(node.mode, *inputs[:3], inputs[3:], node.steps)
+        inputs: list[Any] = [
+            None if value is None else value.clone() for value in given
+        ]
+        copy_x, copy_h, copy_c, *copies = inputs
+        outputs = layer(node.mode, copy_x, copy_h, copy_c, copies, node.steps)
     pairs = [
         (out, g)
         for out, g in zip(outputs, grads, strict=True)

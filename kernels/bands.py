@@ -163,7 +163,8 @@ def _cut(
     row = span[0] * ((grid[2] - 1) * stride[2] + span[2]) * channels * itemsize
 
     def fit(size: int) -> int:
-        return (size // row - span[1]) // stride[1] + 1
+        result: int = (size // row - span[1]) // stride[1] + 1
+        return result
 
     rows = max(fit(_CACHED), min(fit(_FRAME), 4 * span[1] // stride[1]), 1)
     share = -(-shape[0] * grid[0] * grid[1] // (_JOBS * threads))
@@ -332,7 +333,8 @@ def band_start(x: Any, place: Any, axes: Any, geo: Any) -> int:
     _, d, q0, _, origin = place
     plane, row, pixel = pitches(x, geo)
     first = origin + (d * geo.stride_d + axes[12]) * plane
-    return first + (q0 * geo.stride_h + axes[13]) * row + axes[14] * pixel
+    result: int = first + (q0 * geo.stride_h + axes[13]) * row + axes[14] * pixel
+    return result
 
 
 @body

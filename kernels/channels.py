@@ -173,4 +173,5 @@ def give_back(images: Any, out: Any, rank: int) -> Any:
 
 def grain_of(rows: int, *images: Any) -> int:
     """Return how many of `rows` make `GRAIN` elements of the largest array."""
-    return max(1, GRAIN * rows // max(x.size for x in images))
+    result: int = max(1, GRAIN * rows // max(x.size for x in images))
+    return result

@@ -101,7 +101,8 @@ def parts_for(steps: Steps, work: int) -> int:
 @body
 def step_rows(offsets: Any, t: int, part: int, parts: int) -> int:
     """Return how many rows of step t belong to a part: `part`, `part` + `parts`, ..."""
-    return (offsets[t + 1] - offsets[t] - part + parts - 1) // parts
+    result: int = (offsets[t + 1] - offsets[t] - part + parts - 1) // parts
+    return result
 
 
 @body
@@ -109,7 +110,8 @@ def row_before(offsets: Any, t: int, b: int, reverse: bool) -> int:
     """Return the row of sequence `b` at the step that ran before t, or -1."""
     if reverse:
         if t + 2 < offsets.size and b < offsets[t + 2] - offsets[t + 1]:
-            return offsets[t + 1] + b
+            result: int = offsets[t + 1] + b
+            return result
         return -1
     return offsets[t - 1] + b if t > 0 else -1
 

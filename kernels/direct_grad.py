@@ -90,8 +90,7 @@ def band_of_gradient(g: Any, place: Any, ragged: bool, buffer: Any) -> int:
     address = g.ctypes.data + first * row
     if ragged and first + q1 - q0 == g.shape[0] * g.shape[1] * g.shape[2]:
         copy_bytes(buffer.ctypes.data, address, (q1 - q0) * row)
-        result: int = buffer.ctypes.data
-        return result
+        address = buffer.ctypes.data
     result: int = address
     return result
 

@@ -65,17 +65,33 @@ class Setting(NamedTuple):
     offset: int = 0
 
 
-def _rows_adjacent(x: Any) -> Any:
-    """Return `x` in a layout that BLAS reads: elements of a row adjacent."""
+def _rows_adjacent(x: Any) -> tuple[Any, tuple[int, ...]]:
+    """Return `x` in a layout that BLAS reads, and its place: address and three strides.
+
+    Elements of a row are adjacent, rows at least their width apart. The stride of a
+    dimension of length 1 may be any, but BLAS looks at that of the rows: they get one.
+    """
     size = x.itemsize
+    narrow, lone = x.shape[-1] <= 1, x.shape[-2] <= 1
     strides = x.strides
-    if (
-        (x.shape[-1] <= 1 or strides[-1] == size)
-        and (x.shape[-2] <= 1 or strides[-2] >= x.shape[-1] * size)
+    if not (
+        (narrow or strides[-1] == size)
+        and (lone or strides[-2] >= x.shape[-1] * size)
         and not any(stride % size for stride in strides)
     ):
-        return x
-    return array_module(x).ascontiguousarray(x)
+        x = array_module(x).ascontiguousarray(x)
+    return x, _place(x)
+
+
+def _place(x: Any) -> tuple[int, ...]:
+    """Return the address of a matrix for each head, and the strides of all but columns.
+
+    The address is an integer: `x` must be held as long as it is used.
+    """
+    batch, head, row = x.strides[:3]
+    if x.shape[2] <= 1:
+        row = max(x.shape[3], 1) * x.itemsize
+    return x.ctypes.data, batch, head, row
 
 
 def _check(op: str, q: Any, k: Any, v: Any, mask: Any) -> None:
@@ -191,10 +207,9 @@ def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, A
         queries_cuda(q, k, v, flat, *steps, *numbers, *thin, out, lse, blocks=blocks)
         return out, lse
     flat, lines = _standing_mask(mask)
-    q, k, v = map(_rows_adjacent, (q, k, v))
+    held = [_rows_adjacent(x) for x in (q, k, v)]
     forward_cpu(
-        (q.ctypes.data, *q.strides[:3]), (k.ctypes.data, *k.strides[:3]),
-        (v.ctypes.data, *v.strides[:3]), flat, lines,
+        *(place for _, place in held), flat, lines,
         (heads, heads // k.shape[1], length, k.shape[2], width, v.shape[3]), numbers,
         thin if setting.rate else None, out.reshape(-1), lse.reshape(-1),
     )  # fmt: skip
@@ -274,8 +289,8 @@ def backward(
         for x, y in zip(into, whole, strict=True):
             x[...] = y
         return into
-    q, k, v = map(_rows_adjacent, (q, k, v))
-    places = [(x.ctypes.data, *x.strides[:3]) for x in (q, k, v, dq, dk, dv)]
+    held = [_rows_adjacent(x) for x in (q, k, v)]
+    places = [place for _, place in held] + [_place(x) for x in (dq, dk, dv)]
     shape = (heads, heads // groups, length, keys, width, v.shape[3])
     flat, lines = _standing_mask(mask)
     backward_cpu(

@@ -323,7 +323,9 @@ def scaled_dot_product_attention(
     )  # (..., L, E) -> (B, H, L, E)
     mask = None
     if attn_mask is not None:
-        mask = _read_mask(op, attn_mask, query, (*leading, length, keys), q.shape)
+        heads = query.shape[-3:-2] if enable_gqa else ()
+        whole = (*leading, *heads, length, keys)
+        mask = _read_mask(op, attn_mask, query, whole, q.shape)
     setting = kernels.attention.Setting(float(scale), bool(is_causal))
     if dropout_p:
         count = math.prod(q.shape[:3]) * keys
@@ -365,10 +367,10 @@ def _read_mask(
     """Return an additive mask of four dimensions, whole in the last."""
     given = tuple(mask.shape)
     mask = additive_mask(op, mask, like)
-    # The heads of a grouped query stand between the leading dimensions and L.
     wanted = (*shape[:3], whole[-1])
     own = (1,) * (4 - len(given)) + given if len(given) <= 4 else given
-    if len(own) > 4:
+    if len(whole) > 4 and len(given) > 3 or len(own) > 4:
+        # The first of the kernel's four dimensions is several of these.
         try:
             mask = expand(mask, (*whole[:-2], *given[-2:]))
         except Exception:

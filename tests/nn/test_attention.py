@@ -143,3 +143,58 @@ def test_memory_grows_linearly() -> None:
     # The scores of 2,048 by 2,048 alone would be 16 MB.
     small, large = peak(512), peak(2048)
     assert large < 5 * small and large < 2_000_000
+
+
+@pytest.mark.parametrize(("length", "keys"), [(1, 5), (5, 1), (1, 1)])
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_single_row_may_have_any_stride(length: int, keys: int, width: int) -> None:
+    """BLAS must not be given the stride of a dimension of length 1."""
+    rng = np.random.default_rng(length)
+    values = [rng.standard_normal((2, 3, n, width)) for n in (length, keys, keys)]
+    expected = leaves(nnlib, values)
+    # (B, L, E, H) in memory: a head's elements are apart, and its only row anywhere
+    turned = [
+        nnlib.tensor(np.ascontiguousarray(x.transpose(2, 3, 0, 1)))
+        .permute(2, 3, 0, 1)
+        .detach()
+        .requires_grad_()
+        for x in values
+    ]
+    mixed = [
+        nnlib.tensor(np.ascontiguousarray(x.swapaxes(2, 3)))
+        .transpose(2, 3)
+        .detach()
+        .requires_grad_()
+        for x in values
+    ]
+    results = [
+        F.scaled_dot_product_attention(*given) for given in (expected, turned, mixed)
+    ]
+    for result in results:
+        (result * result).sum().backward()
+    for given, result in zip((turned, mixed), results[1:], strict=True):
+        np.testing.assert_allclose(array(result), array(results[0]), 1e-12)
+        for x, y in zip(given, expected, strict=True):
+            np.testing.assert_allclose(array(x.grad), array(y.grad), 1e-9, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 2, 4, 3, 5), (2, 1, 4, 1, 5), (1, 1, 1, 3, 5), (2, 4, 3, 5), (4, 3, 5)],
+)
+@pytest.mark.parametrize("shared", [True, False])
+def test_masks_of_five_dimensions(shape: tuple[int, ...], shared: bool) -> None:
+    rng = np.random.default_rng(len(shape))
+    groups = 2 if shared else 4
+    q = rng.standard_normal((2, 2, 4, 3, 6))
+    k, v = (rng.standard_normal((2, 2, groups, 5, 6)) for _ in range(2))
+    mask = rng.random(shape) < 0.6
+    mask[..., 0] = True
+    out = F.scaled_dot_product_attention(
+        *map(nnlib.tensor, (q, k, v)), nnlib.tensor(mask), enable_gqa=shared
+    )
+    k, v = (np.repeat(x, 4 // groups, 2) for x in (k, v))
+    scores = np.where(mask, q @ k.swapaxes(-1, -2) / 6**0.5, -np.inf)
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    expected = p / p.sum(-1, keepdims=True) @ v
+    np.testing.assert_allclose(array(out), expected, 1e-10, 1e-12)

@@ -14,6 +14,7 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
+from nnlib.backend.errors import ShapeError
 from nnlib.ops.recurrent_composed import GATES, derivatives
 
 __all__: list[str] = []
@@ -34,9 +35,8 @@ class Recurrent(Function):
         self.set_materialize_grads(False)
         module = array_module(x)
         self.x = x = module.ascontiguousarray(x)
-        directions = h.shape[0]
-        hidden = weights[1].shape[1]
-        batch = steps.batch
+        directions, batch, hidden = h.shape
+        check_weights(mode, x.shape[1], hidden, weights)
         # Where all steps have as many rows, the outputs between the initial states are,
         # shifted by one step, what stood before each step.
         around = batch if steps.dense else 0
@@ -105,6 +105,19 @@ class Recurrent(Function):
             return kernels.recurrent.before(h, self.steps, out, d == 1), 0
         start = 2 * self.around if d else 0
         return self.rows[start : start + self.steps.total], d * hidden
+
+
+def check_weights(mode: str, inputs: int, hidden: int, weights: Any) -> None:
+    """Refuse weights of other shapes, for a layer's parameters can be replaced."""
+    rows = GATES[mode] * hidden
+    expected = (rows, inputs), (rows, hidden), (rows,), (rows,)
+    for i, weight in enumerate(weights):
+        if weight is not None and weight.shape != expected[i % 4]:
+            name = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[i % 4]
+            raise ShapeError(
+                f"{mode}: {name} has shape {tuple(weight.shape)}, expected "
+                f"{expected[i % 4]}"
+            )
 
 
 def join(parts: list[Any]) -> Any:

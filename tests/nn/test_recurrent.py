@@ -213,6 +213,18 @@ def test_names_of_parameters_are_pytorchs():
         mine.load_state_dict(theirs.state_dict())
 
 
+def packed_by_hand(batch_sizes, order=None):
+    """Return a packed batch of five rows, with `batch_sizes` right or wrong."""
+    order = None if order is None else nnlib.tensor(order)
+    return tools.PackedSequence(nnlib.zeros(5, 2), nnlib.tensor(batch_sizes), order)
+
+
+def with_weight(layer, name, *shape):
+    """Return `layer` with one parameter replaced."""
+    setattr(layer, name, nn.Parameter(nnlib.zeros(*shape)))
+    return layer
+
+
 BAD = [
     (lambda: nn.LSTM(2, 3)(nnlib.zeros(4, 2, 5)), ShapeError, "LSTM: input has 5 feat"),
     (lambda: nn.GRU(2, 3)(nnlib.zeros(4)), ShapeError, r"GRU: input: expected shape"),
@@ -312,6 +324,33 @@ BAD = [
         lambda: tools.pack_sequence([nnlib.zeros(2), nnlib.zeros(0)]),
         ArgumentError,
         "sequence 1 has length 0",
+    ),
+    (
+        lambda: nn.GRU(2, 3)(packed_by_hand([2, 3])),
+        ShapeError,
+        r"batch_sizes: expected positive .* that do not rise, 5 .* got \[2, 3\]",
+    ),
+    (lambda: nn.GRU(2, 3)(packed_by_hand([40, 3])), ShapeError, "batch_sizes"),
+    (lambda: nn.GRU(2, 3)(packed_by_hand([5, 0])), ShapeError, "batch_sizes"),
+    (
+        lambda: tools.pad_packed_sequence(packed_by_hand([3, 1])),
+        ShapeError,
+        "batch_sizes",
+    ),
+    (
+        lambda: nn.LSTM(2, 3)(packed_by_hand([3, 2], [1, 0])),
+        ShapeError,
+        r"sorted_indices has shape \(2,\), expected \(3,\)",
+    ),
+    (
+        lambda: with_weight(nn.LSTM(2, 3), "weight_hh_l0", 12, 9)(nnlib.zeros(4, 1, 2)),
+        ShapeError,
+        r"LSTM: weight_hh has shape \(12, 9\), expected \(12, 3\)",
+    ),
+    (
+        lambda: with_weight(nn.GRUCell(2, 3), "bias_hh", 2)(nnlib.zeros(1, 2)),
+        ShapeError,
+        r"GRU: bias_hh has shape \(2,\), expected \(9,\)",
     ),
 ]
 

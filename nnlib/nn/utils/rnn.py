@@ -68,8 +68,28 @@ class PackedSequence(_Fields):
 
     @property
     def steps(self) -> Any:
-        """Where each step's rows lie, as the kernels want it."""
-        return kernels.recurrent.steps_of(raw(self.batch_sizes))
+        """Where each step's rows lie, as the kernels want it.
+
+        Raises
+        ------
+        ShapeError
+            If `batch_sizes` and the other parts, made by hand, do not fit.
+        """
+        sizes = np.asarray(raw(self.batch_sizes))
+        rows = self.data.shape[0]
+        falling = sizes.ndim == 1 and sizes.size and not (np.diff(sizes) > 0).any()
+        if not falling or sizes[-1] < 1 or sizes.sum() != rows:
+            raise ShapeError(
+                "PackedSequence: batch_sizes: expected positive numbers that do not "
+                f"rise, {rows} (the rows of data) in all, got {sizes.tolist()}"
+            )
+        order = self.sorted_indices
+        if order is not None and tuple(order.shape) != (sizes[0],):
+            raise ShapeError(
+                f"PackedSequence: sorted_indices has shape {tuple(order.shape)}, "
+                f"expected ({sizes[0]},), the first of batch_sizes"
+            )
+        return kernels.recurrent.steps_of(sizes)
 
     def with_data(self, data: Tensor) -> PackedSequence:
         """Return the same layout with other data."""

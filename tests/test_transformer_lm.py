@@ -61,6 +61,17 @@ def test_long_texts_draws_and_seeds() -> None:
     assert lm.training
 
 
+def test_modes_come_back_after_writing() -> None:
+    lm = model()
+    lm.train()
+    lm.norm.eval()
+    lm.generate(nnlib.tensor([[1]]), 1)
+    assert lm.training and lm.blocks[0].training and not lm.norm.training
+    with pytest.raises(IndexError):
+        lm.generate(nnlib.tensor([[99]]), 1)
+    assert lm.training and lm.blocks[0].training
+
+
 def test_bad_arguments() -> None:
     lm = model()
     with pytest.raises(ShapeError, match="prompt"):

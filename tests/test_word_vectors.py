@@ -213,6 +213,9 @@ def test_glove_files_have_no_header(tmp_path):
         (b"2 1\na \0\0\0\0\n", True, "truncated, or a wrong header: 2 words of 1"),
         (b"9999999999 9999999999\n", True, "truncated, or a wrong header"),
         (b"2 1\na \0\0\0\0\nbcdefghi", True, "truncated: it ends within word 1 of 2"),
+        (b"a 1 2\nb nan 1\n", False, r"word 1 \('b'\) has a number that is not finite"),
+        (b"a 1 1e99\n", False, r"word 0 \('a'\) has a number that is not finite"),
+        (b"1 1\na \0\0\x80\x7f", True, r"word 0 \('a'\) has a number that is not"),
     ],
 )
 def test_malformed_files(tmp_path, content, binary, message):

@@ -15,6 +15,7 @@ from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.models.registry import register
+from nnlib.models.seq2seq import evaluating
 from nnlib.nn import functional as F
 from nnlib.ops import arange, cat, masked_fill, multinomial, topk, zeros
 from nnlib.ops.attention import PackedAttention
@@ -202,9 +203,7 @@ class TransformerLM(nn.Module):
                 "TransformerLM.generate: expected temperature of at least 0 and top_k "
                 f"of at least 1, got {temperature} and {top_k}"
             )
-        mode = self.training
-        self.eval()
-        with no_grad():
+        with no_grad(), evaluating(self):
             text, new, caches = prompt, prompt, None
             for _ in range(count):
                 if caches is None or caches[0].filled == self.max_len:
@@ -214,7 +213,6 @@ class TransformerLM(nn.Module):
                 logits = self.forward(new, caches)[:, -1]
                 new = _choose(logits, temperature, top_k, generator)
                 text = cat([text, new], 1)
-        self.train(mode)
         return text
 
 

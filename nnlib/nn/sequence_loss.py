@@ -172,11 +172,16 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         input, target = (
             (input_, target_) if shape else (input_.unsqueeze(0), target_.unsqueeze(0))
         )
-        low, high = int(target.min().item()), int(target.max().item())
-        if low < 0 or high >= self.n_classes:
+        if not target.numel():
+            raise ShapeError(
+                "AdaptiveLogSoftmaxWithLoss: target: expected at least one, got none"
+            )
+        bad = (target < 0) | (target >= self.n_classes)
+        if bool(bad.any()):
+            place = int(bad.nonzero()[0, 0].item())
             raise BoundsError(
-                f"AdaptiveLogSoftmaxWithLoss: target: expected 0 to "
-                f"{self.n_classes - 1}, got {low if low < 0 else high}"
+                f"AdaptiveLogSoftmaxWithLoss: target[{place}] is "
+                f"{int(target[place].item())}, expected 0 to {self.n_classes - 1}"
             )
         entry, rows, found = target, [], []
         for i, (start, end) in enumerate(itertools.pairwise(self.cutoffs)):

@@ -58,6 +58,13 @@ def read(
         if word in seen:
             raise DataError(f"{name}: the word {word!r} comes twice")
         seen.add(word)
+    finite = np.isfinite(vectors).all(1)
+    if not finite.all():
+        number = int(finite.argmin())
+        raise DataError(
+            f"{name}: word {number} ({words[number]!r}) has a number that is not "
+            "finite, or is beyond float32"
+        )
     return words, vectors
 
 

@@ -101,6 +101,17 @@ def test_adaptive_softmax_equals_pytorchs(seed: int) -> None:
         nn.AdaptiveLogSoftmaxWithLoss(4, 10, [5, 3])
 
 
+def test_adaptive_softmax_names_a_bad_target() -> None:
+    layer = nn.AdaptiveLogSoftmaxWithLoss(4, 10, [3])
+    for bad in (10, -1):
+        with pytest.raises(
+            BoundsError, match=rf"target\[2\] is {bad}, expected 0 to 9"
+        ):
+            layer(nnlib.zeros(3, 4), nnlib.tensor([0, 9, bad]))
+    with pytest.raises(ShapeError, match="at least one"):
+        layer(nnlib.zeros(0, 4), nnlib.zeros(0, dtype=nnlib.int64))
+
+
 def test_positions() -> None:
     x = nnlib.zeros(2, 6, 4)
     table = array(nn.SinusoidalPositions(4)(x))[0]

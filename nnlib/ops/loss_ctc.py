@@ -104,7 +104,8 @@ def _plan(
                 f"{firsts[-1]}"
             )
         firsts = firsts[:-1]
-    flat = module.ascontiguousarray(array.reshape(-1), dtype=int64)
+    # A copy: the backward pass reads and writes where the checked numbers say.
+    flat = module.array(array.reshape(-1), dtype=int64, order="C")
     host = flat.get() if hasattr(flat, "get") else flat
     for n in range(count):
         used = host[firsts[n] : firsts[n] + labels[n]]

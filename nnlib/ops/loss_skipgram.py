@@ -144,7 +144,8 @@ def skipgram_loss(
     losses: Tensor = SkipGramLoss.apply(
         inputs,
         outputs,
-        words=module.ascontiguousarray(arrays[0], dtype=module.int64),
+        # a copy: the backward pass reads and writes where the checked numbers say
+        words=module.array(arrays[0], dtype=module.int64, order="C"),
         targets=joined.astype(module.int64, copy=False),
         sparse=sparse,
     )

@@ -145,7 +145,8 @@ def _read_text(
         try:
             if len(fields) != columns + 1:
                 raise ValueError(f"{len(fields) - 1} numbers")
-            vectors[number] = np.array(fields[1:], dtype=np.float64)
+            with np.errstate(over="ignore"):  # infinity is refused with its word
+                vectors[number] = np.array(fields[1:], dtype=np.float64)
         except ValueError as error:
             raise DataError(
                 f"{name}: line {first + number + 1}: expected a word and {columns} "

@@ -51,6 +51,24 @@ def test_ctc_equals_pytorchs(seed: int) -> None:
         np.testing.assert_allclose(array(mine.grad), array(theirs.grad), 1e-7, 1e-9)
 
 
+def test_checked_numbers_cannot_change_before_the_backward_pass() -> None:
+    """What was checked before a loss must still hold when its gradient is written."""
+    x = nnlib.randn(4, 1, 3).log_softmax(-1).requires_grad_()
+    labels = nnlib.tensor([[1, 2]])
+    loss = F.ctc_loss(x, labels, (4,), (2,))
+    expected = nnlib.autograd.grad(loss, x, retain_graph=True)[0]
+    labels.array[:] = 10**12
+    loss.backward()
+    np.testing.assert_array_equal(array(x.grad), array(expected))
+    tables = [nnlib.randn(5, 3).requires_grad_() for _ in range(2)]
+    words = nnlib.tensor([1, 4])
+    loss = F.skipgram_loss(*tables, words, words, nnlib.tensor([[0], [3]]))
+    expected = nnlib.autograd.grad(loss, tables[0], retain_graph=True)[0]
+    words.array[:] = 10**12
+    loss.backward()
+    np.testing.assert_array_equal(array(tables[0].grad), array(expected))
+
+
 def test_ctc_without_an_alignment() -> None:
     x = nnlib.randn(2, 1, 3, dtype=nnlib.float64).requires_grad_()
     options: Any = (nnlib.tensor([[1, 1]]), (2,), (2,))

@@ -264,7 +264,9 @@ def copy_band(
     plane, pitch, pixel = pitches(x, geo)
     w0 = max(geo.low_w, 0)
     left = frame.ctypes.data + (w0 - geo.low_w) * pixel
-    count = min((geo.width - 1) * geo.stride_w + geo.span_w + geo.low_w, width) - w0
+    # Windows of few outputs far apart may all lie beside the image: nothing to copy.
+    stop = min((geo.width - 1) * geo.stride_w + geo.span_w + geo.low_w, width)
+    count = max(stop - w0, 0)
     tight = (
         (x.strides[4] == size or c == 1)
         and x.strides[3] == c * size

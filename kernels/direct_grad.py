@@ -82,13 +82,15 @@ def list_outputs(stride: Any, row: int, pixel: int, width: int, offsets: Any) ->
 def band_of_gradient(g: Any, place: Any, ragged: bool, buffer: Any) -> int:
     """Return the address of a band of the gradient.
 
-    Tiles read whole vectors: the very last band is copied to where they may.
+    Tiles read whole vectors, also beyond the band: where the array ends sooner, the
+    band is copied to where they may.
     """
     n, d, q0, q1, _ = place
     row = g.shape[3] * g.shape[4] * g.itemsize
     first = (n * g.shape[1] + d) * g.shape[2] + q0
     address = g.ctypes.data + first * row
-    if ragged and first + q1 - q0 == g.shape[0] * g.shape[1] * g.shape[2]:
+    behind = (g.shape[0] * g.shape[1] * g.shape[2] - first - (q1 - q0)) * row
+    if ragged and behind < 2 * REGISTER_BYTES:
         copy_bytes(buffer.ctypes.data, address, (q1 - q0) * row)
         address = buffer.ctypes.data
     result: int = address

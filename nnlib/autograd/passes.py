@@ -44,8 +44,17 @@ def _count_alone() -> int:
 
 
 # How many references an array has that nobody knows but a node's tuple of results
-# and one variable. Such an array is the engine's own: it may add to it in place.
+# and one variable. Such an array is the engine's own: it may add to it in place,
+# unless somebody else knows the tuple.
 _ALONE = _count_alone()
+
+
+def _count_results() -> int:
+    results = (np.empty(0),)
+    return _references(results)
+
+
+_RESULTS_ALONE = _count_results()
 
 
 # Bytes from which a sum is shared among the threads.
@@ -59,7 +68,7 @@ def _memory_is_its_own(value: Any) -> bool:
     """
     base = value.base
     if base is None:
-        return True
+        return type(value) is not _ndarray or bool(value.flags.writeable)
     return (
         type(value) is _ndarray
         and type(base) is _ndarray
@@ -167,13 +176,14 @@ class _Pass:
             if len(results) < len(edges):
                 _check_count(node, results, edges)
             count = len(results)
+            fresh = _references(results) == _RESULTS_ALONE
             for position, edge in enumerate(edges):
                 if edge is None or position >= count:
                     continue
                 value = results[position]
                 if value is None:
                     continue
-                owned = _references(value) == _ALONE
+                owned = fresh and _references(value) == _ALONE
                 self.send(edge, value, owned, node)
             if not self.keep and node._saved:
                 # A node that saved nothing can serve another pass.

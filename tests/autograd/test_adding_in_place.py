@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnlib
+from nnlib.autograd.function import Function
 from nnlib.autograd.passes import _memory_is_its_own
 from nnlib.kernels import arithmetic
 
@@ -48,3 +49,50 @@ def test_add_writes_into_an_operand(rng, dtype):
     want = x + y
     assert arithmetic.add(x, y, out=x) is x
     np.testing.assert_array_equal(x, want)
+
+
+class Kept(Function):
+    """Twice and three times the gradient, in a tuple that the node keeps."""
+
+    def forward(self, x, y):
+        self.save_for_backward()
+        self.kept = None
+        return x + y
+
+    def backward(self, grad):
+        if self.kept is None:
+            self.kept = grad * 2, grad * 3
+        return self.kept
+
+
+@pytest.mark.parametrize("size", [3, 400])
+def test_results_that_a_node_keeps_stay_as_they_are(size):
+    x = nnlib.ones(size, size, dtype=nnlib.float64, requires_grad=True)
+    early = (x * 7).sum()
+    z = early + Kept.apply(x, x).sum()
+    for _ in range(2):
+        x.grad = None
+        z.backward(retain_graph=True)
+        np.testing.assert_array_equal(x.grad.numpy(), 12)
+
+
+class ReadOnly(Function):
+    """Twice the gradient, in an array that must not be written to."""
+
+    def forward(self, x):
+        self.save_for_backward()
+        return x * 2
+
+    def backward(self, grad):
+        result = grad * 2
+        result.flags.writeable = False
+        return result
+
+
+@pytest.mark.parametrize("size", [3, 400])
+def test_a_gradient_that_is_read_only(size):
+    x = nnlib.ones(size, size, dtype=nnlib.float64, requires_grad=True)
+    for _ in range(2):
+        (ReadOnly.apply(x) + ReadOnly.apply(x)).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 8)
+    x.grad.zero_()

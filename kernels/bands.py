@@ -60,6 +60,8 @@ class Geometry(NamedTuple):
         How often the frame holds each channel.
     segment : int
         Outputs of a segment.
+    merged : int
+        Outputs of a row that one window adds to (see `nnlib.kernels.direct`), else 1.
     tile, wide_tile : int
         The functions for tiles of one vector and of two, where needed.
     """
@@ -81,6 +83,7 @@ class Geometry(NamedTuple):
     framed: int
     repeat: int
     segment: int
+    merged: int
     tile: int
     wide_tile: int
 
@@ -178,7 +181,8 @@ def _cut(
         vectors += filters // groups * itemsize > REGISTER_BYTES
     segment = segment_for(min(p.grid[2] for p in plans), rows, depth, vectors)
     geometry = Geometry._make(
-        (rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment, 0, 0)
+        (rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment)
+        + (1, 0, 0)
     )
     geometry = with_segment(geometry, segment, filters // groups, elementwise, dtype)
     before = np.cumsum([0] + [plan.order.size for plan in plans])

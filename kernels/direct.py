@@ -4,10 +4,17 @@ A tile of outputs, by one or two vectors of filters, is summed over all taps and
 channels in registers (`nnlib.kernels.tiles`). Inputs are read where they lie, or in a
 band's frame of zeros (`nnlib.kernels.bands`); weights are packed once a call, filters
 together. CPU alone.
+
+With fewer filters than a vector has elements, most of each product would be wasted.
+Where outputs reach as far as the windows do (the gradient by an unpadded input), the
+taps of a line are then filters too: a row of inputs times the weights of all its taps
+is added to as many neighbouring outputs, which lie together in memory.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,16 +22,20 @@ from numba import types
 
 from nnlib.kernels.bands import (
     GEOMETRY,
+    Bands,
+    band_start,
     find_offsets,
     frame_of,
     list_segments,
     open_band,
     pitches,
     plan_bands,
+    segment_for,
+    with_segment,
 )
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.tiles import SPARE, run_tile
+from nnlib.kernels.tiles import SPARE, run_tile, tile_cost
 from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, padded
 
 __all__ = ["correlate"]
@@ -58,6 +69,44 @@ def correlate_tiles(
             )  # fmt: skip
 
 
+@body
+def add_lines(
+    x: Any, y: Any, place: Any, packed: Any, offsets: Any, lefts: Any, targets: Any,
+    axes: Any, kg: int, geo: Any,
+) -> None:  # fmt: skip
+    """Add each input of a band to the `geo.merged` outputs of the row that read it.
+
+    Inputs at a distance of so many pixels add to outputs of their own, so they may be
+    in one tile.
+    """
+    n, d, q0, q1, _ = place
+    size = x.itemsize
+    _, row, pixel = pitches(x, geo)
+    out = y.shape[4] * size
+    first = band_start(x, place, axes, geo)
+    line = (n * y.shape[1] + d) * y.shape[2] + q0
+    line = y.ctypes.data + line * y.shape[3] * out
+    vector = REGISTER_BYTES // size
+    for phase in range(geo.merged):
+        count = 0
+        for q in range(q1 - q0):
+            for i in range(phase, geo.width, geo.merged):
+                lefts[count] = first + q * geo.stride_h * row + i * pixel
+                targets[count] = line + (q * y.shape[3] + i) * out
+                count += 1
+        for i in range(count, min(count + SPARE, lefts.size) if count else 0):
+            lefts[i] = lefts[count - 1]
+            targets[i] = targets[count - 1]
+        for j in range(0, kg, 2 * vector):
+            vectors = 2 if kg - j > vector else 1
+            run_tile(
+                geo.wide_tile if vectors == 2 else geo.tile, count, lefts.ctypes.data,
+                0, 0, offsets.ctypes.data, offsets.size,
+                packed.ctypes.data + j * offsets.size * size, vectors * vector * size,
+                0, targets.ctypes.data, j * size, 0, kg - j,
+            )  # fmt: skip
+
+
 @cpu_loop
 def correlate_bands(
     begin: int, end: int, x: Any, y: Any, packed: Any, start: Any, axes: Any, kg: int,
@@ -77,6 +126,9 @@ def correlate_bands(
         find_offsets(axes[p], plane, row, pixel, cg, x.itemsize, offsets[at:])
     for job in range(begin, end):
         place = open_band(x, job, geo, frame)
+        if geo.merged > 1:
+            add_lines(x, y, place, packed, offsets, lefts, targets, axes[0], kg, geo)
+            continue
         for p in range(axes.shape[0]):
             segments = list_segments(x, y, place, axes[p], geo, lefts, targets)
             first = axes[p, 18] * cg
@@ -149,6 +201,61 @@ _KERNELS = {
 }
 
 
+@functools.lru_cache(maxsize=512)
+def _merge(key: tuple[Any, ...], shape: tuple[int, ...], k: int, dtype: Any) -> Any:
+    """Return a plan whose filters are the taps of a line times `k`, if that is better.
+
+    With it, the order of the taps in those filters, (taps of a line, other taps).
+    """
+    plan = Plan._make((*key[:7], np.frombuffer(key[7], np.int64)))
+    width, taps = shape[3], plan.taps[2]
+    if (
+        taps == 1
+        or (plan.stride[2], plan.gap[2], plan.first[2]) != (1, 1, 1 - taps)
+        or plan.step != (1, 1, 1)
+        or plan.grid[2] != width + taps - 1
+    ):
+        return None
+    vector = REGISTER_BYTES // dtype.itemsize
+    others = math.prod(plan.taps[:2])
+    depth = others * shape[4]
+
+    def cost(filters: int, segment: int, segments: int, depth: int) -> float:
+        vectors = 1 if filters <= vector else 2
+        strips = -(-filters // (vectors * vector))
+        return strips * tile_cost(segment, vectors, segments, depth)
+
+    # A band is of some 16 rows.
+    segment = segment_for(plan.grid[2], 16, depth * taps, 1 if k <= vector else 2)
+    usual = cost(k, segment, 16 * -(-plan.grid[2] // segment), depth * taps)
+    merged = taps * cost(k * taps, 1, 16 * -(-width // taps), depth)
+    if merged > 0.8 * usual:
+        return None
+    order = plan.order.reshape(others, taps)
+    plan = plan._replace(
+        grid=(*plan.grid[:2], width), taps=(*plan.taps[:2], 1),
+        first=(*plan.first[:2], 0), order=np.arange(others, dtype=np.int64),
+    )  # fmt: skip
+    return plan, order[:, ::-1].T
+
+
+def _merge_taps(plans: tuple[Plan, ...], x: Any, w: Any, k: int) -> Any:
+    """Return bands and weights with the taps of a line as filters, or None."""
+    if len(plans) > 1 or w.shape[0] > 1 or not x.size:
+        return None
+    found = _merge(plans[0].key, x.shape, k, x.dtype)
+    if found is None:
+        return None
+    plan, order = found
+    taps = order.shape[0]
+    # (1, in, out, all taps) -> (1, in, taps of a line * out, other taps)
+    w = w[:, :, :, order].swapaxes(2, 3).reshape(1, w.shape[1], taps * k, -1)
+    bands = plan_bands((plan,), x, 1, taps * k)
+    geometry = bands.geometry._replace(merged=taps)
+    geometry = with_segment(geometry, 1, taps * k, False, x.dtype)
+    return Bands(geometry, bands.axes, bands.order), w
+
+
 def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plans` to `y`.
 
@@ -163,8 +270,14 @@ def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> Non
     """
     if not y.size:
         return
+    merged = _merge_taps(plans, x, w, y.shape[4])
+    if merged is not None:
+        bands, w = merged
+        y[...] = bias if bias.size else 0
+        bias = bias[:0]
+    else:
+        bands = plan_bands(plans, x, w.shape[0], y.shape[4])
     groups, cg, kg, _ = w.shape
-    bands = plan_bands(plans, x, groups, y.shape[4])
     wide = padded(kg, x.itemsize)
     if bias.size and wide == kg:
         start = bias.reshape(groups, kg)

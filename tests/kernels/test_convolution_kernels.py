@@ -74,6 +74,36 @@ def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, 
     close(found[0], found[1], dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "n,k,h,w,c,kh,kw,before",
+    [
+        (2, 16, 10, 10, 6, 5, 5, (0, 0)),
+        (3, 40, 5, 7, 3, 3, 3, (1, 0)),
+        (1, 17, 4, 1, 1, 3, 5, (2, 0)),
+        (2, 33, 3, 11, 13, 1, 3, (0, 0)),
+        (1, 20, 1, 2, 5, 2, 4, (0, 0)),
+    ],
+)
+def test_taps_as_filters(rng, dtype, n, k, h, w, c, kh, kw, before):
+    # The gradient by an unpadded input of few channels: each of g's pixels is added
+    # to the outputs of its window.
+    g = rng.standard_normal((n, k, h, w)).astype(dtype)
+    g[0, 0, 0, -1] = np.nan
+    weight = rng.standard_normal((k, c, kh, kw)).astype(dtype)
+    bias = rng.standard_normal(c).astype(dtype)
+    want = np.zeros((n, c, h + kh - 1, w + kw - 1))
+    for a, b in itertools.product(range(kh), range(kw)):
+        each = np.einsum("nkhw,kc->nchw", g.astype("f8"), weight[:, :, a, b])
+        want[:, :, a : a + h, b : b + w] += each
+    want = want[:, :, before[0] : want.shape[2] - before[0]]
+    want += bias.reshape(-1, 1, 1)
+    size = want.shape[2:]
+    got = kernel.input_grad(g, weight, bias, size, PAIR, before, PAIR, 1)
+    assert np.array_equal(np.isnan(got), np.isnan(want))
+    close(np.nan_to_num(got), np.nan_to_num(want), dtype)
+
+
 def test_one_by_one_is_a_product_of_matrices(rng):
     x = rng.standard_normal((2, 5, 3, 4))
     w = rng.standard_normal((7, 5, 1, 1))

@@ -14,7 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import nnlib
 from nnlib.bench import (
+    attention,
     memory,
     mixed_pools,
     onnx_inference,
@@ -22,7 +24,9 @@ from nnlib.bench import (
     recurrent,
     startup,
     training,
+    word_vectors,
 )
+from nnlib.bench.compare import HEADER
 
 __all__ = ["main", "machine"]
 
@@ -49,6 +53,22 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _word_vectors(rounds: int) -> dict[str, Any]:
+    """Time a step against PyTorch's, and whole texts against gensim."""
+    print(HEADER)
+    found: dict[str, Any] = {
+        "step": [row.as_dict() for row in word_vectors.run(rounds)]
+    }
+    threads = nnlib.get_num_threads()
+    for cbow in (False, True):
+        mine, theirs = word_vectors.words_per_second(cbow, threads=threads)
+        name = "CBoW" if cbow else "skip-gram"
+        other = "not installed" if theirs is None else f"{theirs:,.0f}"
+        print(f"{name}, {threads} threads, words/s: {mine:,.0f}, gensim {other}")
+        found[name] = {"threads": threads, "nnlib": mine, "gensim": theirs}
+    return found
+
+
 def main() -> None:
     """Run every benchmark against PyTorch; write JSON under ``--output``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -63,6 +83,11 @@ def main() -> None:
     found["training"] = [row.as_dict() for row in training.run(options.rounds)]
     print("\nTraining steps of recurrent networks")
     found["recurrent"] = [row.as_dict() for row in recurrent.run(options.rounds)]
+    print("\nWord vectors")
+    found["word_vectors"] = _word_vectors(options.rounds)
+    print("\nAttention: time and memory by length")
+    lengths = [2**k for k in range(7, 13)]
+    found["attention"] = attention.run(lengths, min(options.rounds, 5), None)
     print("\nOverhead of an operation")
     found["ops"] = [cost.as_dict() for cost in ops.run(options.rounds)]
     print("\nPeak memory above parameters and optimiser state")

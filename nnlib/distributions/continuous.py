@@ -7,13 +7,14 @@ from typing import Any
 
 from nnlib import ops
 from nnlib.autograd.tensor import Size, Tensor
-from nnlib.backend.dtypes import float64
+from nnlib.backend.dtypes import float32, float64
 from nnlib.backend.random import Generator
 from nnlib.distributions.distribution import (
     HALF_LOG_TWO_PI,
     Distribution,
     parameters,
 )
+from nnlib.distributions.quantile import normal_quantile
 
 __all__ = ["Gumbel", "Laplace", "Normal", "Uniform"]
 
@@ -25,6 +26,7 @@ class _LocationScale(Distribution):
 
     has_rsample = True
     _shown = ("loc", "scale")
+    _batched = (("loc", 0), ("scale", 0))
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
         name = type(self).__name__
@@ -38,6 +40,11 @@ class _LocationScale(Distribution):
         """The expectation."""
         return self.loc
 
+    @property
+    def mode(self) -> Tensor:
+        """The point of the highest density."""
+        return self.loc
+
     def _standard(self, value: Any) -> Tensor:
         return (self._value(value) - self.loc) / self.scale
 
@@ -46,19 +53,18 @@ class _LocationScale(Distribution):
         raise self._missing("sample")
 
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
-        return self.loc + self.scale * self._noise(shape, generator)
+        noise = self._noise(shape, generator)
+        return self.loc + self.scale * noise.to(self.loc.dtype)
 
     def _uniform(self, shape: Size, generator: Generator | None) -> Tensor:
         """Return numbers of the open interval (0, 1)."""
-        loc = self.loc
-        unit = ops.rand(*shape, dtype=loc.dtype, device=loc.device, generator=generator)
+        # 16 bits are too coarse near 0: the logarithm would see it.
+        dtype = float64 if self.loc.dtype == float64 else float32
+        unit = ops.rand(
+            *shape, dtype=dtype, device=self.loc.device, generator=generator
+        )
         # rand gives 0 as well, whose logarithm is infinite.
-        return unit.clamp(min=_tiny(loc))
-
-
-def _tiny(like: Tensor) -> float:
-    """Return half a step of `rand` below one."""
-    return 2.0**-53 if like.dtype == float64 else 2.0**-25
+        return unit.clamp(min=2.0**-53 if dtype == float64 else 2.0**-25)
 
 
 class Normal(_LocationScale):
@@ -110,6 +116,10 @@ class Normal(_LocationScale):
     def cdf(self, value: Any) -> Tensor:
         """Return the probability of at most `value`."""
         return 0.5 * (1 + (self._standard(value) * math.sqrt(0.5)).erf())
+
+    def icdf(self, value: Any) -> Tensor:
+        """Return the quantile of a probability."""
+        return self.loc + self.scale * normal_quantile(self._value(value))
 
 
 class Laplace(_LocationScale):
@@ -229,6 +239,7 @@ class Uniform(Distribution):
 
     has_rsample = True
     _shown = ("low", "high")
+    _batched = (("low", 0), ("high", 0))
 
     def __init__(self, low: Any, high: Any, validate_args: bool | None = None) -> None:
         self.low, self.high = parameters("Uniform", low=low, high=high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnlib import ops
@@ -56,7 +57,9 @@ class Bernoulli(Distribution):
     tensor(-0.6931)
     """
 
+    has_enumerate_support = True
     _shown: tuple[str, ...] = ("probs",)
+    _batched: tuple[tuple[str, int], ...] = (("_parameter", 0),)
 
     def __init__(
         self,
@@ -98,6 +101,18 @@ class Bernoulli(Distribution):
         """The variance, ``p (1 - p)``."""
         return self.probs * (1 - self.probs)
 
+    @property
+    def mode(self) -> Tensor:
+        """The likelier value; NaN where p is one half."""
+        probs = self.probs.detach()
+        result: Tensor = ops.where(
+            probs == 0.5, math.nan, (probs > 0.5).to(self._dtype)
+        )
+        return result
+
+    def _values(self) -> Tensor:
+        return ops.arange(2, dtype=self._dtype, device=self._parameter.device)
+
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         chances = ops.broadcast_to(self.probs.detach(), shape)
         return ops.bernoulli(chances, generator=generator)
@@ -124,6 +139,7 @@ class _Classes(Distribution):
     """Probabilities of the classes along the last dimension."""
 
     _shown: tuple[str, ...] = ("probs",)
+    _batched: tuple[tuple[str, int], ...] = (("_parameter", 1),)
 
     def __init__(
         self, probs: Any, logits: Any, event: bool, validate_args: bool | None
@@ -203,6 +219,8 @@ class Categorical(_Classes):
     (2, 5)
     """
 
+    has_enumerate_support = True
+
     def __init__(
         self,
         probs: Any = None,
@@ -210,6 +228,9 @@ class Categorical(_Classes):
         validate_args: bool | None = None,
     ) -> None:
         super().__init__(probs, logits, False, validate_args)
+
+    def _values(self) -> Tensor:
+        return ops.arange(self._classes, device=self._parameter.device)
 
     @property
     def mode(self) -> Tensor:
@@ -224,7 +245,7 @@ class Categorical(_Classes):
     def log_prob(self, value: Any) -> Tensor:
         """Return the log probability of classes, integers below K."""
         value = self._value(value)
-        good = (value >= 0) & (value < self._classes)
+        good = (value >= 0) & (value < self._classes) & (value == value.to(int64))
         self._require("value", value, good, f"a class from 0 to {self._classes - 1}")
         index = value.to(int64).unsqueeze(-1)
         logits = self.logits
@@ -242,6 +263,8 @@ class OneHotCategorical(_Classes):
         As of `Categorical`.
     validate_args : bool, default True
     """
+
+    has_enumerate_support = True
 
     def __init__(
         self,
@@ -261,6 +284,16 @@ class OneHotCategorical(_Classes):
         """The variance of each entry."""
         return self.probs * (1 - self.probs)
 
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest class."""
+        found = one_hot(self._parameter.argmax(-1), self._classes)
+        return found.to(self._parameter.dtype)
+
+    def _values(self) -> Tensor:
+        like = self._parameter
+        return ops.eye(self._classes, dtype=like.dtype, device=like.device)
+
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         count = Size(shape[: len(shape) - len(self.batch_shape) - 1])
         found = one_hot(self._indices(count, generator), self._classes)
@@ -273,7 +306,9 @@ class OneHotCategorical(_Classes):
             good = ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
             self._require("value", value.sum(-1), good, "a one and zeros")
         logits, value = ops.broadcast_tensors(self.logits, value)
-        result: Tensor = (logits * value).sum(-1)
+        # The others' logits may be minus infinity: nothing, not 0 * infinity.
+        terms = ops.where(value == 0, ops.zeros_like(logits), logits * value)
+        result: Tensor = terms.sum(-1)
         return result
 
 
@@ -331,8 +366,13 @@ class Multinomial(_Classes):
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         count = Size(shape[: len(shape) - len(self.batch_shape) - 1])
         draws = self._indices(Size((self.total_count, *count)), generator)
-        found = one_hot(draws, self._classes).sum(0)
-        return found.to(self._parameter.dtype)
+        draws = draws.movedim(0, -1)
+        like = self._parameter
+        ones = ops.ones(*draws.shape, dtype=int64, device=like.device)
+        found = ops.zeros(
+            *draws.shape[:-1], self._classes, dtype=int64, device=like.device
+        )
+        return found.scatter_add(-1, draws, ones).to(like.dtype)
 
     def log_prob(self, value: Any) -> Tensor:
         """Return the log probability of counts that sum to `total_count`."""

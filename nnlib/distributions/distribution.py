@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,9 +37,14 @@ class Distribution:
     ----------
     has_rsample : bool
         Whether samples can carry gradients to the parameters (`rsample`).
+    has_enumerate_support : bool
+        Whether `enumerate_support` can list all values.
     """
 
     has_rsample = False
+    has_enumerate_support = False
+    # Attributes of the batch's shape, and how many dimensions of an event follow it.
+    _batched: tuple[tuple[str, int], ...] = ()
     # Attributes that repr tells.
     _shown: tuple[str, ...] = ()
 
@@ -78,6 +84,69 @@ class Distribution:
     def stddev(self) -> Tensor:
         """The square root of the variance."""
         return self.variance.sqrt()
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest value, shape ``batch_shape + event_shape``."""
+        raise self._missing("mode")
+
+    def expand(self, batch_shape: Any) -> Self:
+        """Return the same distribution for a larger batch, without copies.
+
+        Parameters
+        ----------
+        batch_shape : tuple of int
+            The own one broadcasts to it.
+
+        Raises
+        ------
+        ShapeError
+            If it does not.
+
+        Examples
+        --------
+        >>> from nnlib.distributions import Normal
+        >>> tuple(Normal(0.0, 1.0).expand((5, 3)).sample().shape)
+        (5, 3)
+        """
+        if not self._batched:
+            raise self._missing("expand")
+        new = copy.copy(self)
+        new._batch_shape = Size(batch_shape)
+        for name, event in self._batched:
+            value = getattr(self, name)
+            shape = (*new._batch_shape, *value.shape[value.ndim - event :])
+            setattr(new, name, ops.broadcast_to(value, shape))
+        return new
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """Return all values that can come, along a new first dimension.
+
+        Parameters
+        ----------
+        expand : bool, default True
+            Repeat them for the batch: shape ``(count,) + batch_shape + event_shape``;
+            else with ones in place of the batch's sizes.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no list of them (`has_enumerate_support` is False).
+        """
+        if not self.has_enumerate_support:
+            raise self._missing("enumerate_support")
+        values = self._values()
+        ones = (1,) * len(self._batch_shape)
+        values = values.reshape(values.shape[0], *ones, *self._event_shape)
+        if not expand:
+            return values
+        wide = (values.shape[0], *self._batch_shape, *self._event_shape)
+        result: Tensor = ops.broadcast_to(values, wide)
+        return result
+
+    def _values(self) -> Tensor:
+        """Return all values of one distribution."""
+        raise self._missing("enumerate_support")
 
     # -- draws ---------------------------------------------------------------------
 
@@ -293,9 +362,24 @@ class Independent(Distribution):
         return self.base_dist.mean
 
     @property
+    def mode(self) -> Tensor:
+        """The likeliest event."""
+        return self.base_dist.mode
+
+    @property
     def variance(self) -> Tensor:
         """The variance of each entry."""
         return self.base_dist.variance
+
+    def expand(self, batch_shape: Any) -> Self:
+        """Return the same distribution for a larger batch."""
+        new = copy.copy(self)
+        new._batch_shape = Size(batch_shape)
+        count = self.reinterpreted_batch_ndims
+        new.base_dist = self.base_dist.expand(
+            (*batch_shape, *self._event_shape[:count])
+        )
+        return new
 
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         return self.base_dist._draw(shape, generator)

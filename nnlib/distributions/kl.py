@@ -16,6 +16,7 @@ from nnlib.distributions.discrete import (
     OneHotCategorical,
 )
 from nnlib.distributions.distribution import Distribution, Independent
+from nnlib.distributions.relaxed import RelaxedBernoulli
 from nnlib.nn.functional import binary_cross_entropy_with_logits
 
 __all__ = ["kl_divergence", "register_kl"]
@@ -68,12 +69,23 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     >>> kl_divergence(Normal(1.0, 1.0), Normal(0.0, 1.0))
     tensor(0.5)
     """
+    if isinstance(p, RelaxedBernoulli) or isinstance(q, RelaxedBernoulli):
+        # They are numbers between 0 and 1, whatever they share with `Bernoulli`.
+        kinds = type(p), type(q)
+        formula = _FORMULAS.get(kinds)
+        if formula is None:
+            raise _unknown(p, q)
+        return formula(p, q)
     for a in type(p).__mro__:
         for b in type(q).__mro__:
             formula = _FORMULAS.get((a, b))
             if formula is not None:
                 return formula(p, q)
-    raise ArgumentError(
+    raise _unknown(p, q)
+
+
+def _unknown(p: Distribution, q: Distribution) -> ArgumentError:
+    return ArgumentError(
         f"kl_divergence: there is no closed form of {type(p).__name__} from "
         f"{type(q).__name__}; register_kl adds one"
     )
@@ -138,11 +150,59 @@ def _uniform_normal(p: Uniform, q: Normal) -> Tensor:
     return 0.5 * math.log(2 * math.pi) + q.scale.log() - width.log() + spread
 
 
+@register_kl(Normal, Laplace)
+def _normal_laplace(p: Normal, q: Laplace) -> Tensor:
+    apart = p.loc - q.loc
+    ratio = apart / (math.sqrt(2) * p.scale)
+    near = math.sqrt(2 / math.pi) * p.scale * (-ratio.square()).exp()
+    distance = near + apart * ratio.erf()  # of x from q.loc, expected
+    return (2 * q.scale).log() + distance / q.scale - p.entropy()
+
+
+@register_kl(Normal, Gumbel)
+def _normal_gumbel(p: Normal, q: Gumbel) -> Tensor:
+    apart = (p.loc - q.loc) / q.scale
+    power = (0.5 * (p.scale / q.scale).square() - apart).exp()
+    return q.scale.log() + apart + power - p.entropy()
+
+
+@register_kl(Gumbel, Normal)
+def _gumbel_normal(p: Gumbel, q: Normal) -> Tensor:
+    spread = p.variance + (p.mean - q.loc).square()
+    return (
+        0.5 * math.log(2 * math.pi) + q.scale.log()
+        + spread / (2 * q.scale.square()) - p.entropy()
+    )  # fmt: skip
+
+
+@register_kl(Uniform, Gumbel)
+def _uniform_gumbel(p: Uniform, q: Gumbel) -> Tensor:
+    width = p.high - p.low
+    apart = (p.mean - q.loc) / q.scale
+    low, high = ((q.loc - end) / q.scale for end in (p.low, p.high))
+    power = q.scale / width * (low.exp() - high.exp())
+    return q.scale.log() + apart + power - width.log()
+
+
+@register_kl(Normal, Uniform)
+@register_kl(Laplace, Uniform)
+@register_kl(Gumbel, Uniform)
+def _never_inside(p: Any, q: Uniform) -> Tensor:
+    """Return infinity: p gives numbers outside of any interval."""
+    shape = ops.broadcast_shapes(p.batch_shape, q.batch_shape)
+    return ops.full(tuple(shape), math.inf, dtype=p.loc.dtype, device=p.loc.device)
+
+
 @register_kl(Bernoulli, Bernoulli)
 def _bernoulli_bernoulli(p: Bernoulli, q: Bernoulli) -> Tensor:
-    logits, probs = ops.broadcast_tensors(q.logits, p.probs)
+    logits, probs, others = ops.broadcast_tensors(q.logits, p.probs, q.probs)
     cross = binary_cross_entropy_with_logits(logits, probs, reduction="none")
-    return cross - p.entropy()
+    # What p can give, q cannot.
+    never = ((others == 0) & (probs > 0)) | ((others == 1) & (probs < 1))
+    same = (others == probs) & ((probs == 0) | (probs == 1))
+    value = ops.where(never, math.inf, cross - p.entropy())
+    result: Tensor = ops.where(same, ops.zeros_like(value), value)
+    return result
 
 
 @register_kl(Categorical, Categorical)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnlib import ops
 from nnlib.autograd.tensor import Size, Tensor
-from nnlib.backend.dtypes import float64
+from nnlib.backend.dtypes import float32, float64
 from nnlib.backend.random import Generator
 from nnlib.distributions.discrete import Bernoulli, _Classes
 from nnlib.distributions.distribution import parameters
@@ -18,8 +18,10 @@ __all__ = ["RelaxedBernoulli", "RelaxedOneHotCategorical"]
 
 def _unit(like: Tensor, shape: Size, generator: Generator | None) -> Tensor:
     """Return uniform numbers off 0 and 1."""
-    step = 2.0**-52 if like.dtype == float64 else 2.0**-24
-    unit = ops.rand(*shape, dtype=like.dtype, device=like.device, generator=generator)
+    # 16 bits are too coarse near the ends: the logarithms would see it.
+    dtype = float64 if like.dtype == float64 else float32
+    step = 2.0**-52 if dtype == float64 else 2.0**-24
+    unit = ops.rand(*shape, dtype=dtype, device=like.device, generator=generator)
     return unit.clamp(step, 1 - step)
 
 
@@ -66,7 +68,12 @@ class RelaxedOneHotCategorical(_Classes):
 
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         noise = -(-_unit(self._parameter, shape, generator).log()).log()
-        return ((self.logits + noise) / self.temperature).softmax(-1)
+        logits = self.logits
+        return ((logits + noise.to(logits.dtype)) / self.temperature).softmax(-1)
+
+    def entropy(self) -> Tensor:
+        """Raise: it has no closed form."""
+        raise self._missing("entropy")
 
     def log_prob(self, value: Any) -> Tensor:
         """Return the log density of vectors inside the simplex."""
@@ -102,6 +109,7 @@ class RelaxedBernoulli(Bernoulli):
     """
 
     has_rsample = True
+    has_enumerate_support = False
     _shown: tuple[str, ...] = ("temperature", "probs")
 
     def __init__(
@@ -122,6 +130,11 @@ class RelaxedBernoulli(Bernoulli):
         raise self._missing("mean")
 
     @property
+    def mode(self) -> Tensor:
+        """It has no closed form."""
+        raise self._missing("mode")
+
+    @property
     def variance(self) -> Tensor:
         """It has no closed form."""
         raise self._missing("variance")
@@ -129,7 +142,8 @@ class RelaxedBernoulli(Bernoulli):
     def _draw(self, shape: Size, generator: Generator | None) -> Tensor:
         unit = _unit(self._parameter, shape, generator)
         noise = unit.log() - (-unit).log1p()
-        return ((self.logits + noise) / self.temperature).sigmoid()
+        logits = self.logits
+        return ((logits + noise.to(logits.dtype)) / self.temperature).sigmoid()
 
     def log_prob(self, value: Any) -> Tensor:
         """Return the log density of numbers between 0 and 1."""

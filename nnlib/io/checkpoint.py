@@ -21,7 +21,7 @@ from nnlib.backend.device import Device, resolve_device, to_device
 from nnlib.backend.errors import DTypeError
 from nnlib.io import safetensors
 from nnlib.io.safetensors import CheckpointError
-from nnlib.io.torch_file import is_torch_file, load_torch
+from nnlib.io.torch_file import is_bare_pickle, is_torch_file, load_torch, refusal
 
 __all__ = ["load", "save"]
 
@@ -81,6 +81,10 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
     place = resolve_device(device)
     if is_torch_file(Path(path)):
         return load_torch(path, device=place)
+    if is_bare_pickle(Path(path)):
+        raise CheckpointError(refusal(Path(path)))
+    if Path(path).suffix == ".onnx":
+        raise CheckpointError(f"load: {path} holds a model: nnlib.onnx.load reads it")
     arrays, metadata = safetensors.read(Path(path))
     tensors = {
         name: Tensor._from_array(to_device(array, place))

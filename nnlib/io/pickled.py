@@ -14,9 +14,25 @@ from typing import Any
 
 from nnlib.io.safetensors import CheckpointError
 
-__all__ = ["Call", "interpret"]
+__all__ = ["Call", "checked_key", "interpret"]
 
 _MARK = object()
+
+
+def checked_key(key: Any) -> Any:
+    """Return a dict's key if it is a plain one.
+
+    Python hashes nested tuples by recursion in C without a bound: deep ones, which a
+    few bytes describe, would end the process.
+    """
+    plain = (str, int, float, bytes, type(None))
+    parts = key if isinstance(key, tuple) else (key,)
+    if not all(isinstance(part, plain) for part in parts):
+        raise CheckpointError(
+            f"its description has a dict key of type {type(key).__name__} that is no "
+            "number, string or tuple of them"
+        )
+    return key
 
 
 class Call:
@@ -114,7 +130,7 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise CheckpointError("its description is damaged: no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[key] = value
+            target[checked_key(key)] = value
 
     def append(self, items: list[Any]) -> None:
         target = self.stack[-1]

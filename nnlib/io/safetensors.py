@@ -53,6 +53,9 @@ _DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
+# Others that the format knows.
+_UNREAD = ("F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "C64", "C128")
+
 # The format's own bound on its header.
 _MOST_HEADER = 100_000_000
 
@@ -137,7 +140,28 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
             name: _read_array(path, file, name, entry, begin, size, mapped)
             for name, entry in header.items()
         }
+    _check_cover(path, header, size)
     return arrays, metadata
+
+
+def _check_cover(path: Path, header: Mapping[str, Any], size: int) -> None:
+    """Raise unless the tensors lie one behind the other, to the end of the file."""
+    reached = 0
+    for start, end, name in sorted(
+        (*entry["data_offsets"], name) for name, entry in header.items()
+    ):
+        if start != reached:
+            what = "shares bytes with another" if start < reached else "leaves a hole"
+            raise CheckpointError(
+                f"load: {path}: tensor {name!r} {what}: it begins at byte {start}, the "
+                f"one before it ends at {reached}"
+            )
+        reached = end
+    if reached != size:
+        raise CheckpointError(
+            f"load: {path}: its tensors end at byte {reached}, the file goes on to "
+            f"{size}"
+        )
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
@@ -149,7 +173,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
             f"load: {path} is no safetensors file, or is truncated ({total} bytes)"
         )
     try:
-        header = json.loads(file.read(length).decode())
+        header = json.loads(file.read(length).decode(), object_pairs_hook=_unique)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"load: {path} is no safetensors file, or its header is damaged: {error}"
@@ -157,6 +181,13 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
     if not isinstance(header, dict):
         raise CheckpointError(f"load: {path}: its header is no JSON object")
     return header, 8 + length, total - 8 - length
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
 
 
 def _read_array(
@@ -168,6 +199,12 @@ def _read_array(
     size: int,
     mapped: Any,
 ) -> Array:
+    kind = entry.get("dtype") if isinstance(entry, dict) else None
+    if kind in _UNREAD:
+        raise CheckpointError(
+            f"load: {path}: tensor {name!r} has dtype {kind}, which nnlib's tensors "
+            "cannot hold; convert it before"
+        )
     try:
         dtype = _DTYPES[entry["dtype"]]
         shape = list(map(index, entry["shape"]))

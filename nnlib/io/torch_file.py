@@ -19,10 +19,10 @@ import numpy as np
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device, to_device
 from nnlib.backend.dtypes import bfloat16
-from nnlib.io.pickled import Call, interpret
+from nnlib.io.pickled import Call, checked_key, interpret
 from nnlib.io.safetensors import CheckpointError
 
-__all__ = ["is_torch_file", "load_torch"]
+__all__ = ["is_bare_pickle", "is_torch_file", "load_torch", "refusal"]
 
 _LIMIT = 100_000_000  # bytes of a description; those of real files are far below
 # Elements that an expanded tensor may have: they are not in the file.
@@ -76,6 +76,15 @@ def is_torch_file(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
+def is_bare_pickle(path: Path) -> bool:
+    """Tell whether a file begins as a pickle of protocol 2 or above does."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    # Those of a safetensors file are its header's length, at most _LIMIT.
+    long = int.from_bytes(start, "little") > _LIMIT
+    return long and start[0] == 0x80 and 2 <= start[1] <= 5
+
+
 def load_torch(
     path: str | os.PathLike[str], *, device: str | Device | None = None
 ) -> Any:
@@ -114,7 +123,7 @@ def load_torch(
     place = resolve_device(device)
     path = Path(path)
     if not is_torch_file(path):
-        raise CheckpointError(_told(path))
+        raise CheckpointError(refusal(path))
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive, place).read()
@@ -127,7 +136,7 @@ def load_torch(
         raise CheckpointError(f"load_torch: {path} is damaged: {error}") from None
 
 
-def _told(path: Path) -> str:
+def refusal(path: Path) -> str:
     """Return what is wrong with a file that is no zip archive."""
     with open(path, "rb") as file:
         start = file.read(16)
@@ -255,17 +264,18 @@ class _Reader:
         view = np.lib.stride_tricks.as_strided(
             flat[offset:], shape, [s * dtype.itemsize for s in steps]
         )
-        if self.swapped:
-            return view.byteswap()
         # An expanded tensor would be written to in many places at once.
         expands = any(s == 0 and n > 1 for n, s in zip(shape, steps, strict=True))
-        if expands and math.prod(shape) > _MOST_EXPANDED:
+        if math.prod(shape) > max(_MOST_EXPANDED, len(flat)):
             raise CheckpointError(f"an expanded tensor of shape {shape} is too large")
+        if self.swapped:
+            return view.byteswap()
         return view.copy() if expands else view
 
 
 def _dict(*items: Any) -> dict[Any, Any]:
-    return dict(*items)
+    pairs = [(key, value) for part in items for key, value in part]
+    return {checked_key(key): value for key, value in pairs}
 
 
 def _parameter(data: Any, *_: Any) -> Any:

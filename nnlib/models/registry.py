@@ -9,6 +9,7 @@ from typing import Any
 
 from nnlib import io
 from nnlib.backend.errors import ArgumentError
+from nnlib.data.errors import DownloadError
 from nnlib.nn import Module
 
 __all__ = ["get", "list", "register"]
@@ -84,7 +85,7 @@ def get(
         For the model.
     weights : str or path, optional
         A safetensors file (or PyTorch's ``.pt``, read without running its code), or an
-        address that starts with ``https://``.
+        address that starts with ``https://`` or ``http://``.
     sha256 : str, optional
         The file's hash. An address needs it; a file is checked if it is given.
     strict : bool, default True
@@ -96,6 +97,8 @@ def get(
         For an unknown name, an address without a hash, or a file of another hash.
     CheckpointError
         If the file is damaged.
+    DownloadError
+        If the address cannot be read.
 
     Examples
     --------
@@ -128,7 +131,12 @@ def _find(weights: str, sha256: str | None) -> Path:
         import pooch
 
         folder = Path(pooch.os_cache("nnlib")) / "weights"
-        found = pooch.retrieve(weights, f"sha256:{sha256}", path=folder)
+        try:
+            found = pooch.retrieve(weights, f"sha256:{sha256}", path=folder)
+        except ValueError as error:  # pooch's word for another hash
+            raise ArgumentError(f"models.get: sha256: {error}") from error
+        except OSError as error:  # requests' errors are of this kind
+            raise DownloadError(f"models.get: {weights}: {error}") from error
         return Path(found)
     path = Path(weights).expanduser()
     if sha256 is not None:

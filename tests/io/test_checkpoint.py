@@ -143,7 +143,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="truncated|damaged"):
             nnlib.load(path)
     path.write_bytes(b"\x80\x04" + b"pickle" * 40)
-    with pytest.raises(CheckpointError, match="no safetensors file"):
+    with pytest.raises(CheckpointError, match="bare pickle"):
         nnlib.load(path)
     with pytest.raises(FileNotFoundError):
         nnlib.load(tmp_path / "absent")
@@ -154,7 +154,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     [
         ({"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}, "cannot lie"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "cannot lie"),
-        ({"dtype": "C64", "shape": [1], "data_offsets": [0, 4]}, "is damaged"),
+        ({"dtype": "C64", "shape": [1], "data_offsets": [0, 4]}, "dtype C64"),
         ({"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}, "is truncated"),
         ({"dtype": "F32", "shape": [1.5], "data_offsets": [0, 4]}, "is damaged"),
         ({"dtype": "F32", "shape": [1], "data_offsets": [0, math.inf]}, "is damaged"),

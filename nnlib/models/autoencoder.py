@@ -83,9 +83,10 @@ class Autoencoder(nn.Module):
 
         Returns
         -------
-        Tensor, shape ``(steps, ...)``
+        Tensor, shape ``(steps, ...)``, each of the inputs' shape
         """
-        return self.decode(code_line(self.encode, first, last, steps))
+        way = self.decode(code_line(self.encode, first, last, steps))
+        return way.reshape(steps, *first.shape)
 
 
 def code_line(
@@ -245,6 +246,11 @@ class TiedAutoencoder(nn.Module):
         """Return the reconstruction, of the input's shape."""
         disturbed = input if self.noise is None else self.noise(input)
         return self.decode(self.encode(disturbed)).reshape(input.shape)
+
+    def interpolate(self, first: Tensor, last: Tensor, steps: int = 8) -> Tensor:
+        """Return what lies between two inputs; see `Autoencoder.interpolate`."""
+        way = self.decode(code_line(self.encode, first, last, steps))
+        return way.reshape(steps, *first.shape)
 
 
 class ConvAutoencoder(Autoencoder):

@@ -19,7 +19,7 @@ from nnlib.distributions import Independent, Normal
 from nnlib.models.autoencoder import code_line
 from nnlib.models.mlp import MLP
 from nnlib.nn import functional as F
-from nnlib.ops import cat, randn, randn_like
+from nnlib.ops import cat, randn, randn_like, stack
 
 __all__ = ["VAE", "ConditionalVAE", "VAELoss", "VAEOutput", "kl_to_standard_normal"]
 
@@ -122,6 +122,11 @@ class VAELoss:
         scaled = F.mse_loss(reconstruction, target, reduction="sum")
         constant = math.log(self.std) + 0.5 * math.log(2 * math.pi)
         return scaled / (2 * self.std**2) + constant * target.numel()
+
+
+def _check_samples(samples: int) -> None:
+    if samples < 1:
+        raise ArgumentError(f"elbo: samples: expected at least 1, got {samples}")
 
 
 class VAE(nn.Module):
@@ -227,8 +232,9 @@ class VAE(nn.Module):
         ----------
         input : Tensor, shape (N, ...)
         samples : int, default 1
-            Codes drawn for each input.
+            Codes drawn for each input, at least 1.
         """
+        _check_samples(samples)
         mean, log_variance = self.encode(input)
         count = max(1, input.shape[0])
         cost = kl_to_standard_normal(mean, log_variance).sum()
@@ -264,10 +270,10 @@ class VAE(nn.Module):
 
         Returns
         -------
-        Tensor, shape ``(steps, ...)``
+        Tensor, shape ``(steps, ...)``, each of the inputs' shape
         """
         codes = code_line(lambda x: self.encode(x)[0], first, last, steps)
-        return self.expected(self.decode(codes))
+        return self.expected(self.decode(codes)).reshape(steps, *first.shape)
 
 
 class ConditionalVAE(VAE):
@@ -320,8 +326,37 @@ class ConditionalVAE(VAE):
             self._shaped(self._beside(codes, labels), input), mean, log_variance
         )
 
+    def posterior(self, input: Tensor, labels: Tensor) -> Independent:  # type: ignore[override]
+        """Return the distribution of the codes, given inputs and their classes."""
+        return super().posterior(self._beside(input.flatten(1), labels))
+
+    def interpolate(  # type: ignore[override]
+        self, first: Tensor, last: Tensor, labels: Tensor, steps: int = 8
+    ) -> Tensor:
+        """Return what lies between two inputs on the line of their mean codes.
+
+        Parameters
+        ----------
+        first, last : Tensor
+            One input each, without a batch dimension.
+        labels : Tensor, shape (2,)
+            Their classes. On the way the classes' one-hot vectors are mixed as well.
+        steps : int, default 8
+
+        Returns
+        -------
+        Tensor, shape ``(steps, ...)``, each of the inputs' shape
+        """
+        ends = self._beside(stack([first, last]).flatten(1), labels)
+        codes = code_line(lambda x: self.encode(x)[0], ends[0], ends[1], steps)
+        classes = F.one_hot(labels, self.num_classes).to(codes.dtype)
+        mixed = code_line(lambda x: x, classes[0], classes[1], steps)
+        made = self.expected(self.decode(cat([codes, mixed], 1)))
+        return made.reshape(steps, *first.shape)
+
     def elbo(self, input: Tensor, labels: Tensor, samples: int = 1) -> Tensor:  # type: ignore[override]
         """Return the lower bound of ``log p(x | class)``, averaged over the batch."""
+        _check_samples(samples)
         mean, log_variance = self.encode(self._beside(input.flatten(1), labels))
         cost = kl_to_standard_normal(mean, log_variance).sum()
         for _ in range(samples):

@@ -132,6 +132,11 @@ class Module(ModuleTree, HookMethods):
             self.training = False
         return self
 
+    @property
+    def held_in_eval(self) -> bool:
+        """Whether `hold_eval` keeps this module in evaluation mode."""
+        return self._held_in_eval
+
     def eval(self) -> Self:
         """Set evaluation mode here and below."""
         return self.train(False)

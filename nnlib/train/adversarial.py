@@ -6,6 +6,7 @@ training of Wasserstein GANs, 2017.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from nnlib.nn import Module
 from nnlib.nn.functional import softplus
 from nnlib.ops import ones_like, rand, randn
 from nnlib.optim import Optimizer
+from nnlib.train.fit import _modes, _restore_modes
 from nnlib.train.history import DivergenceError, History
 from nnlib.train.metrics import RunningMeans
 
@@ -158,7 +160,9 @@ def fit_gan(
     Returns
     -------
     History
-        ``generator_loss`` and ``discriminator_loss``, means over each epoch.
+        ``generator_loss`` and ``discriminator_loss``, means over each epoch's steps
+        (NaN for an epoch without a step of the generator). The modules' train/eval
+        modes are put back.
 
     Raises
     ------
@@ -182,30 +186,40 @@ def fit_gan(
 
     turns = _Turns(generator, discriminator, latents, loss == "wasserstein", penalty)
     history = History()
+    modes = _modes(generator) + _modes(discriminator)
     generator.train()
     discriminator.train()
     step = 0
-    for epoch in range(1, epochs + 1):
-        means = RunningMeans()
-        title = f"epoch {epoch}/{epochs}"
-        for batch in tqdm(loader, desc=title, disable=not progress, leave=False):
-            real = batch[0] if isinstance(batch, (tuple, list)) else batch
-            cost = turns.discriminator_step(real, discriminator_optimizer)
-            means.add({"discriminator_loss": cost}, len(real))
-            step += 1
-            if step % critic_steps == 0:
-                turns.generator_step(len(real), generator_optimizer)
-            means.add({"generator_loss": turns.latest}, len(real))
-        if not means.samples:
-            raise ShapeError("fit_gan: the loader gave no batch")
-        figures = means.read()
-        for name, value in figures.items():
-            if value != value or abs(value) == float("inf"):
-                raise DivergenceError(f"fit_gan: {name} became {value} in {title}")
-        history.append(**figures)
-        if on_epoch_end is not None:
-            on_epoch_end(epoch, history)
+    try:
+        for epoch in range(1, epochs + 1):
+            means, costs = RunningMeans(), RunningMeans()
+            title = f"epoch {epoch}/{epochs}"
+            for batch in tqdm(loader, desc=title, disable=not progress, leave=False):
+                real = batch[0] if isinstance(batch, (tuple, list)) else batch
+                cost = turns.discriminator_step(real, discriminator_optimizer)
+                means.add({"discriminator_loss": cost}, len(real))
+                step += 1
+                if step % critic_steps == 0:
+                    value = turns.generator_step(len(real), generator_optimizer)
+                    costs.add({"generator_loss": value}, len(real))
+            history.append(**_checked(means, costs, title))
+            if on_epoch_end is not None:
+                on_epoch_end(epoch, history)
+    finally:
+        _restore_modes(modes)
     return history
+
+
+def _checked(means: RunningMeans, costs: RunningMeans, title: str) -> dict[str, float]:
+    """Return an epoch's figures, all finite."""
+    if not means.samples:
+        raise ShapeError("fit_gan: the loader gave no batch")
+    figures = means.read() | (costs.read() if costs.samples else {})
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise DivergenceError(f"fit_gan: {name} became {value} in {title}")
+    # An epoch can be shorter than the critic's turn.
+    return {"generator_loss": math.nan, **figures}
 
 
 class _Turns:
@@ -226,7 +240,6 @@ class _Turns:
         self.penalty = penalty
         like = next(generator.parameters())
         self.dtype, self.device = like.dtype, like.device
-        self.latest = like.new_zeros(())
 
     def make(self, count: int) -> Tensor:
         output: Tensor = self.generator(
@@ -251,7 +264,7 @@ class _Turns:
         result: Tensor = value.detach()
         return result
 
-    def generator_step(self, count: int, optimizer: Optimizer) -> None:
+    def generator_step(self, count: int, optimizer: Optimizer) -> Tensor:
         parameters = list(self.discriminator.parameters())
         wanted = [parameter.requires_grad for parameter in parameters]
         # The judge's own gradients are not needed here: do not compute them.
@@ -266,4 +279,5 @@ class _Turns:
         finally:
             for parameter, flag in zip(parameters, wanted, strict=True):
                 parameter.requires_grad_(flag)
-        self.latest = value.detach()
+        result: Tensor = value.detach()
+        return result

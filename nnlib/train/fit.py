@@ -413,4 +413,5 @@ def _modes(model: Module) -> list[tuple[Module, bool]]:
 
 def _restore_modes(modes: list[tuple[Module, bool]]) -> None:
     for module, training in modes:
-        module.training = training
+        # One that was frozen meanwhile stays in evaluation.
+        module.training = training and not module.held_in_eval

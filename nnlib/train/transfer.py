@@ -18,6 +18,7 @@ from nnlib.data import TensorDataset
 from nnlib.nn import Module
 from nnlib.ops import cat
 from nnlib.train.callbacks import Callback, Run
+from nnlib.train.fit import _modes, _restore_modes
 
 __all__ = [
     "GradualUnfreezing",
@@ -32,8 +33,9 @@ def freeze(model: Module, *what: str | Module) -> list[str]:
     """Stop the training of some parameters, and of the statistics that go with them.
 
     Modules with running statistics (batch normalisation) whose parameters are all
-    frozen stay in evaluation mode, whatever ``model.train()`` says: otherwise their
-    statistics would go on drifting to the new data.
+    frozen, or which have none and are named, stay in evaluation mode, whatever
+    ``model.train()`` says: otherwise their statistics would go on drifting to the new
+    data. Gradients that are left from before are dropped.
 
     Parameters
     ----------
@@ -79,35 +81,56 @@ def unfreeze(model: Module, *what: str | Module) -> list[str]:
 
 
 def _set(model: Module, op: str, what: Sequence[str | Module], value: bool) -> None:
-    for parameter in _chosen(model, op, what):
+    parameters, modules = _chosen(model, op, what)
+    for parameter in parameters:
         parameter.requires_grad_(value)
+        if not value:
+            parameter.grad = None  # an old one would still move it
     for module in model.modules():
         own = list(module.parameters(recurse=False))
-        if "running_mean" in dict(module.named_buffers()) and own:
+        if not _has_statistics(module):
+            continue
+        if own:
             module.hold_eval(not any(p.requires_grad for p in own))
+        elif module in modules:
+            module.hold_eval(not value)
 
 
-def _chosen(model: Module, op: str, what: Sequence[str | Module]) -> list[Any]:
+def _has_statistics(module: Module) -> bool:
+    return any(
+        name == "running_mean" for name, _ in module.named_buffers(recurse=False)
+    )
+
+
+def _chosen(
+    model: Module, op: str, what: Sequence[str | Module]
+) -> tuple[list[Any], set[Module]]:
+    """Return the parameters and modules that are meant, each with all below."""
     named = dict(model.named_parameters())
+    inside = dict(model.named_modules())
     if not what:
-        return list(named.values())
+        return list(named.values()), set(inside.values())
     found: dict[int, Any] = {}
+    modules: set[Module] = set()
     for one in what:
         if isinstance(one, Module):
             fits = list(one.parameters())
+            below = set(one.modules())
         else:
-            fits = [
-                parameter
-                for name, parameter in named.items()
-                if fnmatch.fnmatchcase(name, one) or name.startswith(f"{one}.")
-            ]
-        if not fits:
+            below = {m for name, m in inside.items() if name and _fits(name, one)}
+            fits = [p for name, p in named.items() if _fits(name, one)]
+        modules |= below
+        if not fits and not any(map(_has_statistics, below)):
             label = type(one).__name__ if isinstance(one, Module) else repr(one)
             raise ArgumentError(
                 f"{op}: {label} fits no parameter; names are {', '.join(named) or '-'}"
             )
         found.update((id(parameter), parameter) for parameter in fits)
-    return list(found.values())
+    return list(found.values()), modules
+
+
+def _fits(name: str, wanted: str) -> bool:
+    return fnmatch.fnmatchcase(name, wanted) or name.startswith(f"{wanted}.")
 
 
 def layer_groups(
@@ -224,7 +247,7 @@ def extract_features(
     handle = None
     if target is not None:
         handle = target.register_forward_hook(lambda *parts: caught.append(parts[2]))
-    modes = {module: module.training for module in model.modules()}
+    modes = _modes(model)
     like = next(model.parameters(), None)
     columns: list[list[Tensor]] = []
     model.eval()
@@ -239,8 +262,7 @@ def extract_features(
                 for column, part in zip(columns, parts, strict=True):
                     column.append(part)
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        _restore_modes(modes)
         if handle is not None:
             handle.remove()
     if not columns:

@@ -270,6 +270,9 @@ def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> Non
     """
     if not y.size:
         return
+    if not w.shape[1]:
+        y[...] = bias if bias.size else 0
+        return
     merged = _merge_taps(plans, x, w, y.shape[4])
     if merged is not None:
         bands, w = merged

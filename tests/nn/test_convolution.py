@@ -165,3 +165,25 @@ def test_any_strides(order):
 
     got = F.conv2d(lay(x), lay(w), nnlib.tensor(b)).array
     np.testing.assert_allclose(got, want, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_sums_over_no_channels(name):
+    shape = (3, 0, 2, 2) if name == "conv2d" else (0, 3, 2, 2)
+    x = nnlib.zeros(2, 0, 4, 4, requires_grad=True)
+    bias = nnlib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = getattr(nnlib, name)(x, nnlib.zeros(shape), bias)
+    np.testing.assert_array_equal(y.detach().numpy()[1, :, 2, 2], [1, 2, 3])
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert bias.grad.numpy().tolist() == [y.numel() / 3] * 3
+
+
+@pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d"])
+def test_no_channels_of_output(name):
+    shape = (0, 3, 2, 2) if name == "conv2d" else (3, 0, 2, 2)
+    x = nnlib.ones(2, 3, 4, 4, requires_grad=True)
+    y = getattr(nnlib, name)(x, nnlib.zeros(shape))
+    assert y.shape[:2] == (2, 0)
+    y.sum().backward()
+    assert not x.grad.numpy().any()

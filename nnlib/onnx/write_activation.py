@@ -140,12 +140,19 @@ def mish(g: Writer, record: Record) -> str:
 
 @writes(Softplus)
 def softplus(g: Writer, record: Record) -> str:
-    """Write Softplus, its input and output scaled."""
-    x, dtype, beta = g.value(0), dtype_at(record), record.params["beta"]
-    if beta == 1:
-        return g.add("Softplus", [x])
-    factor = g.constant(beta, dtype)
-    return g.add("Div", [g.add("Softplus", [g.add("Mul", [x, factor])]), factor])
+    """Write Softplus, its input and output scaled; Where if it turns linear early."""
+    x, dtype, p = g.value(0), dtype_at(record), record.params
+    beta, scaled = p["beta"], x
+    if beta != 1:
+        factor = g.constant(beta, dtype)
+        scaled = g.add("Mul", [x, factor])
+    result = g.add("Softplus", [scaled])
+    if beta != 1:
+        result = g.add("Div", [result, factor])
+    if p["threshold"] >= 20:  # above, both are the same number
+        return result
+    linear = g.add("Greater", [scaled, g.constant(p["threshold"], dtype)])
+    return g.add("Where", [linear, x, result])
 
 
 @writes(LogSigmoid)

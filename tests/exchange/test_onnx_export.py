@@ -89,7 +89,14 @@ def test_models(name: str) -> None:
 @pytest.mark.parametrize("opset", [13, 17, 21])
 def test_activations(opset: int) -> None:
     layers = [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.ELU(), nn.CELU()]
-    layers += [nn.LeakyReLU(), nn.PReLU(), nn.Softplus(2), nn.Hardswish(), nn.Tanh()]
+    layers += [
+        nn.LeakyReLU(),
+        nn.PReLU(),
+        nn.Softplus(2),
+        nn.Softplus(3, 0.5),
+        nn.Hardswish(),
+        nn.Tanh(),
+    ]
     layers += [nn.Hardsigmoid(), nn.LogSigmoid(), nn.Softsign(), nn.Tanhshrink()]
     layers += [nn.Hardtanh(), nn.Softshrink(), nn.Threshold(-0.1, 0.2), nn.SELU()]
     layers += [nn.LayerNorm(8), nn.GLU(), nn.Softmax(-1), nn.LogSoftmax(-1)]

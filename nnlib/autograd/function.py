@@ -343,36 +343,32 @@ class Function:
 # -- helpers of the door, off the fast path --------------------------------------
 
 
-def _wrap(node: Function, array: Any, index: int, recording: bool) -> Any:
-    if array is None:
-        return None
-    if type(array) is not _ndarray:
-        array = _as_array(array)
-    result = _new(Tensor)
-    result._array = array
-    kind = array.dtype
-    if recording and (kind is float32 or kind in FLOATING):
-        for other in node._non_differentiable:
-            if array is other:
-                return result
-        result._requires_grad = True
-        result._grad_fn = node
-        result._index = index
-    return result
-
-
 def _wrap_several(
     node: Function, out: Any, args: Any, params: Any, recording: bool
 ) -> Any:
-    result, meta = [], []
+    result: list[Any] = []
+    meta: list[Any] = []
     cls = type(node)
     view = cls.is_view
-    for index, item in enumerate(out):
-        tensor = _wrap(node, item, index, recording)
+    constants = node._non_differentiable
+    for index, array in enumerate(out):
+        if type(array) is not _ndarray:
+            array = _as_array(array)
+        if array is None:
+            result.append(None)
+            meta.append(None)
+            continue
+        tensor = _new(Tensor)
+        tensor._array = array
         result.append(tensor)
         if recording:
-            array = None if tensor is None else tensor._array
-            meta.append(None if array is None else (array.shape, array.dtype))
+            kind = array.dtype
+            meta.append((array.shape, kind))
+            if kind is float32 or kind in FLOATING:
+                if not (constants and any([array is other for other in constants])):
+                    tensor._requires_grad = True
+                    tensor._grad_fn = node
+                    tensor._index = index
         if view:
             mark_view(cls, tensor, args, params, index)
     if recording:

@@ -6,6 +6,7 @@ knows the second derivative in public ops: all higher ones follow.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,9 @@ class Glu(Function):
         self.dim = dim
         self.save_for_backward(x)
         a, b = halves(x, dim)
-        return a / (np.exp(-b) + constants(b, 1)[0])
+        y = np.exp(-b)
+        y += constants(b, 1)[0]
+        return np.divide(a, y, y if type(y) is np.ndarray else None)
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad s`` and ``grad a s (1 - s)``, s the sigmoid of b."""
@@ -272,9 +275,14 @@ class Glu(Function):
 
 def halves(x: Any, dim: int) -> tuple[Any, Any]:
     """Return the two halves of a Tensor or array along `dim`."""
-    half = x.shape[dim] // 2
+    front, back = _sides(x.shape[dim] // 2, dim)
+    return x[front], x[back]
+
+
+@functools.lru_cache(maxsize=64)
+def _sides(half: int, dim: int) -> tuple[Any, Any]:
     lead = (slice(None),) * dim
-    return x[(*lead, slice(half))], x[(*lead, slice(half, None))]
+    return (*lead, slice(half)), (*lead, slice(half, None))
 
 
 @public(method=False)
@@ -399,7 +407,7 @@ def glu(input: Any, dim: int = -1) -> Tensor:
     >>> glu(nnlib.tensor([3.0, 0.0]))
     tensor([1.5])
     """
-    shape = input.shape
+    shape = raw(input).shape
     dim = one_dim("glu", dim, len(shape))
     length = shape[dim] if shape else 1
     if length % 2:

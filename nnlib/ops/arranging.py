@@ -44,15 +44,19 @@ class Flip(Function):
     def forward(self, x: Any, *, dims: tuple[int, ...]) -> Any:
         """Return a reversed copy."""
         self.dims = dims
-        key = tuple(
-            slice(None, None, -1) if place in dims else slice(None)
-            for place in range(x.ndim)
-        )
-        return x[key].copy()
+        return x[_reversing(x.ndim, dims)].copy()
 
     def backward(self, grad: Any) -> Any:
         """Reverse the gradient."""
         return Flip.apply(grad, dims=self.dims)
+
+
+@functools.lru_cache(maxsize=64)
+def _reversing(ndim: int, dims: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the key that reverses `dims`."""
+    return tuple(
+        [slice(None, None, -1 if place in dims else None) for place in range(ndim)]
+    )
 
 
 @public()
@@ -175,10 +179,10 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _masks(rows: int, columns: int, k: int, lower: bool) -> tuple[Any, Any]:
-    """Return where the triangle of a small matrix is and is not; only to be read."""
+    """Return the triangle of a small matrix, and the flat positions outside it."""
     i, j = np.arange(rows).reshape(rows, 1), np.arange(columns)
     inside = j <= i + k if lower else j >= i + k
-    return inside, ~inside
+    return inside, np.flatnonzero(~inside)
 
 
 class Triangle(Function):
@@ -196,7 +200,7 @@ class Triangle(Function):
             if x.ndim > 2:
                 return np.where(inside, x, *constants(x, 0.0))
             out = x.copy()
-            np.putmask(out, outside, 0.0)
+            out.put(outside, constants(x, 0)[0])
             return out
         module = array_module(x)
         i = module.arange(rows).reshape(rows, 1)
@@ -308,7 +312,8 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tenso
         If the two dimensions are one.
     """
     ndim = raw(input).ndim
-    dim1, dim2 = one_dim("diagonal", dim1, ndim), one_dim("diagonal", dim2, ndim)
+    if ndim < 2 or dim1 != 0 or dim2 != 1:
+        dim1, dim2 = one_dim("diagonal", dim1, ndim), one_dim("diagonal", dim2, ndim)
     if dim1 == dim2:
         raise ShapeError(f"diagonal: dim1 and dim2 are both {dim1}")
     return Diagonal.apply(  # type: ignore[no-any-return]

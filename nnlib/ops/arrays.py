@@ -14,6 +14,7 @@ __all__ = [
     "add_up",
     "add_up_squares",
     "constants",
+    "deviations",
     "kept_shape",
     "moments",
     "spread_array",
@@ -103,7 +104,7 @@ def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _ones(size: int, dtype: Any) -> Any:
+def _ones(size: Any, dtype: Any) -> Any:
     return np.ones(size, dtype)
 
 
@@ -125,6 +126,37 @@ def moments(x: Any, free: float) -> tuple[float, float] | None:
     if free:
         return total / free, middle
     return (total * np.inf if total else np.nan), middle
+
+
+# Up to so many entries a product with a matrix of ones is faster than a reduction and
+# a broadcast.
+_NARROW = 16
+
+
+def deviations(x: Any, dim: int) -> tuple[Any, Any, Any] | None:
+    """Return a short matrix less its means, and ones that add up along `dim`, or None.
+
+    Parameters
+    ----------
+    x : array, floating
+    dim : int
+
+    Returns
+    -------
+    distance, middle : array, shape of `x`, or its transpose for ``dim == 1``
+        The first dimension is the one that was `dim`.
+    ones : array, shape (length of `dim`,)
+    """
+    if type(x) is not _ndarray or x.ndim != 2 or x.size > _SHORT:
+        return None
+    length, dtype = x.shape[dim], x.dtype
+    if not 0 < length <= _NARROW or dtype not in _DOT:
+        return None
+    if dim:
+        x = x.T
+    middle = _ones((length, length), dtype).dot(x)
+    middle /= constants(x, length)[0]
+    return x - middle, middle, _ones(length, dtype)
 
 
 def _wide(dtype: Any) -> Any:

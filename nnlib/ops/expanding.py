@@ -194,7 +194,7 @@ def repeat_interleave(
     >>> nnlib.repeat_interleave(nnlib.tensor([1, 2]), nnlib.tensor([1, 2]))
     tensor([1, 2, 2])
     """
-    from nnlib.ops.gathering import index_select
+    from nnlib.ops.gathering import IndexSelect, index_select
 
     if repeats is None:
         counts = raw(input)
@@ -202,8 +202,13 @@ def repeat_interleave(
         return constant(module.repeat(module.arange(len(counts)), counts), input)  # type: ignore[no-any-return]
     if dim is None:
         input, dim = reshape(input, (-1,)), 0
-    dim = one_dim("repeat_interleave", dim, input.ndim)
-    length = input.shape[dim] if input.ndim else 1
+    shape = raw(input).shape
+    dim = one_dim("repeat_interleave", dim, len(shape))
+    length = shape[dim] if shape else 1
+    if type(repeats) is int and repeats >= 0 and output_size is None and shape:
+        # What follows, for a number that needs no checks.
+        places = array_module(raw(input)).arange(length).repeat(repeats)
+        return IndexSelect.apply(input, constant(places, input), dim=dim)  # type: ignore[no-any-return]
     counts = raw(repeats)
     if not hasattr(counts, "dtype"):
         counts = array_module(raw(input)).asarray(counts, dtype=np.int64)

@@ -97,6 +97,8 @@ class Unbind(Function):
     def forward(self, x: Any, *, dim: int) -> Any:
         """Return the entries of `dim` as views."""
         self.dim = dim
+        if not dim and x.ndim > 1:
+            return tuple(x)
         lead = (slice(None),) * dim
         return tuple([x[(*lead, place, ...)] for place in range(x.shape[dim])])
 

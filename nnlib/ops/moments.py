@@ -13,7 +13,13 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
-from nnlib.ops.arrays import add_up, add_up_squares, constants, moments
+from nnlib.ops.arrays import (
+    add_up,
+    add_up_squares,
+    constants,
+    deviations,
+    moments,
+)
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, raw
 from nnlib.ops.reduction import Mean, spread
@@ -38,11 +44,20 @@ class _Spread(Function):
             if found is not None:
                 return self.keep(x, *found)
         number, free = constants(x, count or math.nan, self.free)
-        middle = add_up(x, dims, True)
-        middle /= number
-        distance = x - middle
-        distance *= distance
-        out = add_up(distance, dims, keepdim)
+        short = None
+        if len(dims) == 1 and not keepdim:
+            short = deviations(x, dims[0])
+        if short is None:
+            middle = add_up(x, dims, True)
+            middle /= number
+            distance = x - middle
+            distance *= distance
+            out = add_up(distance, dims, keepdim)
+        else:
+            distance, middle, ones = short
+            middle = middle[0]
+            distance *= distance
+            out = ones.dot(distance)
         if self.free:
             out /= free
         else:
@@ -52,7 +67,7 @@ class _Spread(Function):
             self.save_for_backward(x)
             return out, middle
         # On CuPy arrays NumPy calls CuPy's function.
-        out = np.sqrt(out)
+        out = np.sqrt(out, out if type(out) is np.ndarray else None)
         self.save_for_backward(x, out)
         return out, middle
 
@@ -224,7 +239,8 @@ class VectorNorm(Function):
         self.p, self.dims, self.shape = p, dims, x.shape
         if p == 2:
             # On CuPy arrays NumPy calls CuPy's function.
-            out = np.sqrt(add_up_squares(x, dims, keepdim))
+            out = add_up_squares(x, dims, keepdim)
+            out = np.sqrt(out, out if type(out) is np.ndarray else None)
         elif p == math.inf:
             out = abs(x).max(axis=dims, keepdims=keepdim)
         elif p == -math.inf:
@@ -235,7 +251,8 @@ class VectorNorm(Function):
             out = add_up(abs(x), dims, keepdim)
         else:
             out = add_up(abs(x) ** p, dims, keepdim) ** (1 / p)
-        out = array_module(x).asarray(out)
+        if type(out) is not type(x):
+            out = array_module(x).asarray(out)
         self.save_for_backward(x, out)
         return out
 

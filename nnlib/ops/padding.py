@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from nnlib.autograd.function import Function
@@ -25,23 +26,30 @@ class PadConstant(Function):
     def forward(self, x: Any, *, widths: Any, value: float) -> Any:
         """Return the padded copy."""
         self.widths = widths
-        shape, inner, outer = [], [], []
-        for length, (before, after) in zip(x.shape, widths, strict=True):
-            shape.append(length + before + after)
-            inner.append(slice(max(-before, 0), length - max(-after, 0)))
-            outer.append(slice(max(before, 0), length + before + min(after, 0)))
+        shape, inner, outer = _regions(x.shape, widths)
         module = array_module(x)
         if value:
             out = module.full(shape, value, x.dtype)
         else:
             out = module.zeros(shape, x.dtype)
-        out[tuple(outer)] = x[tuple(inner)]
+        out[outer] = x[inner]
         return out
 
     def backward(self, grad: Any) -> Any:
         """Cut the border off the gradient (and put zeros where one was cut off)."""
         back = tuple((-before, -after) for before, after in self.widths)
         return PadConstant.apply(grad, widths=back, value=0.0)
+
+
+@functools.lru_cache(maxsize=256)
+def _regions(old: tuple[int, ...], widths: Any) -> tuple[Any, Any, Any]:
+    """Return the padded shape, the part that is kept, and where it comes."""
+    shape, inner, outer = [], [], []
+    for length, (before, after) in zip(old, widths, strict=True):
+        shape.append(length + before + after)
+        inner.append(slice(max(-before, 0), length - max(-after, 0)))
+        outer.append(slice(max(before, 0), length + before + min(after, 0)))
+    return tuple(shape), tuple(inner), tuple(outer)
 
 
 def _source(mode: str, module: Any, length: int, before: int, after: int) -> Any:
@@ -56,12 +64,21 @@ def _source(mode: str, module: Any, length: int, before: int, after: int) -> Any
     return module.where(places >= length, 2 * (length - 1) - places, places)
 
 
-def _read_widths(pad: Any, ndim: int) -> list[tuple[int, int]]:
-    given = [int(width) for width in pad]
+@functools.lru_cache(maxsize=256)
+def _widths(
+    pad: tuple[int, ...], shape: tuple[int, ...], mode: str
+) -> tuple[tuple[int, int], ...]:
+    """Return the checked widths before and after each dimension, from the first."""
+    widths = _read_widths(pad, len(shape))
+    _check_widths(mode, shape, widths)
+    return tuple(widths)
+
+
+def _read_widths(given: tuple[int, ...], ndim: int) -> list[tuple[int, int]]:
     if len(given) % 2 or len(given) > 2 * ndim:
         raise ShapeError(
             f"pad: expected a pair of widths for at most {ndim} dimensions, last "
-            f"dimension first, got {tuple(given)}"
+            f"dimension first, got {given}"
         )
     pairs = list(zip(given[::2], given[1::2], strict=True))
     return [(0, 0)] * (ndim - len(pairs)) + pairs[::-1]
@@ -120,11 +137,10 @@ def pad(
     """
     if mode not in _MODES:
         raise Error(f"pad: mode: expected one of {_MODES}, got {mode!r}")
-    widths = _read_widths(pad, input.ndim)
-    _check_widths(mode, tuple(input.shape), widths)
+    widths = _widths(tuple(map(int, pad)), raw(input).shape, mode)
     if mode == "constant":
         return PadConstant.apply(  # type: ignore[no-any-return]
-            input, widths=tuple(widths), value=value or 0.0
+            input, widths=widths, value=value or 0.0
         )
     out = input
     module = array_module(raw(input))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from nnlib.ops.gathering import PutAlong
 from nnlib.ops.joining import cat
 from nnlib.ops.return_types import ValuesIndices
 
+# Up to so many elements positions are kept for the next call.
+SHORT = 256
+
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "diff", "logcumsumexp"]
 
 
@@ -29,9 +33,9 @@ def accumulate(name: str, x: Any, dim: int) -> Any:
     CuPy has them for sums and products only: there the stretch that is combined
     doubles in each step.
     """
-    ufunc = getattr(array_module(x), name)
     if isinstance(x, np.ndarray):
-        return ufunc.accumulate(x, axis=dim)
+        return getattr(np, name).accumulate(x, dim)
+    ufunc = getattr(array_module(x), name)
     out, step = x.copy(), 1
     lead = (slice(None),) * dim
     while step < x.shape[dim]:
@@ -188,6 +192,12 @@ class LogCumSumExp(Function):
         return total * exp(x - out)
 
 
+@functools.lru_cache(maxsize=64)
+def _kept_places(shape: tuple[int, ...], dim: int) -> Any:
+    """Return the position of each element along `dim`, of a short array."""
+    return np.indices(shape, np.int64)[dim]
+
+
 class CumExtreme(Function):
     """Running maxima or minima, and where they are."""
 
@@ -198,11 +208,18 @@ class CumExtreme(Function):
         if not x.ndim:
             return x.copy(), module.zeros((), int64)
         values = accumulate("maximum" if largest else "minimum", x, dim)
-        places = module.arange(x.shape[dim]).reshape(
-            [-1 if place == dim else 1 for place in range(x.ndim)]
-        )
-        new = (x == values) | (x != x)
-        where = accumulate("maximum", module.where(new, places, 0), dim)
+        new = x == values
+        if x.dtype.kind not in "iub":
+            new |= x != x
+        if type(x) is np.ndarray and x.size <= SHORT:
+            # The product with 0 or 1 is what `where` gives, in a quarter of its time.
+            marked = _kept_places(x.shape, dim) * new
+        else:
+            places = module.arange(x.shape[dim]).reshape(
+                [-1 if place == dim else 1 for place in range(x.ndim)]
+            )
+            marked = module.where(new, places, 0)
+        where = accumulate("maximum", marked, dim)
         self.save_for_backward(where)
         return values, where
 

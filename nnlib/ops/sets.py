@@ -75,6 +75,18 @@ def _distinct(
     return _results(input, values, inverse, counts.astype(int64), ask)
 
 
+def _distinct_values(array: Any) -> Any:
+    """Return the distinct elements of a NumPy array, sorted; each NaN is distinct."""
+    ordered = array.flatten()
+    ordered.sort()
+    if ordered.size < 2:
+        return ordered
+    new = np.empty(ordered.size, bool)
+    new[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], new[1:])
+    return ordered[new]
+
+
 def _widened(input: Any) -> Any:
     array = raw(input)
     return array.astype(float32) if array.dtype in HALF else array
@@ -118,6 +130,10 @@ def unique(
     """
     if dim is not None:
         dim = one_dim("unique", dim, input.ndim)
+    elif not (return_inverse or return_counts):
+        array = raw(input)
+        if type(array) is np.ndarray and array.dtype not in HALF:
+            return constant(_distinct_values(array), input)
     result = _distinct(
         input, _widened(input), dim, (return_inverse, return_counts), True
     )
@@ -182,11 +198,14 @@ def searchsorted(
     if sorter is not None:
         edges = module.take_along_axis(edges, raw(sorter), axis=-1)
     where = "right" if right or side == "right" else "left"
-    edges, values = (
-        x.astype(float32) if x.dtype in HALF else x for x in (edges, values)
-    )
+    if edges.dtype in HALF:
+        edges = edges.astype(float32)
+    if values.dtype in HALF:
+        values = values.astype(float32)
     if edges.ndim == 1:
-        found = module.asarray(module.searchsorted(edges, values, side=where))
+        found = edges.searchsorted(values, where)
+        if type(found) is not type(edges):
+            found = module.asarray(found)
     else:
         if edges.shape[:-1] != values.shape[:-1]:
             raise ShapeError(
@@ -196,7 +215,10 @@ def searchsorted(
         found = module.empty(values.shape, int64)
         for place in np.ndindex(*edges.shape[:-1]):
             found[place] = module.searchsorted(edges[place], values[place], side=where)
-    return Tensor._from_array(found.astype(np.int32 if out_int32 else int64))
+    wanted = np.dtype(np.int32) if out_int32 else int64
+    if found.dtype != wanted:
+        found = found.astype(wanted)
+    return Tensor._from_array(found)
 
 
 @public(method=False)

@@ -142,8 +142,11 @@ class Sinc(Function):
         pi, zero, tiny = constants(x, math.pi, 0, 1e-20)
         y = x * pi
         # sin(tiny) / tiny is 1.
-        np.putmask(y, y == zero, tiny)
-        return np.sin(y) / y
+        if np.count_nonzero(y) != y.size:
+            np.putmask(y, y == zero, tiny)
+        out = np.sin(y)
+        out /= y
+        return out
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad (cos(pi x) - sinc(x)) / x``, 0 at zero."""

@@ -12,7 +12,9 @@ from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.ops.arrays import constants
 from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
 from nnlib.ops.gathering import (
     IndexSelect,
@@ -20,7 +22,8 @@ from nnlib.ops.gathering import (
     check_index_shape,
     index_add_array,
 )
-from nnlib.ops.indexing import index_put
+from nnlib.ops.index_parts import FIRST, FULL
+from nnlib.ops.indexing import SetIndex, index_put
 from nnlib.ops.scattering import add_at, grid, is_small
 
 __all__ = [
@@ -307,22 +310,36 @@ def index_add(
     )
 
 
-def _along(input: Any, dim: int, index: Any) -> tuple[Any, ...]:
+def _along(dim: int, index: Any) -> tuple[Any, ...]:
     return (None,) * dim + (index,)
+
+
+def _assign(input: Any, dim: int, index: Any, value: Any) -> Tensor:
+    """Return a copy with a value at the indices (not negative) of a dimension."""
+    return SetIndex.apply(  # type: ignore[no-any-return]
+        input,
+        value,
+        index,
+        key=FIRST if not dim else (*(FULL,) * dim, *FIRST),
+        accumulate=False,
+        inplace=False,
+    )
 
 
 def _index_copy_(input: Tensor, dim: int, index: Any, source: Any) -> Tensor:
     """Do `index_copy` in place; return this tensor."""
     dim, index = _add_arguments("index_copy_", input, dim, index, source)
     put: Callable[..., Tensor] = input.index_put_
-    return put(_along(input, dim, index), source)
+    return put(_along(dim, index), source)
 
 
 @public(inplace=_index_copy_)
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """Return a copy with ``copy[index[i]] = source[i]`` along `dim`."""
     dim, index = _add_arguments("index_copy", input, dim, index, source)
-    return index_put(input, _along(input, dim, index), source)
+    if not raw(input).ndim:
+        return index_put(input, _along(dim, index), source)
+    return _assign(input, dim, index, source)
 
 
 def _fill_value(op: str, input: Any, value: Any) -> Any:
@@ -339,16 +356,17 @@ def _fill_value(op: str, input: Any, value: Any) -> Any:
     return module.asarray(value, dtype=raw(input).dtype)
 
 
-def _fill_index(op: str, input: Any, dim: Any, index: Any) -> tuple[Any, ...]:
-    dim = one_dim(op, dim, input.ndim)
+def _fill_index(op: str, input: Any, dim: Any, index: Any) -> tuple[int, Any]:
+    shape = raw(input).shape
+    dim = one_dim(op, dim, len(shape))
     index = as_index(op, index, input)
-    check_bounds(op, raw(index), input.shape[dim], negative=True)
-    return _along(input, dim, index)
+    check_bounds(op, raw(index), shape[dim], negative=True)
+    return dim, index
 
 
 def _index_fill_(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
     """Do `index_fill` in place; return this tensor."""
-    key = _fill_index("index_fill_", input, dim, index)
+    key = _along(*_fill_index("index_fill_", input, dim, index))
     put: Callable[..., Tensor] = input.index_put_
     return put(key, _fill_value("index_fill_", input, value))
 
@@ -356,8 +374,14 @@ def _index_fill_(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
 @public(inplace=_index_fill_)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """Return a copy with `value` in the entries of `dim` named by `index`."""
-    key = _fill_index("index_fill", input, dim, index)
-    return index_put(input, key, _fill_value("index_fill", input, value))
+    dim, index = _fill_index("index_fill", input, dim, index)
+    if type(value) is float and raw(input).dtype in FLOATING:
+        (value,) = constants(raw(input), value)
+    else:
+        value = _fill_value("index_fill", input, value)
+    if raw(index).ndim != 1:
+        return index_put(input, _along(dim, index), value)
+    return _assign(input, dim, index, value)
 
 
 @public(method="put_")

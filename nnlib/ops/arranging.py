@@ -15,7 +15,6 @@ from nnlib.backend.errors import ShapeError
 from nnlib.ops.arithmetic import Expand
 from nnlib.ops.arrays import add_up, constants
 from nnlib.ops.dims import many_dims, one_dim, raw
-from nnlib.ops.shape import transpose
 
 __all__ = [
     "diag",
@@ -155,6 +154,28 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Tensor:
     return Roll.apply(input, shifts=steps, dims=places)  # type: ignore[no-any-return]
 
 
+class Rotate(Function):
+    """Turn quarters in the plane of two dimensions."""
+
+    upcasts = False
+    arithmetic = False
+
+    def forward(self, x: Any, *, turns: int, first: int, second: int) -> Any:
+        """Return a turned copy."""
+        self.turns, self.plane = turns, {"first": first, "second": second}
+        if turns == 2:
+            return x[_reversing(x.ndim, (first, second))].copy()
+        if turns:
+            # One turn reverses the second dimension, and exchanges it with the first.
+            x = x[_reversing(x.ndim, (second if turns == 1 else first,))]
+            x = x.swapaxes(first, second)
+        return x.copy()
+
+    def backward(self, grad: Any) -> Any:
+        """Turn the gradient back."""
+        return Rotate.apply(grad, turns=-self.turns % 4, **self.plane)
+
+
 @public()
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turn `k` quarters in the plane of two dimensions, from the first to the second.
@@ -167,14 +188,7 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     if len(dims) != 2:
         raise ShapeError(f"rot90: dims: expected two dimensions, got {tuple(dims)}")
     first, second = many_dims("rot90", dims, input.ndim)
-    turns = k % 4
-    if turns == 0:
-        return flip(input)
-    if turns == 2:
-        return flip(input, first, second)
-    if turns == 1:
-        return transpose(flip(input, second), first, second)
-    return flip(transpose(input, first, second), second)
+    return Rotate.apply(input, turns=k % 4, first=first, second=second)  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=64)

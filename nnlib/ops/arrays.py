@@ -133,13 +133,15 @@ def moments(x: Any, free: float) -> tuple[float, float] | None:
 _NARROW = 16
 
 
-def deviations(x: Any, dim: int) -> tuple[Any, Any, Any] | None:
+def deviations(x: Any, dim: int, number: Any) -> tuple[Any, Any, Any] | None:
     """Return a short matrix less its means, and ones that add up along `dim`, or None.
 
     Parameters
     ----------
     x : array, floating
     dim : int
+    number : array of shape ()
+        The length of `dim`.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def deviations(x: Any, dim: int) -> tuple[Any, Any, Any] | None:
     if dim:
         x = x.T
     middle = _ones((length, length), dtype).dot(x)
-    middle /= constants(x, length)[0]
+    middle /= number
     return x - middle, middle, _ones(length, dtype)
 
 

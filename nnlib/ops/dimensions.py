@@ -123,6 +123,13 @@ def movedim(input: Any, source: Any, destination: Any) -> Tensor:
         If the two name different numbers of dimensions, or one twice.
     """
     ndim = raw(input).ndim
+    if type(source) is int and type(destination) is int:
+        dim = one_dim("movedim", source, ndim)
+        place = one_dim("movedim", destination, ndim)
+        order = list(range(ndim))
+        if ndim:
+            order.insert(place, order.pop(dim))
+        return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
     taken = many_dims("movedim", source, ndim) if source != () else ()
     placed = many_dims("movedim", destination, ndim) if destination != () else ()
     if len(taken) != len(placed):

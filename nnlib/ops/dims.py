@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,8 @@ __all__: list[str] = []
 
 # Up to so many elements Python is done before NumPy has begun.
 _FEW = 32
+# Up to so long a dimension keeps the set of its positions.
+_SHORT = 256
 # All dimensions in order, by their number (NumPy's limit is 64).
 ALL_DIMS = tuple(tuple(range(ndim)) for ndim in range(65))
 _SEQUENCES = (tuple, list)
@@ -132,6 +135,11 @@ def within(index: Any, low: int, high: int) -> bool:
     return bool(index.min() >= low and index.max() < high)
 
 
+@functools.lru_cache(maxsize=64)
+def _numbers(low: int, high: int) -> frozenset[int]:
+    return frozenset(range(low, high))
+
+
 def check_bounds(
     op: str, index: Any, size: int, *, negative: bool = False, argument: str = "index"
 ) -> None:
@@ -148,7 +156,11 @@ def check_bounds(
     if not isinstance(index, np.ndarray) or not index.size:
         return
     low = -size if negative else 0
-    if within(index, low, size):
+    if size <= _SHORT and index.size <= _FEW:
+        # Asking a set is faster than the smallest and the largest.
+        if _numbers(low, size).issuperset(index.ravel().tolist()):
+            return
+    elif within(index, low, size):
         return
     bad = (index < low) | (index >= size)
     position = tuple(int(i[0]) for i in np.nonzero(np.atleast_1d(bad)))

@@ -100,7 +100,8 @@ def expand_as(input: Any, other: Any) -> Tensor:
 @public()
 def broadcast_to(input: Any, size: Any) -> Tensor:
     """Return a view of `input` broadcast to shape `size`: `expand`."""
-    return expand(input, size if type(size) is tuple else tuple(size))
+    full = _expanded(raw(input).shape, sizes("broadcast_to", (tuple(size),)))
+    return Expand.apply(input, shape=full)  # type: ignore[no-any-return]
 
 
 @public(method=False)

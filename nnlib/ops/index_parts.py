@@ -45,6 +45,8 @@ def fill(key: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
     """Put the index arrays into a key."""
     if not arrays:
         return key
+    if key is FIRST:
+        return arrays
     return tuple(arrays[part] if type(part) is Slot else part for part in key)
 
 

@@ -139,7 +139,7 @@ class Dot(Function):
                 f"dot: input has {a.shape[0]} elements, other {b.shape[0]}"
             )
         if a.size <= SMALL:
-            return np.dot(a, b)
+            return np.array(a.dot(b)) if type(a) is np.ndarray else a.dot(b)
         return product(a.reshape(1, -1), b.reshape(-1, 1)).reshape(())
 
     def backward(self, grad: Any) -> Any:

@@ -14,6 +14,7 @@ from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 from nnlib.ops.casting import cast
+from nnlib.ops.dims import raw
 from nnlib.ops.moments import norm as flat_norm
 
 __all__: list[str] = []
@@ -50,8 +51,9 @@ class Cross(Function):
 def _floating(op: str, x: Any, dtype: Any) -> Any:
     if dtype is not None:
         x = cast(x, np.dtype(dtype))
-    if x.dtype not in FLOATING:
-        raise DTypeError(f"linalg.{op}: expected a floating tensor, got {x.dtype}")
+    found = raw(x).dtype
+    if found not in FLOATING:
+        raise DTypeError(f"linalg.{op}: expected a floating tensor, got {found}")
     return x
 
 

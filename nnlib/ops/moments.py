@@ -35,9 +35,12 @@ class _Spread(Function):
     ) -> tuple[Any, Any]:
         """Return the variance (or its root), and the mean with all dimensions."""
         self.dims, self.root = dims, root
-        count = 1
-        for dim in dims:
-            count *= x.shape[dim]
+        if len(dims) == 1:
+            count = x.shape[dims[0]]
+        else:
+            count = 1
+            for dim in dims:
+                count *= x.shape[dim]
         self.count, self.free = count, max(count - correction, 0)
         if len(dims) == x.ndim and not keepdim:
             found = moments(x, self.free)
@@ -46,7 +49,7 @@ class _Spread(Function):
         number, free = constants(x, count or math.nan, self.free)
         short = None
         if len(dims) == 1 and not keepdim:
-            short = deviations(x, dims[0])
+            short = deviations(x, dims[0], number)
         if short is None:
             middle = add_up(x, dims, True)
             middle /= number
@@ -135,7 +138,7 @@ def _moment(
     correction: Any,
     keepdim: bool,
 ) -> Any:
-    if isinstance(dim, bool):
+    if dim is True or dim is False:
         # PyTorch's var(input, unbiased).
         dim, unbiased = None, dim
     array = raw(input)

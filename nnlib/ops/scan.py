@@ -21,8 +21,8 @@ from nnlib.ops.gathering import PutAlong
 from nnlib.ops.joining import cat
 from nnlib.ops.return_types import ValuesIndices
 
-# Up to so many elements positions are kept for the next call.
-SHORT = 256
+# Below so many elements positions fit into int8, and are kept for the next call.
+SHORT = 128
 
 __all__ = ["cummax", "cummin", "cumprod", "cumsum", "diff", "logcumsumexp"]
 
@@ -194,8 +194,8 @@ class LogCumSumExp(Function):
 
 @functools.lru_cache(maxsize=64)
 def _kept_places(shape: tuple[int, ...], dim: int) -> Any:
-    """Return the position of each element along `dim`, of a short array."""
-    return np.indices(shape, np.int64)[dim]
+    """Return the position of each element along `dim`, below 128, in int8."""
+    return np.indices(shape, np.int8)[dim]
 
 
 class CumExtreme(Function):
@@ -211,15 +211,15 @@ class CumExtreme(Function):
         new = x == values
         if x.dtype.kind not in "iub":
             new |= x != x
-        if type(x) is np.ndarray and x.size <= SHORT:
-            # The product with 0 or 1 is what `where` gives, in a quarter of its time.
-            marked = _kept_places(x.shape, dim) * new
+        if type(x) is np.ndarray and x.size < SHORT:
+            # The product with 0 or 1 is what `where` gives, in a third of its time.
+            marked = _kept_places(x.shape, dim) * new.view(np.int8)
+            where = np.maximum.accumulate(marked, dim).astype(int64)
         else:
             places = module.arange(x.shape[dim]).reshape(
                 [-1 if place == dim else 1 for place in range(x.ndim)]
             )
-            marked = module.where(new, places, 0)
-        where = accumulate("maximum", marked, dim)
+            where = accumulate("maximum", module.where(new, places, 0), dim)
         self.save_for_backward(where)
         return values, where
 
@@ -296,7 +296,9 @@ def cummax(input: Any, dim: int) -> ValuesIndices:
     Of equal entries the last is named; a NaN stays from where it stands.
     """
     return ValuesIndices(
-        *CumExtreme.apply(input, dim=one_dim("cummax", dim, input.ndim), largest=True)
+        *CumExtreme.apply(
+            input, dim=one_dim("cummax", dim, raw(input).ndim), largest=True
+        )
     )
 
 
@@ -304,7 +306,9 @@ def cummax(input: Any, dim: int) -> ValuesIndices:
 def cummin(input: Any, dim: int) -> ValuesIndices:
     """Return the running minima along `dim` and their positions, as `cummax`."""
     return ValuesIndices(
-        *CumExtreme.apply(input, dim=one_dim("cummin", dim, input.ndim), largest=False)
+        *CumExtreme.apply(
+            input, dim=one_dim("cummin", dim, raw(input).ndim), largest=False
+        )
     )
 
 

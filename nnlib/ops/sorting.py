@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
 from nnlib.ops.scan import accumulate
+from nnlib.ops.scattering import flat_places
 
 __all__ = [
     "argsort",
@@ -34,16 +36,30 @@ _ndarray = np.ndarray
 _SHORT = 256
 
 
-def order(x: Any, dim: int, descending: bool, stable: bool) -> Any:
-    """Return the int64 positions that sort an array; NaN counts as the largest."""
+@functools.lru_cache(maxsize=64)
+def _reversed(dim: int, count: int | None) -> tuple[slice, ...]:
+    """Return the key that reverses `dim`, and keeps the first `count` entries."""
+    last = None if count is None else -count - 1
+    return (slice(None),) * dim + (slice(None, last, -1),)
+
+
+def order(
+    x: Any, dim: int, descending: bool, stable: bool, count: int | None = None
+) -> Any:
+    """Return the (first `count`) int64 positions that sort an array.
+
+    NaN counts as the largest.
+    """
     kind = "stable" if stable else None
     # On CuPy arrays NumPy calls CuPy's function.
     argsort: Any = _ndarray.argsort if type(x) is _ndarray else np.argsort
     if not descending:
-        return argsort(x, axis=dim, kind=kind)
+        places = argsort(x, dim, kind)
+        if count is None:
+            return places
+        return places[(slice(None),) * dim + (slice(0, count),)]
     # The reverse of an ascending sort of the reversed array keeps equals in order.
-    back = (slice(None),) * dim + (slice(None, None, -1),)
-    places = argsort(x[back], axis=dim, kind=kind)[back]
+    places = argsort(x[_reversed(dim, None)], dim, kind)[_reversed(dim, count)]
     if type(x) is not _ndarray:
         return x.shape[dim] - 1 - places
     return constants(places, x.shape[dim] - 1)[0] - places
@@ -58,7 +74,8 @@ class Picked(Function):
     def keep(self, x: Any, where: Any, dim: int, keepdim: bool = True) -> Any:
         """Return the entries at `where`; remember what `backward` needs."""
         self.shape, self.dim, self.kept = x.shape, dim, where.shape
-        values = take_along(x, where, dim)
+        at = flat_places(where, x, dim)
+        values = take_along(x, where, dim) if at is None else x.take(at)
         if not keepdim:
             shape = x.shape[:dim] + x.shape[dim + 1 :]
             values, where = values.reshape(shape), where.reshape(shape)
@@ -147,7 +164,7 @@ class TopK(Picked):
         length = x.shape[dim]
         lead = (slice(None),) * dim
         if 4 * k > length or length < 64:
-            where = order(x, dim, largest, False)[(*lead, slice(0, k))]
+            where = order(x, dim, largest, False, k)
             return self.keep(x, module.ascontiguousarray(where), dim)
         pivot = length - k if largest else k - 1
         places = module.argpartition(x, pivot, axis=dim)
@@ -179,12 +196,12 @@ def topk(
     BoundsError
         If there are fewer than `k` entries.
     """
-    dim = one_dim("topk", dim, input.ndim)
+    shape = raw(input).shape
+    dim = one_dim("topk", dim, len(shape))
     k = int(k)
-    if not 0 <= k <= (input.shape[dim] if input.ndim else 1):
+    if not 0 <= k <= (shape[dim] if shape else 1):
         raise BoundsError(
-            f"topk: k={k} is out of range for dimension {dim} of shape "
-            f"{tuple(input.shape)}"
+            f"topk: k={k} is out of range for dimension {dim} of shape {shape}"
         )
     return ValuesIndices(
         *TopK.apply(input, k=k, dim=dim, largest=largest, ordered=sorted)

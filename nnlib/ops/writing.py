@@ -24,7 +24,7 @@ from nnlib.ops.gathering import (
 )
 from nnlib.ops.index_parts import FIRST, FULL
 from nnlib.ops.indexing import SetIndex, index_put
-from nnlib.ops.scattering import add_at, grid, is_small
+from nnlib.ops.scattering import add_at, flat_places, grid, is_small
 
 __all__ = [
     "index_add",
@@ -52,11 +52,17 @@ class Scatter(Function):
             return out
         target = out if out.ndim else out.reshape(1)
         index = index if index.ndim else index.reshape(1)
-        key = grid(index, dim)
         if self.src_shape is not None:
             src = src if src.ndim else src.reshape(1)
             if src.shape != index.shape:
                 src = src[tuple(map(slice, index.shape))]
+        at = None
+        if reduce is None and target.ndim > 1:
+            at = flat_places(index, target, dim)
+        if at is not None:
+            target.put(at, src)
+            return out
+        key = grid(index, dim)
         if reduce is None:
             target[key] = src
         elif reduce == "add":

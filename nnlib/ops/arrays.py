@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "add_up_squares",
     "constants",
     "deviations",
+    "euclidean",
     "kept_shape",
     "moments",
     "spread_array",
@@ -101,6 +103,18 @@ def add_up_squares(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
         out = kernels.reduction.reduce_all(x, kernels.reduction.SQUARES)
         return out.reshape((1,) * x.ndim) if keepdim else out
     return add_up(x * x, dims, keepdim)
+
+
+def euclidean(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """Return the root of `add_up_squares`."""
+    if type(x) is _ndarray and x.size <= _SHORT and x.dtype in _DOT:
+        if len(dims) == x.ndim and not keepdim:
+            # Of a number Python's root is faster, and rounded to the same float.
+            flat = x.ravel()
+            return np.array(math.sqrt(flat.dot(flat)), x.dtype)
+    out = add_up_squares(x, dims, keepdim)
+    # On CuPy arrays NumPy calls CuPy's function.
+    return np.sqrt(out, out if type(out) is _ndarray else None)
 
 
 @functools.lru_cache(maxsize=64)

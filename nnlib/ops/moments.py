@@ -15,9 +15,9 @@ from nnlib.backend.dtypes import FLOATING, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arrays import (
     add_up,
-    add_up_squares,
     constants,
     deviations,
+    euclidean,
     moments,
 )
 from nnlib.ops.casting import cast
@@ -241,9 +241,7 @@ class VectorNorm(Function):
         """Return ``sum(|x|^p)^(1/p)``, and its limits for p = 0 and infinity."""
         self.p, self.dims, self.shape = p, dims, x.shape
         if p == 2:
-            # On CuPy arrays NumPy calls CuPy's function.
-            out = add_up_squares(x, dims, keepdim)
-            out = np.sqrt(out, out if type(out) is np.ndarray else None)
+            out = euclidean(x, dims, keepdim)
         elif p == math.inf:
             out = abs(x).max(axis=dims, keepdims=keepdim)
         elif p == -math.inf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy._core import umath
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
@@ -30,7 +31,7 @@ __all__ = [
 
 
 # The ufunc behind `clip`, whose own checks take three times as long.
-_clip: Any = np._core.umath.clip
+_clip: Any = umath.clip  # type: ignore[attr-defined]
 
 
 def bounded(x: Any, low: Any, high: Any, out: Any = None) -> Any:

@@ -122,9 +122,6 @@ class AddMatVec(Function):
 
 def _combine(op: str, x: Any, out: Any, beta: Any, alpha: Any) -> Any:
     """Return ``beta * x + alpha * out``, in the memory of `out` where it fits."""
-    if alpha == 1 == beta and x.shape == out.shape:
-        out += x
-        return out
     try:
         if alpha != 1:
             out *= alpha

@@ -203,9 +203,11 @@ def searchsorted(
     if values.dtype in HALF:
         values = values.astype(float32)
     if edges.ndim == 1:
-        found = edges.searchsorted(values, where)
-        if type(found) is not type(edges):
-            found = module.asarray(found)
+        if type(edges) is np.ndarray:
+            found = edges.searchsorted(values, where)
+        else:
+            found = module.searchsorted(edges, values, side=where)
+        found = module.asarray(found)
     else:
         if edges.shape[:-1] != values.shape[:-1]:
             raise ShapeError(

@@ -123,6 +123,8 @@ def test_bad_vocabulary(counts, options, message):
 
 
 def test_bad_use_of_a_vocabulary(tmp_path):
+    with pytest.raises(DTypeError, match="expected a mapping of tokens to counts, got"):
+        Vocabulary(["a", "b"])
     vocabulary = Vocabulary({"a": 1})
     with pytest.raises(BoundsError, match="2 at position 1 is out of range for 2"):
         vocabulary.decode([0, 2])

@@ -71,6 +71,11 @@ class Vocabulary:
         unknown: str | None = "<unk>",
         specials: Sequence[str] = (),
     ) -> None:
+        if not isinstance(counts, Mapping):
+            raise DTypeError(
+                "Vocabulary: counts: expected a mapping of tokens to counts, got "
+                f"{type(counts).__name__}; Vocabulary.build counts texts"
+            )
         first = list(specials)
         if unknown is not None and unknown not in first:
             first.append(unknown)

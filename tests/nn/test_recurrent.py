@@ -326,6 +326,11 @@ BAD = [
         "sequence 1 has length 0",
     ),
     (
+        lambda: tools.pack_padded_sequence(nnlib.zeros(4, 2, 2), [[4], [1, 2]]),
+        ShapeError,
+        r"expected one number for each of 2 sequences, got \[\[4\], \[1, 2\]\]",
+    ),
+    (
         lambda: nn.GRU(2, 3)(packed_by_hand([2, 3])),
         ShapeError,
         r"batch_sizes: expected positive .* that do not rise, 5 .* got \[2, 3\]",
@@ -382,3 +387,11 @@ def test_padding_is_pytorchs(side, first):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(tools.unpack_sequence(packed), rows, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_packed_batch_changes_its_dtype():
+    packed = tools.pack_sequence([nnlib.ones(2, 3), nnlib.ones(1, 3)])
+    for name in ("half", "float", "double"):
+        made = getattr(packed, name)()
+        assert made.data.dtype == getattr(nnlib, name)
+        assert made.batch_sizes is packed.batch_sizes

@@ -113,6 +113,10 @@ class PackedSequence(_Fields):
         """Return it in float64."""
         return self.with_data(self.data.double())
 
+    def half(self) -> PackedSequence:
+        """Return it in float16."""
+        return self.with_data(self.data.half())
+
     def float(self) -> PackedSequence:
         """Return it in float32."""
         return self.with_data(self.data.float())
@@ -148,7 +152,13 @@ def _order(indices: Tensor | None) -> Any:
 
 def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:
     """Return lengths as an int64 array, or say which of them cannot be."""
-    found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
+    try:
+        found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
+    except ValueError:
+        raise ShapeError(
+            f"{op}: lengths: expected one number for each of {batch} sequences, got "
+            f"{lengths!r}"
+        ) from None
     if found.ndim != 1 or found.shape[0] != batch:
         raise ShapeError(
             f"{op}: lengths: expected one for each of {batch} sequences, got shape "

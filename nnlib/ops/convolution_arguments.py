@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any, NamedTuple
 
@@ -137,6 +138,37 @@ def read_convolution(
         As `nnlib.conv2d` says.
     """
     x, w = _shapes(op, input, weight)
+    read = _cached_geometry if _plain(stride, padding, dilation, groups) else _geometry
+    geometry = read(op, rank, x, w, stride, padding, dilation, groups)
+    _check_bias(op, bias, w[0])
+    _check_kinds(op, input, weight, bias)
+    return geometry
+
+
+def _plain(*values: Any) -> bool:
+    """Tell whether all are ints, tuples of ints or strings: (1.0,) equals (1,)."""
+    for value in values:
+        kind = type(value)
+        if kind is tuple:
+            for item in value:
+                if type(item) is not int:
+                    return False
+        elif kind is not int and kind is not str:
+            return False
+    return True
+
+
+def _geometry(
+    op: str,
+    rank: int,
+    x: Sizes,
+    w: Sizes,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> Geometry:
+    """Read what depends on the shapes alone: the same for every batch of a training."""
     _check_shapes(op, rank, x, w)
     groups = _read_groups(op, groups)
     channels = x[-rank - 1]
@@ -150,8 +182,6 @@ def read_convolution(
             f"{op}: input has {channels} channels, weight expects {w[1] * groups} "
             f"(groups={groups})"
         )
-    _check_bias(op, bias, w[0])
-    _check_kinds(op, input, weight, bias)
     strides = per_dim(op, "stride", stride, rank, 1)
     gaps = per_dim(op, "dilation", dilation, rank, 1)
     spans = tuple(d * (k - 1) + 1 for d, k in zip(gaps, w[2:], strict=True))
@@ -166,6 +196,9 @@ def read_convolution(
             )
         out.append((length + a + b - span) // s + 1)
     return Geometry(size, tuple(out), w[2:], strides, before, gaps, groups)
+
+
+_cached_geometry = functools.lru_cache(maxsize=512, typed=True)(_geometry)
 
 
 def _read_padding(

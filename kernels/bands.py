@@ -139,7 +139,7 @@ def with_segment(
 def _cut(
     keys: tuple[tuple[Any, ...], ...], shape: tuple[int, ...], contiguous: bool,
     dtype: Any, groups: int, filters: int, repeat: int, elementwise: bool,
-    threads: int,
+    merged: int, threads: int,
 ) -> Bands:  # fmt: skip
     """Cut plans (without order) over an input (N, D, H, W, C)."""
     plans = [Plan._make((*key[:7], np.frombuffer(key[7], np.int64))) for key in keys]
@@ -179,10 +179,11 @@ def _cut(
     if not elementwise:
         depth *= shape[4] // groups
         vectors += filters // groups * itemsize > REGISTER_BYTES
-    segment = segment_for(min(p.grid[2] for p in plans), rows, depth, vectors)
+    length = 1 if merged > 1 else min(p.grid[2] for p in plans)
+    segment = segment_for(length, rows, depth, vectors)
     geometry = Geometry._make(
         (rows, bands, *grid, *stride, *low, *span, int(framed), repeat, segment)
-        + (1, 0, 0)
+        + (merged, 0, 0)
     )
     geometry = with_segment(geometry, segment, filters // groups, elementwise, dtype)
     before = np.cumsum([0] + [plan.order.size for plan in plans])
@@ -198,7 +199,7 @@ def _cut(
 
 def plan_bands(
     plans: tuple[Plan, ...], x: Any, groups: int, filters: int, *, repeat: int = 1,
-    elementwise: bool = False,
+    elementwise: bool = False, merged: int = 1,
 ) -> Bands:  # fmt: skip
     """Cut `plans`, which share their stride, into bands.
 
@@ -213,11 +214,13 @@ def plan_bands(
         How often the frame holds each channel.
     elementwise : bool
         Whether each channel has filters of its own, and vectors run over channels.
+    merged : int
+        Outputs of a row that one window adds to; segments are then of one window.
     """
     keys = tuple(plan.key for plan in plans)
     return _cut(
         keys, x.shape, x.flags.c_contiguous, x.dtype, groups, filters, repeat,
-        elementwise, get_num_threads(),
+        elementwise, merged, get_num_threads(),
     )  # fmt: skip
 
 

@@ -22,7 +22,6 @@ from numba import types
 
 from nnlib.kernels.bands import (
     GEOMETRY,
-    Bands,
     band_start,
     find_offsets,
     frame_of,
@@ -31,7 +30,6 @@ from nnlib.kernels.bands import (
     pitches,
     plan_bands,
     segment_for,
-    with_segment,
 )
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
@@ -250,10 +248,7 @@ def _merge_taps(plans: tuple[Plan, ...], x: Any, w: Any, k: int) -> Any:
     taps = order.shape[0]
     # (1, in, out, all taps) -> (1, in, taps of a line * out, other taps)
     w = w[:, :, :, order].swapaxes(2, 3).reshape(1, w.shape[1], taps * k, -1)
-    bands = plan_bands((plan,), x, 1, taps * k)
-    geometry = bands.geometry._replace(merged=taps)
-    geometry = with_segment(geometry, 1, taps * k, False, x.dtype)
-    return Bands(geometry, bands.axes, bands.order), w
+    return plan_bands((plan,), x, 1, taps * k, merged=taps), w
 
 
 def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> None:

@@ -221,7 +221,8 @@ def _merge(key: tuple[Any, ...], shape: tuple[int, ...], k: int, dtype: Any) -> 
     def cost(filters: int, segment: int, segments: int, depth: int) -> float:
         vectors = 1 if filters <= vector else 2
         strips = -(-filters // (vectors * vector))
-        return strips * tile_cost(segment, vectors, segments, depth)
+        result: float = strips * tile_cost(segment, vectors, segments, depth)
+        return result
 
     # A band is of some 16 rows.
     segment = segment_for(plan.grid[2], 16, depth * taps, 1 if k <= vector else 2)

@@ -197,7 +197,7 @@ def searchsorted(
         values = module.asarray(values)
     if sorter is not None:
         edges = module.take_along_axis(edges, raw(sorter), axis=-1)
-    where = "right" if right or side == "right" else "left"
+    where: Any = "right" if right or side == "right" else "left"
     if edges.dtype in HALF:
         edges = edges.astype(float32)
     if values.dtype in HALF:

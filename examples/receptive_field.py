@@ -12,7 +12,7 @@ import argparse
 
 import nnlib
 from nnlib import nn
-from nnlib.viz.figures import new_figure, save
+from nnlib.viz import new_figure, receptive_field, save
 
 SIDE = 65
 
@@ -38,7 +38,7 @@ def by_formula(layers):
 
 def by_gradient(layers, draws):
     """Return the mean size of the middle output's gradient, over random networks."""
-    total = nnlib.zeros(SIDE, SIDE)
+    total = 0
     for _ in range(draws):
         model = nn.Sequential()
         channels = 1
@@ -49,12 +49,8 @@ def by_gradient(layers, draws):
                 )
             )
             channels = 8
-        x = nnlib.randn(1, 1, SIDE, SIDE, requires_grad=True)
-        y = model(x)
-        middle = y.shape[-1] // 2
-        y[0, :, middle, middle].sum().backward()
-        total += x.grad[0, 0].abs()
-    return total / draws
+        total = total + receptive_field(model, (SIDE, SIDE), draws=1)
+    return nnlib.tensor(total / draws)
 
 
 def main():

@@ -18,6 +18,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body
+from nnlib.kernels.machinery.caches import level2_bytes
 from nnlib.kernels.tiles import MOST_ROWS, SPARE, tile_cost, tile_of
 from nnlib.kernels.vectors import REGISTER_BYTES, clear_bytes, copy_bytes
 
@@ -35,8 +36,9 @@ __all__ = [
     "with_segment",
 ]
 
-# Bytes that a frame should have, and may have where it then repeats few rows.
-_CACHED, _FRAME = 1 << 17, 1 << 18
+# Bytes that a frame should have, and may have where it then repeats few rows: an eighth
+# and a quarter of the level-2 cache, of which the filters take the rest.
+_CACHED, _FRAME = level2_bytes() // 8, level2_bytes() // 4
 # Jobs for each thread, so that none waits long for the last.
 _JOBS = 4
 

@@ -22,6 +22,7 @@ from nnlib.kernels.machinery import (
 )
 
 __all__ = [
+    "check_out",
     "contiguous",
     "give_back",
     "grain_of",
@@ -125,6 +126,15 @@ def tensor_of(y: Any, rank: int) -> Any:
     return y.transpose(0, rank + 1, *range(1, rank + 1))
 
 
+def check_out(op: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise ShapeError unless `out` has this shape and dtype."""
+    if out.shape != shape or out.dtype != dtype:
+        raise ShapeError(
+            f"{op}: out is {out.dtype} of shape {out.shape}, expected {dtype} of shape "
+            f"{shape}"
+        )
+
+
 def result_images(
     op: str, like: Any, out: Any, shape: tuple[int, ...], dtype: Any, rank: int
 ) -> Any:
@@ -140,12 +150,7 @@ def result_images(
     """
     if out is None:
         return array_module(like).empty(shape, dtype)
-    wanted = (shape[0], shape[4], *shape[4 - rank : 4])
-    if out.shape != wanted or out.dtype != dtype:
-        raise ShapeError(
-            f"{op}: out is {out.dtype} of shape {out.shape}, expected {dtype} of shape "
-            f"{wanted}"
-        )
+    check_out(op, out, (shape[0], shape[4], *shape[4 - rank : 4]), dtype)
     moved = out.transpose(0, *range(2, rank + 2), 1)
     if moved.flags.c_contiguous:
         return moved.reshape(shape)

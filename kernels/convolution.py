@@ -31,7 +31,14 @@ from nnlib.kernels import (
     winograd,
     winograd_grad,
 )
-from nnlib.kernels.channels import contiguous, tensor_of, view_of
+from nnlib.kernels.channels import (
+    check_out,
+    contiguous,
+    give_back,
+    result_images,
+    tensor_of,
+    view_of,
+)
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans, to_three
 from nnlib.kernels.machinery import array_module, on_cuda
 
@@ -122,15 +129,38 @@ def _row(bias: Any, like: Any, dtype: Any) -> Any:
     return module.ascontiguousarray(bias.astype(dtype, copy=False))
 
 
+def _target(
+    op: str, like: Any, out: Any, shape: Any, dtype: Any, kept: Any, rank: int
+) -> Any:
+    """Return where to compute a result of `kept` dtype in `dtype`."""
+    if out is not None and kept != dtype:
+        check_out(op, out, (shape[0], shape[4], *shape[4 - rank : 4]), kept)
+        out = None
+    return result_images(op, like, out, shape, dtype, rank)
+
+
+def _result(images: Any, out: Any, kept: Any, rank: int) -> Any:
+    """Return what was computed as (N, C, *spatial), in `out` if it is given."""
+    if images.dtype == kept:
+        return give_back(images, out, rank)
+    result = tensor_of(images, rank).astype(kept)
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
 def convolve(
     x: Any,
     weight: Any,
     bias: Any,
-    out: tuple[int, ...],
+    size: tuple[int, ...],
     stride: tuple[int, ...],
     before: tuple[int, ...],
     dilation: tuple[int, ...],
     groups: int,
+    *,
+    out: Any = None,
 ) -> Any:
     """Return the convolution (cross-correlation) of `x` with `weight`, plus `bias`.
 
@@ -139,16 +169,24 @@ def convolve(
     x : array, shape (N, C, *spatial), one to three spatial dimensions
     weight : array, shape (K, C / groups, *kernel)
     bias : array, shape (K,), or None
-    out : tuple of int
+    size : tuple of int
         Spatial shape of the result.
     stride, before, dilation : tuple of int
         One value per spatial dimension.
     groups : int
         Channels of input and output are cut into so many groups.
+    out : array, shape (N, K, *size), dtype of `x`, optional
+        Where to write the result; written in one pass if it lies channels-last. It
+        must not overlap the inputs.
 
     Returns
     -------
-    array, shape (N, K, *out), channels-last in memory
+    array, shape (N, K, *size), channels-last in memory; `out` if it is given
+
+    Raises
+    ------
+    ShapeError
+        If `out` has another shape or dtype.
 
     Examples
     --------
@@ -158,14 +196,14 @@ def convolve(
     """
     kept = x.dtype
     dtype = _check("convolve", x=x, weight=weight, bias=bias)
-    rank = len(out)
+    rank = len(size)
     weights = _Weights(weight, groups, dtype, transposed=False)
-    plan = forward_plan(out, weight.shape[2:], stride, before, dilation)
+    plan = forward_plan(size, weight.shape[2:], stride, before, dilation)
     x = view_of(x.astype(dtype, copy=False))
-    shape = (x.shape[0], *to_three(out, 1), weight.shape[0])
-    y = array_module(x).empty(shape, dtype)
+    shape = (x.shape[0], *to_three(size, 1), weight.shape[0])
+    y = _target("convolve", x, out, shape, dtype, kept, rank)
     weights.run((plan,), x, _row(bias, x, dtype), y)
-    return tensor_of(y, rank).astype(kept, copy=False)
+    return _result(y, out, kept, rank)
 
 
 def input_grad(
@@ -177,24 +215,26 @@ def input_grad(
     before: tuple[int, ...],
     dilation: tuple[int, ...],
     groups: int,
+    *,
+    out: Any = None,
 ) -> Any:
     """Return the gradient of `convolve` by its input: a transposed convolution.
 
     Parameters
     ----------
-    g : array, shape (N, K, *out)
+    g : array, shape (N, K, *spatial)
         The gradient by the result.
     weight : array, shape (K, C / groups, *kernel)
     bias : array, shape (C,), or None
         Added to each channel (for a transposed convolution).
     size : tuple of int
         Spatial shape of the result.
-    stride, before, dilation, groups
+    stride, before, dilation, groups, out
         As in `convolve`.
 
     Returns
     -------
-    array, shape (N, C, *size), channels-last in memory
+    array, shape (N, C, *size), channels-last in memory; `out` if it is given
 
     Examples
     --------
@@ -209,10 +249,10 @@ def input_grad(
     plans = input_grad_plans(size, weight.shape[2:], stride, before, dilation)
     g = view_of(g.astype(dtype, copy=False))
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
-    dx = array_module(g).empty(shape, dtype)
+    dx = _target("input_grad", g, out, shape, dtype, kept, rank)
     row = _row(bias, g, dtype)
     weights.run(plans, g, row, dx)
-    return tensor_of(dx, rank).astype(kept, copy=False)
+    return _result(dx, out, kept, rank)
 
 
 def _weight_grad_on_cuda(plan: Any, x: Any, g: Any, dw: Any) -> None:
@@ -233,22 +273,26 @@ def weight_grad(
     before: tuple[int, ...],
     dilation: tuple[int, ...],
     groups: int,
+    *,
+    out: Any = None,
 ) -> Any:
     """Return the gradient of `convolve` by its weight.
 
     Parameters
     ----------
     x : array, shape (N, C, *spatial)
-    g : array, shape (N, K, *out)
+    g : array, shape (N, K, *spatial)
         The gradient by the result.
     kernel : tuple of int
         Spatial shape of the weight.
     stride, before, dilation, groups
         As in `convolve`.
+    out : array, shape (K, C / groups, *kernel), dtype of `x`, optional
+        Where to write the result.
 
     Returns
     -------
-    array, shape (K, C / groups, *kernel), C-contiguous
+    array, shape (K, C / groups, *kernel), C-contiguous; `out` if it is given
 
     Examples
     --------
@@ -273,5 +317,9 @@ def weight_grad(
         winograd_grad.weight_grad(plan, contiguous(x), g, dw)
     else:
         direct_grad.weight_grad(plan, x, g, dw)
-    shape = (k, c // groups, *kernel)
-    return dw.reshape(shape).astype(kept, copy=False)
+    result = dw.reshape(k, c // groups, *kernel).astype(kept, copy=False)
+    if out is None:
+        return result
+    check_out("weight_grad", out, result.shape, kept)
+    out[...] = result
+    return out

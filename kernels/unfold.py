@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib.kernels.channels import check_out
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -98,6 +99,8 @@ def unfold(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    *,
+    out: Any = None,
 ) -> Any:
     """Return the windows of (N, C, H, W) as columns (N, C * kh * kw, L).
 
@@ -108,6 +111,8 @@ def unfold(
         How many windows lie one below the other and side by side.
     kernel, stride, padding, dilation : tuple of int
         Height and width each; zeros are read in the padding.
+    out : array, shape (N, C * kh * kw, L), dtype of `x`, optional
+        Where to write the result, which is returned.
 
     Examples
     --------
@@ -120,14 +125,21 @@ def unfold(
     module = array_module(x)
     n, c = x.shape[:2]
     taps, length = kernel[0] * kernel[1], windows[0] * windows[1]
-    columns = module.empty((n, c, taps, length), x.dtype)
+    given = out is not None
+    if given:
+        check_out("unfold", out, (n, c * taps, length), x.dtype)
+    direct = given and out.flags.c_contiguous
+    columns = out if direct else module.empty((n, c * taps, length), x.dtype)
+    columns = columns.reshape(n, c, taps, length)
     args = (windows[1], *kernel, *stride, *padding, *dilation)
     x = module.ascontiguousarray(x)
     if on_cuda(x):
         unfold_cuda(x, columns, *args, items=columns.size)
     elif columns.size:
         unfold_cpu(x, columns, *args)
-    return columns.reshape(n, c * taps, length)
+    if given and not direct:
+        out[...] = columns.reshape(n, c * taps, length)
+    return out if given else columns.reshape(n, c * taps, length)
 
 
 def fold(
@@ -138,6 +150,8 @@ def fold(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    *,
+    out: Any = None,
 ) -> Any:
     """Return the sum of columns (N, C * kh * kw, L) as images (N, C, H, W).
 
@@ -148,6 +162,8 @@ def fold(
         Height and width of the images.
     windows, kernel, stride, padding, dilation : tuple of int
         As in `unfold`, whose transpose this is.
+    out : array, shape (N, C, H, W), dtype of `columns`, optional
+        Where to write the result, which is returned.
 
     Examples
     --------
@@ -158,7 +174,11 @@ def fold(
     module = array_module(columns)
     taps = kernel[0] * kernel[1]
     n, c = columns.shape[0], columns.shape[1] // taps
-    x = module.empty((n, c, *size), columns.dtype)
+    given = out is not None
+    if given:
+        check_out("fold", out, (n, c, *size), columns.dtype)
+    direct = given and out.flags.c_contiguous
+    x = out if direct else module.empty((n, c, *size), columns.dtype)
     # (N, C * T, L) -> (N, C, T, L)
     columns = module.ascontiguousarray(columns).reshape(
         n, c, taps, windows[0] * windows[1]
@@ -168,4 +188,6 @@ def fold(
         fold_cuda(columns, x, *args, items=x.size)
     elif x.size:
         fold_cpu(columns, x, *args)
-    return x
+    if given and not direct:
+        out[...] = x
+    return out if given else x

@@ -29,6 +29,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.machinery.caches import level2_bytes
 from nnlib.kernels.vectors import (
     COLUMNS,
     ROWS,
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 # Bytes of a thread's transformed block of tiles.
-_BLOCK_BYTES = 3 << 18
+_BLOCK_BYTES = level2_bytes() * 3 // 4
 # Bytes of a row of the wider tile of sums.
 TILE_BYTES = COLUMNS[4] * 4
 # Fewer channels than this, of input or output, and the transforms cost more than the

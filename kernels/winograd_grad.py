@@ -16,6 +16,7 @@ from numba import types
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.machinery.caches import level2_bytes
 from nnlib.kernels.vectors import ROWS, clear_bytes, multiply_narrow, multiply_tile
 from nnlib.kernels.winograd import (
     TILE_BYTES,
@@ -29,7 +30,7 @@ __all__ = ["weight_grad"]
 
 # Bytes of a thread's transformed block of tiles: the larger, the less often the sums
 # pass through the cache.
-_BLOCK_BYTES = 3 << 19
+_BLOCK_BYTES = level2_bytes() * 3 // 2
 
 
 def _grad_line(g: Sequence[Any]) -> list[Any]:

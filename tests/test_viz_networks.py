@@ -120,3 +120,22 @@ def test_misclassified(pictures, tmp_path):
         pictures.show_misclassified(images, labels, labels)
     with pytest.raises(ShapeError, match="as many images as labels, got 5 and 6"):
         pictures.show_misclassified(images[:5], labels, labels)
+
+
+def test_receptive_field_is_what_the_layers_reach(pictures):
+    two = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 3, 3, stride=2))
+    field = pictures.receptive_field(two, (17, 13), 2)
+    assert field.shape == (17, 13) and (field > 0).sum() == 25
+    corner = pictures.receptive_field(two, (17, 13), 2, position=(0, 0))
+    assert (corner[:4, :4] > 0).all() and (corner > 0).sum() == 16
+    assert two[0].weight.grad is None
+    with pytest.raises(ShapeError, match=r"position: \(99, 0\) is not in the maps"):
+        pictures.receptive_field(two, (17, 13), 2, position=(99, 0))
+    with pytest.raises(ShapeError, match="expected maps"):
+        pictures.receptive_field(nn.Sequential(two, nn.Flatten()), (17, 13), 2)
+
+
+def test_receptive_field_is_drawn(pictures, tmp_path):
+    path = tmp_path / "field.png"
+    pictures.show_receptive_field(nn.Conv2d(1, 2, 3), (9, 9), path=path)
+    assert path.stat().st_size > 1000

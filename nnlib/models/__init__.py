@@ -23,8 +23,10 @@ from nnlib.models.resnet import (
     Bottleneck,
     ResNet,
     resnet18,
+    resnet20,
     resnet34,
     resnet50,
+    resnet56,
     resnet_cifar,
 )
 from nnlib.models.seq2seq import Decoded, Seq2Seq
@@ -74,6 +76,8 @@ __all__ = [
     "ResNet",
     "UNet",
     "resnet18",
+    "resnet20",
+    "resnet56",
     "resnet34",
     "resnet50",
     "resnet_cifar",
@@ -99,6 +103,8 @@ _BUILDERS: dict[str, Callable[..., Module]] = {
     "mobilenet": MobileNet,
     "recurrent_autoencoder": RecurrentAutoencoder,
     "resnet18": resnet18,
+    "resnet20": resnet20,
+    "resnet56": resnet56,
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet_cifar": resnet_cifar,

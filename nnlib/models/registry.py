@@ -60,7 +60,7 @@ def list(pattern: str = "*") -> Any:
     Examples
     --------
     >>> list("resnet*")
-    ['resnet18', 'resnet34', 'resnet50', 'resnet_cifar']
+    ['resnet18', 'resnet20', 'resnet34', 'resnet50', 'resnet56', 'resnet_cifar']
     """
     import fnmatch
 

@@ -18,6 +18,8 @@ __all__ = [
     "resnet34",
     "resnet50",
     "resnet_cifar",
+    "resnet20",
+    "resnet56",
 ]
 
 
@@ -255,3 +257,13 @@ def resnet_cifar(depth: int = 20, num_classes: int = 10, **options: Any) -> ResN
         raise ShapeError(f"resnet_cifar: depth: expected 6 n + 2, got {depth}")
     chosen: dict[str, Any] = {"width": 16, "stem": "cifar", "shortcut": "pad"}
     return ResNet(BasicBlock, (blocks,) * 3, num_classes, **(chosen | options))
+
+
+def resnet20(num_classes: int = 10, **options: Any) -> ResNet:
+    """Return ``resnet_cifar(20)``: 269,722 parameters."""
+    return resnet_cifar(20, num_classes, **options)
+
+
+def resnet56(num_classes: int = 10, **options: Any) -> ResNet:
+    """Return ``resnet_cifar(56)``: 853,018 parameters."""
+    return resnet_cifar(56, num_classes, **options)

@@ -1,6 +1,7 @@
 """Pictures: curves, decision regions, images, networks (extra ``viz``)."""
 
 from nnlib.viz.curves import plot_history
+from nnlib.viz.fields import receptive_field, show_receptive_field
 from nnlib.viz.figures import VizError, new_figure, save
 from nnlib.viz.graph import make_dot
 from nnlib.viz.networks import (
@@ -23,9 +24,11 @@ __all__ = [
     "plot_history",
     "plot_words",
     "project",
+    "receptive_field",
     "save",
     "show_feature_maps",
     "show_filters",
     "show_images",
     "show_misclassified",
+    "show_receptive_field",
 ]

@@ -17,7 +17,9 @@ from typing import Any
 import nnlib
 from nnlib.bench import (
     attention,
+    convolution,
     memory,
+    memory_bound,
     mixed_pools,
     onnx_inference,
     ops,
@@ -50,6 +52,12 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "versions": versions,
+        # Settings of the user's that change the speed of either library.
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("OPENBLAS_", "OMP_", "GOMP_", "MKL_", "NUMBA_"))
+        },
     }
 
 
@@ -81,6 +89,10 @@ def main() -> None:
     }
     print("Training steps")
     found["training"] = [row.as_dict() for row in training.run(options.rounds)]
+    print("\nConvolutions")
+    found["convolution"] = [row.as_dict() for row in convolution.run(options.rounds)]
+    print("\nKernels bound by memory")
+    found["memory_bound"] = memory_bound.run(options.rounds)
     print("\nTraining steps of recurrent networks")
     found["recurrent"] = [row.as_dict() for row in recurrent.run(options.rounds)]
     print("\nWord vectors")

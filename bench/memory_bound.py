@@ -286,13 +286,20 @@ def table(measured: Measured) -> list[str]:
     return lines
 
 
+def run(rounds: int = 15, threads: int = 2) -> list[str]:
+    """Measure, print and return the table, line by line."""
+    lines = table(measure(rounds, threads))
+    print("\n".join(lines), flush=True)
+    return lines
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    print("\n".join(table(measure(options.rounds, options.threads))))
+    run(options.rounds, options.threads)
 
 
 if __name__ == "__main__":

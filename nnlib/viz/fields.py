@@ -82,8 +82,8 @@ def receptive_field(
                 )
             maps[0, :, row, column].sum().backward(inputs=[images])
         gradient: Any = images.grad
-        total += gradient[0].abs().sum(0).cpu().numpy()
-    return total / draws
+        total += gradient[0].abs().sum(0).cpu().numpy() / draws
+    return total
 
 
 def show_receptive_field(

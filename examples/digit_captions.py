@@ -16,6 +16,7 @@ import nnlib
 import nnlib.nn.functional as F
 from nnlib import nn
 from nnlib.data import MNIST, DataLoader, Subset
+from nnlib.viz import show_images
 
 NAMES = "zero one two three four five six seven eight nine".split()
 LETTERS = sorted(set("".join(NAMES)))
@@ -76,6 +77,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=60000)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--output", default="outputs", help="folder of the picture")
     options = parser.parse_args()
     nnlib.manual_seed(0)
     train, test = (MNIST(train=part).to_tensors() for part in (True, False))
@@ -97,7 +99,7 @@ def main():
         print(f"epoch {epoch}: last loss {loss.item():.4f}", flush=True)
 
     model.eval()
-    right, shown, invented = 0, [], set()
+    right, words_read, invented = 0, [], set()
     with nnlib.no_grad():
         for images, digits in DataLoader(test, 500):
             answers = model.spell(images)
@@ -106,11 +108,15 @@ def main():
                 right += word == NAMES[digit]
                 if word not in NAMES:
                     invented.add(word)
-                if len(shown) < 8:
-                    shown.append(f"{digit}: {word}")
-    print(", ".join(shown))
+                words_read.append(word)
     print(f"words that are no digit's name: {sorted(invented) or 'none'}")
     print(f"test set: {100 * right / len(test):.2f}% spelled right, letter by letter")
+    show_images(
+        test.tensors[0][:40],
+        words_read[:40],
+        f"{options.output}/digit-captions.png",
+        title="digits, and how they were spelled",
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import nnlib
 import nnlib.nn.functional as F
 from nnlib.data import TinyShakespeare
 from nnlib.models import TransformerLM
+from nnlib.viz import new_figure, save
 
 
 def windows(text, count, length, rng):
@@ -57,6 +58,7 @@ def main():
     )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--letters", type=int, default=300, help="to write")
+    parser.add_argument("--output", default="outputs", help="folder of the picture")
     options = parser.parse_args()
     nnlib.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -71,6 +73,7 @@ def main():
     schedule = nnlib.optim.lr_scheduler.OneCycleLR(
         optimizer, 2e-3, total_steps=options.steps, pct_start=0.1
     )
+    losses = []
     start = time.perf_counter()
     for step in range(1, options.steps + 1):
         optimizer.zero_grad()
@@ -79,11 +82,19 @@ def main():
         nnlib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
+        losses.append(loss.item())
         if step % max(1, options.steps // 6) == 0:
             seconds = time.perf_counter() - start
             print(f"step {step}: loss {loss.item():.3f} ({seconds:.0f} s)", flush=True)
     loss = held_out(model, unseen, options.length)
     print(f"held out: {loss:.3f} nats per character")
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.plot(losses, linewidth=0.6, label="training batches")
+    axes.axhline(loss, color="black", linestyle=":", label="held out, at the end")
+    axes.set(xlabel="step", ylabel="nats per character", title="a small Transformer")
+    axes.legend()
+    save(figure, f"{options.output}/transformer-lm.png")
 
     prompt = nnlib.tensor(train.encode("ROMEO:\n")[None])
     start = time.perf_counter()

@@ -234,6 +234,7 @@ def forward(
 
     Examples
     --------
+    >>> import numpy as np
     >>> one = np.ones(1, np.int64)
     >>> y = np.log(np.array([[[0.25, 0.75]]]))
     >>> loss, _ = forward(y, one, 0 * one, one, one, 0)

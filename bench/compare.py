@@ -90,11 +90,13 @@ def _work(
     now = getattr(time, clock)
     built: str | None = None
     while True:
-        case, count = pipe.recv()
+        case, count, idle = pipe.recv()
         if not count:
             return
         if case != built:
             step, built = build(module, case), case
+        for _ in range(idle):
+            step()
         start = now()
         for _ in range(count):
             value = step()
@@ -146,13 +148,20 @@ class Pair:
     def __exit__(self, *error: object) -> None:
         for pipe, process in zip(self.pipes, self.processes, strict=True):
             if process.is_alive():
-                pipe.send(("", 0))
+                pipe.send(("", 0, 0))
             process.join(5)
 
-    def turn(self, which: int, case: str, count: int) -> tuple[float, float]:
-        """Run `count` steps in one library; return the time of one, and its value."""
+    def turn(
+        self, which: int, case: str, count: int, idle: int = 0
+    ) -> tuple[float, float]:
+        """Run `count` steps in one library; return the time of one, and its value.
+
+        `idle` steps come before, unmeasured: at the start of a turn the other library's
+        threads still spin, and the scheduler has yet to give each thread of this one a
+        core of its own; neither is so in a training loop.
+        """
         pipe = self.pipes[which]
-        pipe.send((case, count))
+        pipe.send((case, count, idle))
         return pipe.recv()  # type: ignore[no-any-return]
 
     def time(
@@ -182,7 +191,8 @@ class Pair:
         times: list[list[float]] = [[], []]
         for round_ in range(rounds):
             for which in (0, 1) if round_ % 2 == 0 else (1, 0):
-                times[which].append(self.turn(which, case, count)[0])
+                found, _ = self.turn(which, case, count, max(2, count // 2))
+                times[which].append(found)
         ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
         quartiles = statistics.quantiles(ratios, n=4)
         return Comparison(

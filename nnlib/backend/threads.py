@@ -96,6 +96,8 @@ class Pool:
     def __init__(self) -> None:
         self.layer: str | None = None
         self.limit: int | None = None
+        # How many threads there are without a limit, once it is known.
+        self.cores: int | None = None
         self._kernels: list[tuple[weakref.ref[Any], Callable[..., Any]]] = []
         self._lock = threading.RLock()
         self._mask = threading.local()
@@ -253,7 +255,10 @@ def get_num_threads() -> int:
     """
     if pool.limit is not None:
         return pool.limit
-    return min(_ceiling(), available_cores())
+    if pool.cores is None:
+        # Once: it reads files of the system, and kernels ask at every call.
+        pool.cores = min(_ceiling(), available_cores())
+    return pool.cores
 
 
 def set_num_threads(threads: int) -> None:

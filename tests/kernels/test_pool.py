@@ -158,6 +158,16 @@ def test_cores_respect_the_container(monkeypatch):
     assert threads.available_cores() == 1
 
 
+def test_the_number_of_threads_is_found_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(threads, "available_cores", lambda: asked.append(1) or 1)
+    monkeypatch.setattr(threads.pool, "limit", None)
+    monkeypatch.setattr(threads.pool, "cores", None)
+    # It reads files of the system: kernels that ask at each call must not wait.
+    assert [threads.get_num_threads() for _ in range(3)] == [1, 1, 1]
+    assert len(asked) == 1
+
+
 def test_hardware_threads_of_one_core_count_once(monkeypatch):
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("this system has no affinity")

@@ -27,17 +27,24 @@ __all__ = ["main", "run"]
 _MODEL = "squeezenet1.0-deepcompressed-13"
 
 
+# Seconds after which the threads of the other library have stopped spinning, and the
+# calls of a turn, of which the first ones are not measured.
+_PAUSE, _TURN, _WARM = 0.05, 8, 3
+
+
 def _interleaved(
     runs: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
     """Return the median time of each, in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 3):
+    for _ in range(rounds):
         for name, call in runs.items():
-            start = clock()
-            call()
-            if number >= 3:
-                times[name].append(1e3 * (clock() - start))
+            time.sleep(_PAUSE)
+            for number in range(_TURN):
+                start = clock()
+                call()
+                if number >= _WARM:
+                    times[name].append(1e3 * (clock() - start))
     return {name: statistics.median(values) for name, values in times.items()}
 
 

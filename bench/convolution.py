@@ -69,12 +69,16 @@ class Result:
 
     def __float__(self) -> float:
         """Return the sum over the tensors."""
-        arrays = [tensor.detach().numpy() for tensor in self.tensors]
+        arrays = [tensor.detach().cpu().numpy() for tensor in self.tensors]
         return sum(float(np.sqrt(np.square(a, dtype=float).mean())) for a in arrays)
 
 
-def build(library: Any, case: str) -> Callable[[], Result]:
-    """Return a step of ``shape: what, format of PyTorch's memory``."""
+def build(library: Any, case: str, device: str = "cpu") -> Callable[[], Result]:
+    """Return a step of ``shape: what, format of PyTorch's memory``.
+
+    On CUDA PyTorch computes in float32, as nnlib does: by its default it would round
+    the products' factors to TF32.
+    """
     name, _, rest = case.rpartition(": ")
     what, _, memory = rest.partition(", ")
     shape = SHAPES[name]
@@ -82,7 +86,7 @@ def build(library: Any, case: str) -> Callable[[], Result]:
     rng = np.random.default_rng(0)
 
     def normal(*sizes: int) -> Any:
-        return library.tensor(rng.standard_normal(sizes, np.float32))
+        return library.tensor(rng.standard_normal(sizes, np.float32)).to(device)
 
     x = normal(shape.batch, shape.channels, shape.size, shape.size)
     weight = normal(
@@ -95,6 +99,8 @@ def build(library: Any, case: str) -> Callable[[], Result]:
         x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         if not mine:
             weight = weight.to(memory_format=library.channels_last)
+    if not mine and device != "cpu":
+        library.backends.cudnn.allow_tf32 = False
     backward = what == BOTH
     leaves = (weight, bias) if shape.first else (x, weight, bias)
     if backward:
@@ -117,6 +123,8 @@ def build(library: Any, case: str) -> Callable[[], Result]:
         y.backward(grad)
         return Result([y, *(leaf.grad for leaf in leaves)])
 
+    if device != "cpu":
+        vars(step)["synchronize"] = library.cuda.synchronize
     return step
 
 

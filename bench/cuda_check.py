@@ -35,7 +35,13 @@ from nnlib.bench.report import Report, read_report
 __all__ = ["Budget", "main", "missing", "run_part"]
 
 # The share of the time that each part may take at most; the tests take what is left.
-SHARES = {"bandwidth": 0.16, "training": 0.16, "compilation": 0.16}
+SHARES = {
+    "bandwidth": 0.11,
+    "training": 0.11,
+    "recurrent": 0.08,
+    "convolution": 0.11,
+    "compilation": 0.1,
+}
 # Kept for the last lines and the file.
 _RESERVE = 10.0
 
@@ -270,7 +276,7 @@ def _guarded_tests(
     print(f"\ntests ({seconds:.0f} s at most)", flush=True)
     chosen = ["-m", options.select, str(tests)]
     try:
-        workers = max(1, min(4, available_cores() // 2))
+        workers = max(1, min(12, available_cores() * 3 // 4))
         found = run_tests(folder, max(1.0, seconds), chosen, workers=workers)
     except Exception as error:  # noqa: BLE001 - the figures are worth having
         found = {"error": repr(error), "counts": {}, "others": {}, "whole": False}

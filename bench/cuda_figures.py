@@ -10,10 +10,11 @@ current stream, on the CPU those of the clock; medians of rounds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from nnlib.bench.report import Report
 
 __all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
 
-PARTS = ("bandwidth", "training", "compilation")
+PARTS = ("bandwidth", "training", "recurrent", "convolution", "compilation")
 # The aim of a memory-bound kernel on CUDA, as a share of copy bandwidth.
 AIM = 0.85
 
@@ -222,6 +223,20 @@ def build_on_cuda(lib: Any, case: str) -> Callable[[], float]:
     return build(lib, case, "cuda")
 
 
+def build_recurrent_on_cuda(lib: Any, case: str) -> Callable[[], float]:
+    """Return one training step of `nnlib.bench.recurrent` on CUDA."""
+    from nnlib.bench.recurrent import build
+
+    return build(lib, case, "cuda")
+
+
+def build_convolution_on_cuda(lib: Any, case: str) -> Callable[[], Any]:
+    """Return one step of `nnlib.bench.convolution` on CUDA."""
+    from nnlib.bench.convolution import build
+
+    return build(lib, case, "cuda")
+
+
 def torch_can(device: str) -> str:
     """Return "" if PyTorch can be compared with on `device`, else why not."""
     try:
@@ -235,31 +250,68 @@ def torch_can(device: str) -> str:
 
 def training(report: Report, device: str, deadline: float) -> None:
     """Measure training steps, against PyTorch on the same device where it is there."""
-    from nnlib.bench.compare import compare
     from nnlib.bench.training import CASES, build
+
+    _steps(report, device, deadline, CASES, build, build_on_cuda)
+
+
+def recurrent(report: Report, device: str, deadline: float) -> None:
+    """Measure training steps of recurrent networks, against cuDNN's under PyTorch."""
+    from nnlib.bench.recurrent import CASES, build
+
+    _steps(report, device, deadline, CASES, build, build_recurrent_on_cuda)
+
+
+def convolution(report: Report, device: str, deadline: float) -> None:
+    """Measure conv2d shape by shape, against cuDNN's under PyTorch."""
+    from nnlib.bench.convolution import BOTH, CHANNELS_LAST, FORWARD, SHAPES, build
+
+    cases = [
+        f"{shape}: {what}, {memory}"
+        for shape in SHAPES
+        for what in (FORWARD, BOTH)
+        for memory in (CHANNELS_LAST, "NCHW")
+    ]
+    _steps(report, device, deadline, cases, build, build_convolution_on_cuda)
+
+
+def _steps(
+    report: Report,
+    device: str,
+    deadline: float,
+    cases: Iterable[str],
+    build: Callable[..., Callable[[], Any]],
+    build_cuda: Callable[[Any, str], Callable[[], Any]],
+) -> None:
+    """Measure steps, against PyTorch on the same device where it is there."""
+    from nnlib.bench.compare import Pair
 
     why_not = torch_can(device)
     if why_not:
         print(f"  {why_not}: nnlib alone", flush=True)
         report.put("pytorch", why_not)
     clock = Clock(device, budget=0.1)
-    for case in CASES:
-        if time.monotonic() > deadline:
-            report.put("left_out", "the time was up")
-            return
-        try:
-            figures: dict[str, Any]
-            if why_not:
-                step = build(nnlib, case, device)
-                seconds = clock.median(step)
-                figures = {"nnlib_ms": seconds * 1e3, "nnlib_value": step()}
-            else:
-                builder = build_on_cuda if clock.cuda else build
-                figures = compare(builder, case, rounds=7).as_dict()
-        except Exception as error:  # noqa: BLE001 - the next case may work
-            figures = {"error": repr(error)}
-        report.put("steps", {case: figures})
-        print(f"  {case}: {_step_text(figures)}", flush=True)
+    with contextlib.ExitStack() as stack:
+        pair = None
+        for case in cases:
+            if time.monotonic() > deadline:
+                report.put("left_out", "the time was up")
+                return
+            try:
+                figures: dict[str, Any]
+                if why_not:
+                    step = build(nnlib, case, device)
+                    seconds = clock.median(step)
+                    figures = {"nnlib_ms": seconds * 1e3, "nnlib_value": float(step())}
+                else:
+                    pair = pair or stack.enter_context(
+                        Pair(build_cuda if clock.cuda else build)
+                    )
+                    figures = pair.time(case, rounds=7, budget=0.05).as_dict()
+            except Exception as error:  # noqa: BLE001 - the next case may work
+                figures, pair = {"error": repr(error)}, None
+            report.put("steps", {case: figures})
+            print(f"  {case}: {_step_text(figures)}", flush=True)
 
 
 def _step_text(figures: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ def test_budget(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     budget = cuda_check.Budget(10)
     assert budget.left() == 590
-    assert budget.share("bandwidth") == pytest.approx(96)
+    assert budget.share("bandwidth") == pytest.approx(66)
     assert budget.share("tests") == 590
     now[0] += 550
     assert budget.share("bandwidth") == 40

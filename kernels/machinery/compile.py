@@ -101,7 +101,11 @@ def use_cuda_module(function: Any) -> Any:
     """Put the real ``numba.cuda`` where kernel modules hold its lazy stand-in."""
     try:
         # numba-cuda redirects this name to itself.
-        from numba import cuda as module
+        with _removed_names():
+            from numba import cuda as module
+
+            # Else it is imported at the first compilation.
+            importlib.import_module("numba.cuda.np.arrayobj")
     except ImportError as error:
         raise DeviceError(
             f"compiling for CUDA needs numba-cuda ({error}); "
@@ -115,6 +119,20 @@ def use_cuda_module(function: Any) -> Any:
         if isinstance(space.get("cuda"), LazyCuda):
             space["cuda"] = module
     return module
+
+
+@contextlib.contextmanager
+def _removed_names() -> Iterator[None]:
+    """Lend NumPy 2.5 the name that numba-cuda up to 0.30 asks it for at import."""
+    if hasattr(np, "row_stack"):
+        yield
+        return
+    space: Any = np
+    space.row_stack = np.vstack
+    try:
+        yield
+    finally:
+        del space.row_stack
 
 
 @contextlib.contextmanager

@@ -115,8 +115,12 @@ def _folders() -> list[tuple[str, str]]:
         size = sum(path.stat().st_size for path in files) / 2**20
         kept = f"{kernels} ({len(files)} files, {size:.1f} MiB)"
     data = os.environ.get("NNLIB_DATA")
+    try:
+        downloads = str(cache_folder())
+    except ImportError as error:
+        downloads = f"none: {error}"
     return [
         ("kernel cache", kept),
         ("NNLIB_DATA", data or "not set"),
-        ("data cache", str(cache_folder())),
+        ("data cache", downloads),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error
 from nnlib.ops.linear_systems import check_matrix, identity_like, lapack
 from nnlib.ops.matmul import matmul
@@ -24,7 +25,8 @@ __all__: list[str] = []
 def _mask(x: Any, function: Any, offset: int = 0) -> Any:
     """Return ones where a triangle of the matrices of `x` is, as `x` is."""
     array = x._array if isinstance(x, Tensor) else x
-    mask = function(np.ones(array.shape[-2:], array.dtype, like=array), offset)
+    ones = array_module(array).ones(array.shape[-2:], array.dtype)
+    mask = function(ones, offset)
     return Tensor._from_array(mask) if array is not x else mask
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.ops.linear_systems import check_matrix, linalg_inv, per_matrix
 from nnlib.ops.matmul import matmul
 
@@ -64,7 +65,8 @@ class LogDeterminant(Function):
     def forward(self, a: Any) -> Any:
         """Return sign and logarithm."""
         sign, logarithm = np.linalg.slogdet(a)
-        sign, logarithm = np.asarray(sign), np.asarray(logarithm)
+        xp = array_module(a)
+        sign, logarithm = xp.asarray(sign), xp.asarray(logarithm)
         self.save_for_backward(a)
         self.mark_non_differentiable(sign)
         return sign, logarithm

@@ -15,6 +15,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arithmetic import sum_to
@@ -53,7 +54,7 @@ def per_matrix(x: Any) -> Any:
 def identity_like(x: Any, n: int) -> Any:
     """Return the identity matrix of `n` rows, of the dtype and place of `x`."""
     array = x._array if isinstance(x, Tensor) else x
-    eye = np.eye(n, dtype=array.dtype, like=array)
+    eye = array_module(array).eye(n, dtype=array.dtype)
     return Tensor._from_array(eye) if array is not x else eye
 
 
@@ -73,6 +74,16 @@ class Inverse(Function):
         return -matmul(matmul(flipped, grad), flipped)
 
 
+def _same_batch(a: Any, b: Any) -> tuple[Any, Any]:
+    """Broadcast the batches of matrices: CuPy's solver does not."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    xp = array_module(a)
+    return (
+        xp.broadcast_to(a, batch + a.shape[-2:]),
+        xp.broadcast_to(b, batch + b.shape[-2:]),
+    )
+
+
 class Solve(Function):
     """``A^-1 B`` for matrices B."""
 
@@ -80,6 +91,8 @@ class Solve(Function):
         """Return the solution."""
         self.shapes = a.shape, b.shape
         try:
+            if b.ndim != 1 and type(a) is not np.ndarray:
+                a, b = _same_batch(a, b)
             out = lapack("solve", np.linalg.solve, a, b)
         except ValueError:
             raise ShapeError(
@@ -250,7 +263,8 @@ def linalg_matrix_rank(
         rtol = 0.0
     largest = values[..., :1]
     limit = np.maximum(atol or 0.0, _tolerance(A, rtol) * largest)
-    return Tensor._from_array(np.asarray((values > limit).sum(axis=-1)))
+    rank = (values > limit).sum(axis=-1)
+    return Tensor._from_array(array_module(values).asarray(rank))
 
 
 class LstsqResult(NamedTuple):

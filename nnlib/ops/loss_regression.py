@@ -343,7 +343,8 @@ def gaussian_nll_loss(
     if not hasattr(var, "shape"):
         if not var >= 0:
             raise ArgumentError(f"{name}: var is {var}, expected at least 0")
-        bounded = array_module(raw(input)).full((), max(var, eps), raw(input).dtype)
+        xp = array_module(raw(input))
+        bounded = Tensor._from_array(xp.full((), max(var, eps), raw(input).dtype))
     else:
         given = tuple(var.shape)
         if given != shape and given == shape[:-1]:

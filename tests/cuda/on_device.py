@@ -66,7 +66,7 @@ def run(case: Case, sample: Any, device: str) -> tuple[list[Any], list[Any]]:
 
 def check_device(case: Case, result: nnlib.Tensor, device: str) -> None:
     """Fail if a result left its device (`cpu` and `to` are asked to)."""
-    if case.name not in ("cpu", "to", "cuda", "to_cuda"):
+    if case.name not in ("cpu", "to", "cuda", "to_cpu", "to_cuda"):
         assert result.device.type == device, (
             f"{case.name} gave a {result.device} tensor"
         )

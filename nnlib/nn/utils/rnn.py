@@ -143,11 +143,11 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """
     if permutation is None:
         return None
-    return Tensor._from_array(np.argsort(np.asarray(permutation)))
+    return Tensor._from_array(np.argsort(raw(permutation)))
 
 
 def _order(indices: Tensor | None) -> Any:
-    return None if indices is None else np.asarray(indices)
+    return None if indices is None else indices.detach().cpu().numpy()
 
 
 def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:

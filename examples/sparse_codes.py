@@ -4,7 +4,9 @@
 
 The same autoencoder with one hidden layer, three times: free, with the units' mean
 activity held near 3 % (a Kullback-Leibler penalty), and with the sum of activities
-held small (an L1 penalty). Sparse units come to stand for strokes.
+held small (an L1 penalty). Sparse units come to stand for strokes. A free layer has
+99.9 % of its units above 0.1 on average (test error 0.0029), the first penalty leaves
+11.9 % (0.0075), the second 21.0 % (0.0127).
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 Four layers of width 128 read 64 characters of tiny-shakespeare (A. Karpathy) at a time
 and predict each next one; the last tenth of the text is held out. Sampling keeps the
-keys and values of what was read (`TransformerLM.generate`). After 450 steps the
-held-out loss is 2.02 nats per character; the default 3,000 steps go on from there.
+keys and values of what was read (`TransformerLM.generate`). After 3,000 steps (404 s on
+one thread) the held-out loss is 1.595 nats per character.
 """
 
 import argparse

@@ -341,3 +341,62 @@ def test_the_view_that_was_changed_stays_usable():
     assert x.grad.tolist() == [9 * 2 + 3 * 2, 3]
     with pytest.raises(Error, match="taken before"):
         second * 2
+
+
+# -- views of itself ---------------------------------------------------------------
+
+
+def test_a_tensor_becomes_a_view_of_its_memory():
+    x = nnlib.arange(6).reshape(2, 1, 3).clone()
+    memory = x.array
+    y = (
+        x.squeeze_(1)
+        .t_()
+        .unsqueeze_(0)
+        .transpose_(1, 2)
+        .swapaxes_(0, 1)
+        .swapdims_(1, 2)
+    )
+    assert y is x
+    assert tuple(x.shape) == (2, 3, 1)
+    assert np.shares_memory(x.array, memory)
+    assert x.flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_gradients_go_through_a_turned_tensor_and_a_turned_view():
+    x = nnlib.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
+    y = x * 2
+    y.t_().mul_(3)
+    row = y[0]
+    row.unsqueeze_(1).mul_(10)
+    y.sum().backward()
+    assert tuple(row.shape) == (2, 1)
+    assert x.grad.tolist() == [[60, 6, 6], [60, 6, 6]]
+
+
+def test_turning_counts_as_a_change():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    z, head = y * y, y[:1]
+    y.unsqueeze_(0)
+    with pytest.raises(Error, match="saved for backward was changed in place"):
+        z.sum().backward()
+    with pytest.raises(Error, match="mul: this view was taken before"):
+        head * 2
+    out = x.exp()
+    out.unsqueeze_(0)
+    with pytest.raises(Error, match="saved for backward was changed in place"):
+        out.sum().backward()
+
+
+def test_a_leaf_is_turned_under_no_grad_only():
+    x = nnlib.ones(2, 3, requires_grad=True)
+    with pytest.raises(Error, match="t_: a leaf that requires a gradient"):
+        x.t_()
+    with nnlib.no_grad():
+        x.t_()
+    assert tuple(x.shape) == (3, 2)
+    assert x.is_leaf
+    assert x.requires_grad
+    with pytest.raises(Error, match=r"unsqueeze_: not possible inside vmap; use unsq"):
+        nnlib.vmap(lambda row: row.clone().unsqueeze_(0))(nnlib.ones(2, 2))

@@ -4,6 +4,7 @@ from nnlib.autograd import functional as functional
 from nnlib.autograd.anomaly import detect_anomaly as detect_anomaly
 from nnlib.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
 from nnlib.autograd.checkpointing import checkpoint as checkpoint
+from nnlib.autograd.checkpointing import checkpoint_sequential as checkpoint_sequential
 from nnlib.autograd.engine import backward as backward
 from nnlib.autograd.engine import grad as grad
 from nnlib.autograd.function import Function as Function

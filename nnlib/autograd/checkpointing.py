@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nnlib.autograd.function import Function, next_sequence
@@ -10,10 +11,10 @@ from nnlib.autograd.mode import enable_grad, state
 from nnlib.autograd.passes import run_pass
 from nnlib.autograd.saved import edge_of, unpack
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError, Error
 from nnlib.backend.random import default_generator
 
-__all__ = ["checkpoint", "outer_edges"]
+__all__ = ["checkpoint", "checkpoint_sequential", "outer_edges"]
 
 
 def checkpoint(
@@ -90,6 +91,62 @@ def checkpoint(
     if hasattr(made, "_fields"):
         return type(made)(*outputs)
     return type(made)(outputs)
+
+
+def checkpoint_sequential(
+    functions: Iterable[Callable[..., Any]],
+    segments: int,
+    input: Any,
+    preserve_rng_state: bool = True,
+    use_reentrant: bool | None = None,
+) -> Any:
+    """Run `functions` in turn, in `segments` parts, all but the last a `checkpoint`.
+
+    Parameters
+    ----------
+    functions : Sequential, or iterable of callables
+        Each takes what the one before it returned.
+    segments : int
+        The number of parts, about equally long; about the square root of the number of
+        functions needs the least memory.
+    input : Tensor
+        For the first.
+    preserve_rng_state, use_reentrant
+        See `checkpoint`.
+
+    Raises
+    ------
+    ArgumentError
+        If `segments` is not between 1 and the number of functions.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> layers = nnlib.nn.Sequential(*[nnlib.nn.Linear(2, 2) for _ in range(4)])
+    >>> checkpoint_sequential(layers, 2, nnlib.ones(1, 2)).sum().backward()
+    """
+    steps = list(functions)
+    if not 1 <= segments <= len(steps):
+        raise ArgumentError(
+            f"checkpoint_sequential: segments: expected 1 to {len(steps)} for as many "
+            f"functions, got {segments}"
+        )
+    length = len(steps) // segments
+    last = length * (segments - 1)
+
+    def run(part: list[Callable[..., Any]], x: Any) -> Any:
+        for step in part:
+            x = step(x)
+        return x
+
+    for start in range(0, last, length):
+        input = checkpoint(
+            functools.partial(run, steps[start : start + length]),
+            input,
+            preserve_rng_state=preserve_rng_state,
+            use_reentrant=use_reentrant,
+        )
+    return run(steps[last:], input)
 
 
 class Checkpoint(Function):

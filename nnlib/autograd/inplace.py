@@ -5,10 +5,11 @@ result of that node. Where ``x`` is a view, its base is rewritten too: it become
 result of a node that takes the old base outside the view and ``x`` inside, and other
 views of it, taken before, refuse to be used (they would have the wrong history).
 
-Three ways lead through here. `run_inplace` serves every operation declared with
+Four ways lead through here. `run_inplace` serves every operation declared with
 ``inplace=True``; where nothing is recorded, the arithmetic ones among them run as a
 ufunc into the memory itself. `run_direct` serves operations whose ``forward`` changes
 its first argument (an assignment to a few elements should not copy the rest).
+`turn_inplace` (``x.t_()``) makes a tensor a view of its own memory: no value changes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "run_direct",
     "run_inplace",
     "take_again",
+    "turn_inplace",
     "write",
 ]
 
@@ -126,6 +128,40 @@ def run_direct(
     return _adopt(target, result)
 
 
+def turn_inplace(
+    name: str, function: Callable[..., Any], target: Tensor, args: Any, kwargs: Any
+) -> Tensor:
+    """Make `target` the view ``function(target, ...)`` of its memory.
+
+    It counts as a change: what was saved of it, or taken as a view of it, has the old
+    shape.
+
+    Raises
+    ------
+    Error
+        Inside vmap; or if `target` is a leaf that requires a gradient, or a view of
+        one, while operations are recorded.
+    """
+    if state.modes.interpreter is not None:
+        raise Error(
+            f"{name}: not possible inside vmap; use {name.removesuffix('_')}(), which "
+            "returns a new tensor"
+        )
+    _check_history(name, target)
+    # A view stays one of its base, by a step more.
+    view = function(_alias(target) if target._base is None else target, *args, **kwargs)
+    _changed(target)
+    target._array = view._array
+    if target._base is None:
+        target._rebased += 1
+    else:
+        target._replay, target._birth = view._replay, view._birth
+    if state.modes.grad and target._requires_grad:
+        target._grad_fn, target._index = view._grad_fn, view._index
+        _retain_again(target)
+    return target
+
+
 def is_plain(target: Tensor) -> bool:
     """Tell whether `target` may be overwritten at once: nothing else knows of it.
 
@@ -154,6 +190,10 @@ def check_writable(name: str, target: Tensor) -> None:
             f"{name}: elements of this tensor of shape {array.shape} share memory "
             "(an expanded view) or the memory is read-only; change a copy (clone())"
         )
+    _check_history(name, target)
+
+
+def _check_history(name: str, target: Tensor) -> None:
     if not state.modes.grad:
         return
     if target._requires_grad and target._grad_fn is None:

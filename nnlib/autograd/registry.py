@@ -56,7 +56,7 @@ def public(
     *,
     method: bool | str | tuple[str, ...] = True,
     operators: str | tuple[str, ...] = (),
-    inplace: bool | Callable[..., Tensor] = False,
+    inplace: bool | str | Callable[..., Tensor] = False,
 ) -> Callable[[F], F]:
     """Register a public operation under its function's name.
 
@@ -68,8 +68,9 @@ def public(
         Operator methods, such as ``"__add__"``; a reflected one (``"__radd__"``)
         is called with its arguments exchanged, an in-place one (``"__iadd__"``)
         changes the tensor.
-    inplace : bool or callable
+    inplace : bool, "view" or callable
         Whether there is a method ``name_`` that writes the result into the tensor;
+        with "view", one that makes the tensor this view of its memory;
         a callable is that method, for operations that need not touch all of it.
     """
 
@@ -82,8 +83,8 @@ def public(
             setattr(Tensor, attribute, function)
         for operator in names:
             setattr(Tensor, operator, _operator(operator, function))
-        if inplace is True:
-            setattr(Tensor, name + "_", _inplace(function, name + "_"))
+        if inplace is True or inplace == "view":
+            setattr(Tensor, name + "_", _inplace(function, name + "_", inplace))
         elif inplace:
             setattr(Tensor, name + "_", inplace)
         OPS[name] = Op(function, methods, names, name + "_" if inplace else None)
@@ -109,16 +110,20 @@ def _operator(operator: str, function: Callable[..., Any]) -> Callable[..., Any]
 
         return functools.wraps(function)(reflected)
     if operator.startswith("__i") and operator not in _PLAIN:
-        return _inplace(function, operator)
+        return _inplace(function, operator, True)
     return function
 
 
-def _inplace(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    from nnlib.autograd.inplace import run_inplace
+def _inplace(
+    function: Callable[..., Any], name: str, kind: bool | str
+) -> Callable[..., Any]:
+    from nnlib.autograd.inplace import run_inplace, turn_inplace
+
+    run = turn_inplace if kind == "view" else run_inplace
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return run_inplace(name, function, self, args, kwargs)  # type: ignore[no-any-return]
+        return run(name, function, self, args, kwargs)  # type: ignore[no-any-return]
 
     method.__name__ = name
     method.__doc__ = f"Do `{function.__name__}` in place; return this tensor."

@@ -8,6 +8,7 @@ __all__ = [
     "DTypeError",
     "DeviceError",
     "Error",
+    "LinAlgError",
     "ShapeError",
 ]
 
@@ -30,6 +31,10 @@ class BoundsError(Error, IndexError):
 
 class DTypeError(Error, TypeError):
     """A dtype or argument type does not fit."""
+
+
+class LinAlgError(Error, RuntimeError):
+    """A matrix is singular, or a factorisation does not exist or converge."""
 
 
 class DeviceError(Error, RuntimeError):

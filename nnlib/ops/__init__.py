@@ -40,6 +40,7 @@ from nnlib.ops.linear_systems import *  # noqa: F403
 from nnlib.ops.logic import *  # noqa: F403
 from nnlib.ops.masking import *  # noqa: F403
 from nnlib.ops.matmul import *  # noqa: F403
+from nnlib.ops.matrix_functions import *  # noqa: F403
 from nnlib.ops.moments import *  # noqa: F403
 from nnlib.ops.normalization import batch_norm as batch_norm
 from nnlib.ops.normalization import group_norm as group_norm

@@ -68,7 +68,7 @@ class Place(Function):
         return Narrow.apply(grad, dim=self.dim, start=self.start, length=self.length)
 
 
-@public()
+@public(inplace="view")
 def squeeze(input: Any, dim: Any = None) -> Tensor:
     """Drop dimensions of length 1: all, or those of `dim` that have it."""
     shape = raw(input).shape
@@ -95,7 +95,7 @@ def squeeze(input: Any, dim: Any = None) -> Tensor:
     )
 
 
-@public()
+@public(inplace="view")
 def unsqueeze(input: Any, dim: int) -> Tensor:
     """Insert a dimension of length 1 at `dim`.
 

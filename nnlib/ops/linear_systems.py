@@ -17,7 +17,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import DTypeError, LinAlgError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.matmul import matmul
 
@@ -43,7 +43,7 @@ def lapack(op: str, function: Any, *args: Any, **options: Any) -> Any:
     try:
         return function(*args, **options)
     except np.linalg.LinAlgError as error:
-        raise Error(f"linalg.{op}: {str(error).lower()}") from None
+        raise LinAlgError(f"linalg.{op}: {str(error).lower()}") from None
 
 
 def per_matrix(x: Any) -> Any:
@@ -148,7 +148,7 @@ def linalg_inv(A: Any) -> Tensor:
 
     Raises
     ------
-    Error
+    LinAlgError
         If a matrix is singular.
     ShapeError, DTypeError
         If `A` holds no square matrices, or no floats.
@@ -176,7 +176,7 @@ def linalg_solve(A: Any, B: Any, *, left: bool = True) -> Tensor:
 
     Raises
     ------
-    Error
+    LinAlgError
         If a matrix is singular.
     ShapeError, DTypeError
         If the operands do not fit.

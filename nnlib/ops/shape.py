@@ -175,7 +175,7 @@ def permute(input: Any, *dims: Any) -> Tensor:
     return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
 
 
-@public()
+@public(inplace="view")
 def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     """Return a view with two dimensions exchanged.
 
@@ -196,19 +196,19 @@ def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     return Permute.apply(input, dims=tuple(order))  # type: ignore[no-any-return]
 
 
-@public()
+@public(inplace="view")
 def swapaxes(input: Any, axis0: int, axis1: int) -> Tensor:
     """Return a view with two dimensions exchanged: `transpose`."""
     return transpose(input, axis0, axis1)
 
 
-@public()
+@public(inplace="view")
 def swapdims(input: Any, dim0: int, dim1: int) -> Tensor:
     """Return a view with two dimensions exchanged: `transpose`."""
     return transpose(input, dim0, dim1)
 
 
-@public()
+@public(inplace="view")
 def t(input: Any) -> Tensor:
     """Return the transpose of a matrix; fewer dimensions stay as they are.
 

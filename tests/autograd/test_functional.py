@@ -10,7 +10,7 @@ import pytest
 
 import nnlib
 from nnlib.autograd import checkpoint, functional, grad, gradcheck
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 
 try:
     import torch
@@ -209,3 +209,19 @@ def test_checkpoint_without_recording_only_calls() -> None:
         y = checkpoint(block, double(B, True), double(B))
     assert not y.requires_grad
     assert checkpoint(block, double(B), double(B)).grad_fn is None
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 5])
+def test_checkpoint_sequential_gives_the_same_gradients(segments: int) -> None:
+    from nnlib.utils.checkpoint import checkpoint_sequential
+
+    layers = nnlib.nn.Sequential(*[nnlib.nn.Linear(3, 3) for _ in range(5)]).double()
+    found = []
+    for run in (layers, lambda x: checkpoint_sequential(layers, segments, x)):
+        x = double(B, True)
+        layers.zero_grad()
+        run(x).square().sum().backward()
+        found.append([x.grad.tolist(), *(p.grad.tolist() for p in layers.parameters())])
+    assert found[0] == found[1]
+    with pytest.raises(ArgumentError, match="segments: expected 1 to 5 .*, got 6"):
+        checkpoint_sequential(layers, 6, x)

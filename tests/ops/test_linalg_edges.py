@@ -93,3 +93,33 @@ def test_top_level_names() -> None:
     assert nnlib.det is L.det
     assert nnlib.inverse is L.inv
     assert nnlib.eye(2).inverse().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_condition_of_singular_matrices_is_infinite() -> None:
+    x = nnlib.stack((nnlib.ones(2, 2), nnlib.eye(2)))
+    for p in ("fro", 1, -np.inf):
+        first, second = L.cond(x, p).tolist()
+        assert (first, second < 3) == (np.inf, True)
+    assert L.cond(nnlib.diag(nnlib.tensor([1.0, 0.0]))).item() == np.inf
+
+
+def test_a_singular_matrix_raises_the_error_of_linear_algebra() -> None:
+    with pytest.raises(L.LinAlgError, match="inv: singular"):
+        L.inv(nnlib.ones(2, 2))
+    assert nnlib.logdet(nnlib.ones(2, 2)).item() == -np.inf
+    assert np.isnan(nnlib.logdet(nnlib.diag(nnlib.tensor([1.0, -1.0]))).item())
+
+
+def test_the_triangle_alone_is_read_and_has_a_gradient() -> None:
+    a = nnlib.tensor([[2.0, 5.0], [1.0, 4.0]], requires_grad=True)
+    L.solve_triangular(a, nnlib.ones(2, 1), upper=False).sum().backward()
+    assert a.grad is not None
+    assert a.grad[0, 1].item() == 0
+
+
+def test_the_product_of_several_multiplies_least() -> None:
+    from nnlib.ops.matrix_functions import _best_splits
+
+    # Cormen et al., figure 15.5.
+    splits = _best_splits([30, 35, 15, 5, 10, 20, 25])
+    assert (splits[0, 5], splits[0, 2], splits[3, 5]) == (2, 0, 4)

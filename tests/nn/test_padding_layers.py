@@ -1,0 +1,40 @@
+"""The padding layers against PyTorch, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnlib
+from nnlib import nn
+from nnlib.backend.errors import ShapeError
+
+RNG = np.random.default_rng(5)
+KINDS = ("Constant", "Zero", "Reflection", "Replication", "Circular")
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_gradients_and_repr_equal_pytorchs(kind: str, dims: int) -> None:
+    torch = pytest.importorskip("torch")
+    value = (1.5,) if kind == "Constant" else ()
+    for padding in (2, tuple(int(x) for x in RNG.integers(0, 3, 2 * dims))):
+        mine = getattr(nn, f"{kind}Pad{dims}d")(padding, *value)
+        theirs = getattr(torch.nn, f"{kind}Pad{dims}d")(padding, *value)
+        assert repr(mine) == repr(theirs)
+        for lead in ((2,), (2, 3)):
+            x = RNG.normal(size=(*lead, 3, 4, 5)[: len(lead) + dims])
+            ours = nnlib.tensor(x, requires_grad=True)
+            peer = torch.tensor(x, requires_grad=True)
+            out, want = mine(ours), theirs(peer)
+            np.testing.assert_array_equal(out.detach().numpy(), want.detach().numpy())
+            (out * out).sum().backward()
+            (want * want).sum().backward()
+            np.testing.assert_allclose(ours.grad.numpy(), peer.grad.numpy())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"ZeroPad2d: padding: expected 4 widths, got"):
+        nn.ZeroPad2d((1, 2))
+    with pytest.raises(ShapeError, match="ReflectionPad1d: input: expected 2 or 3 dim"):
+        nn.ReflectionPad1d(1)(nnlib.ones(3))

@@ -19,7 +19,7 @@ from typing import Any
 
 from nnlib.kernels import special
 from nnlib.kernels.elementwise import BiasMap, Gradient, Map, scalar
-from nnlib.kernels.special import maximum, minimum, select
+from nnlib.kernels.special import divide, maximum, minimum, select
 
 # Where softplus is linear to the last bit of a float32; PyTorch's default threshold.
 _LINEAR = 20.0
@@ -53,7 +53,7 @@ def leaky_relu_backward_at(g: Any, x: Any, slope: Any) -> Any:
 def sigmoid_at(x: Any, parameter: Any) -> Any:
     """Logistic function: 1 / (1 + exp(-x))."""
     one = type(x)(1)
-    return one / (one + special.exp(-x))
+    return divide(one, one + special.exp(-x))
 
 
 @scalar
@@ -113,14 +113,14 @@ def gelu_tanh_backward_at(g: Any, x: Any, parameter: Any) -> Any:
 @scalar
 def silu_at(x: Any, parameter: Any) -> Any:
     """Sigmoid linear unit: x / (1 + exp(-x)) (Elfwing et al. 2018)."""
-    return x / (type(x)(1) + special.exp(-x))
+    return divide(x, type(x)(1) + special.exp(-x))
 
 
 @scalar
 def silu_backward_at(g: Any, x: Any, parameter: Any) -> Any:
     """Gradient of silu from its input: g * s * (1 + x * (1 - s)), s = sigmoid(x)."""
     one = type(x)(1)
-    s = one / (one + special.exp(-x))
+    s = divide(one, one + special.exp(-x))
     return g * (s * (one + x * (one - s)))
 
 
@@ -128,9 +128,8 @@ def silu_backward_at(g: Any, x: Any, parameter: Any) -> Any:
 def softplus_at(x: Any, beta: Any) -> Any:
     """Smooth rectifier: log(1 + exp(beta * x)) / beta; x where beta * x > 20."""
     scaled = x * beta
-    return select(
-        scaled > type(x)(_LINEAR), x, special.log1p(special.exp(scaled)) / beta
-    )
+    soft = divide(special.log1p(special.exp(scaled)), beta)
+    return select(scaled > type(x)(_LINEAR), x, soft)
 
 
 @scalar
@@ -138,9 +137,8 @@ def softplus_backward_at(g: Any, x: Any, beta: Any) -> Any:
     """Gradient of softplus from its input: g * sigmoid(beta * x)."""
     one = type(x)(1)
     scaled = x * beta
-    return select(
-        scaled > type(x)(_LINEAR), g, g * (one / (one + special.exp(-scaled)))
-    )
+    slope = divide(one, one + special.exp(-scaled))
+    return select(scaled > type(x)(_LINEAR), g, g * slope)
 
 
 @scalar
@@ -165,7 +163,7 @@ def mish_at(x: Any, parameter: Any) -> Any:
     # Beyond the threshold the tanh is 1 to the last bit of a float64.
     e = special.exp(minimum(x, kind(_LINEAR)))
     n = e * (e + kind(2))
-    return x * (n / (n + kind(2)))
+    return x * divide(n, n + kind(2))
 
 
 @scalar
@@ -174,9 +172,9 @@ def mish_backward_at(g: Any, x: Any, parameter: Any) -> Any:
     kind = type(x)
     e = special.exp(minimum(x, kind(_LINEAR)))
     n = e * (e + kind(2))
-    rest = kind(2) / (n + kind(2))
-    t = n / (n + kind(2))
-    s = e / (e + kind(1))
+    rest = divide(kind(2), n + kind(2))
+    t = divide(n, n + kind(2))
+    s = divide(e, e + kind(1))
     # Beyond the threshold x would grow and the rest not shrink.
     slope = t + x * (s * rest * (kind(1) + t))
     return select(x > kind(_LINEAR), g, g * slope)
@@ -192,7 +190,7 @@ def log_sigmoid_at(x: Any, parameter: Any) -> Any:
 def log_sigmoid_backward_at(g: Any, x: Any, parameter: Any) -> Any:
     """Gradient of log_sigmoid from its input: g * sigmoid(-x)."""
     one = type(x)(1)
-    return g * (one / (one + special.exp(x)))
+    return g * divide(one, one + special.exp(x))
 
 
 @scalar

@@ -19,15 +19,20 @@ import numpy as np
 from numba.extending import register_jitable
 
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.kernels.elementwise_cuda import (
+    bias_map_loop,
+    gradient_loop,
+    map_loop,
+)
 from nnlib.kernels.machinery import (
     array_module,
     cpu_kernel,
     cpu_loop,
-    cuda,
     cuda_kernel,
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.cuda_vectors import quads
 
 __all__ = [
     "SERIAL",
@@ -167,7 +172,7 @@ class _Elementwise:
             self._run(tuple(dense), result, parameter)
             out[...] = result
         elif on_cuda(out):
-            self.cuda(*views, parameter, items=out.size)
+            self.cuda(*views, parameter, items=quads(out.size))
         else:
             self.cpu(*views, parameter)
 
@@ -232,11 +237,7 @@ class Map(_Elementwise):
         def cpu(x: Any, y: Any, parameter: Any) -> None:
             spread(loop, x.size, GRAIN, (x, y, parameter))
 
-        def gpu(x: Any, y: Any, parameter: Any) -> None:
-            for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-                y[i] = f(x[i], parameter)
-
-        return cpu, gpu
+        return cpu, map_loop(f)
 
 
 class Gradient(_Elementwise):
@@ -311,11 +312,7 @@ class Gradient(_Elementwise):
         def cpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
             spread(loop, out.size, GRAIN, (gradient, saved, out, parameter))
 
-        def gpu(gradient: Any, saved: Any, out: Any, parameter: Any) -> None:
-            for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-                out[i] = f(gradient[i], saved[i], parameter)
-
-        return cpu, gpu
+        return cpu, gradient_loop(f)
 
 
 class BiasMap(_Elementwise):
@@ -368,7 +365,8 @@ class BiasMap(_Elementwise):
             target = result.reshape(rows.shape)
             bias = module.ascontiguousarray(bias)
             if on_cuda(x):
-                self.cuda(rows, bias, target, kind(parameter), items=x.size)
+                flat = (x.reshape(-1), bias, result.reshape(-1))
+                self.cuda(*flat, kind(parameter), items=quads(x.size))
             else:
                 self.cpu(rows, bias, target, kind(parameter))
         if result is not out:
@@ -388,11 +386,4 @@ class BiasMap(_Elementwise):
             rows = max(1, GRAIN // x.shape[1])
             spread(loop, x.shape[0], rows, (x, bias, y, parameter))
 
-        def gpu(x: Any, bias: Any, y: Any, parameter: Any) -> None:
-            columns = x.shape[1]
-            for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-                row = i // columns
-                column = i - row * columns
-                y[row, column] = f(x[row, column] + bias[column], parameter)
-
-        return cpu, gpu
+        return cpu, bias_map_loop(f)

@@ -11,7 +11,7 @@ from typing import Any
 
 from nnlib.kernels import special
 from nnlib.kernels.elementwise import Gradient, scalar
-from nnlib.kernels.special import maximum, minimum, select
+from nnlib.kernels.special import divide, maximum, minimum, select
 
 __all__ = ["bce_logits", "bce_logits_slope", "gate", "huber", "huber_slope"]
 
@@ -40,7 +40,7 @@ def bce_logits_at(x: Any, t: Any, parameter: Any) -> Any:
 def bce_logits_slope_at(x: Any, t: Any, parameter: Any) -> Any:
     """Slope of bce_logits by x: sigmoid(x) - t."""
     one = type(x)(1)
-    return one / (one + special.exp(-x)) - t
+    return divide(one, one + special.exp(-x)) - t
 
 
 @scalar

@@ -132,6 +132,40 @@ overload(minimum, target="cpu", strict=False)(lambda a, b: lambda a, b: _minimum
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _divide(typing_context: Any, a: Any, b: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return a(a, a), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _divide_on_cuda(typing_context: Any, a: Any, b: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if signature.return_type != types.float32:
+            return builder.fdiv(*args)
+        kind = ir.FloatType()
+        function = ir.FunctionType(kind, [kind, kind])
+        return builder.asm(function, "div.full.f32 $0, $1, $2;", "=f,f,f", args, False)
+
+    return a(a, a), lower
+
+
+def divide(a: Any, b: Any) -> Any:
+    """Return a / b for floats of one type: on CUDA to 2 units in the last place.
+
+    CUDA's exact division of float32 takes 8 instructions and a branch to a function,
+    behind which no other load or element of the thread can move; this one takes 6.
+    """
+    with np.errstate(all="ignore"):
+        return a / b
+
+
+overload(divide, strict=False)(lambda a, b: lambda a, b: _divide_on_cuda(a, b))
+overload(divide, target="cpu", strict=False)(lambda a, b: lambda a, b: _divide(a, b))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _times_power(typing_context: Any, x: Any, shifted: Any) -> Any:
     """Return x * 2**n for the n in the low bits of `shifted` (see `_ROUND`).
 

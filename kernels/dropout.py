@@ -24,11 +24,24 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.philox import CHUNK, DROPOUT, stretch, unit_single, word_at
+from nnlib.kernels.machinery.cuda_vectors import put_apart, take_apart
+from nnlib.kernels.philox import (
+    CHUNK,
+    DROPOUT,
+    LANES,
+    block_words,
+    blocks_of,
+    draws,
+    first_block,
+    place_of,
+    stretch,
+    unit_single,
+)
 
 __all__ = ["backward", "forward"]
 
 _KIND = np.uint64(DROPOUT)
+_GAP = np.uint64(LANES)
 
 
 @scalar
@@ -56,9 +69,16 @@ def dropout_cpu(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) ->
 
 @cuda_kernel
 def dropout_cuda(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) -> None:
-    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        word = np.uint32(word_at(seed, _KIND, offset + np.uint64(i)))
-        out[i] = kept(x[i], word, p, scale)
+    end = blocks_of(offset + np.uint64(x.size), _GAP)
+    t = first_block(offset, _GAP) + np.uint64(cuda.grid(1))
+    while t < end:
+        i = place_of(t, _GAP, offset)
+        a, b, c, d = take_apart(x, i, LANES)
+        w0, w1, w2, w3 = block_words(seed, _KIND, t)
+        a, b = kept(a, w0, p, scale), kept(b, w1, p, scale)
+        c, d = kept(c, w2, p, scale), kept(d, w3, p, scale)
+        put_apart(out, i, LANES, a, b, c, d)
+        t += np.uint64(cuda.gridsize(1))
 
 
 def forward(x: Any, p: float, seed: int, offset: int, out: Any = None) -> Any:
@@ -110,7 +130,7 @@ def forward(x: Any, p: float, seed: int, offset: int, out: Any = None) -> Any:
     scale = kind(1.0 / (1.0 - p) if p < 1.0 else 0.0)
     args = (dense, target, np.uint64(seed), np.uint64(offset), np.float32(p), scale)
     if on_cuda(x):
-        dropout_cuda(*args, items=x.size)
+        dropout_cuda(*args, items=draws(x.size, offset, LANES))
     else:
         dropout_cpu(*args)
     if not out.flags.c_contiguous:

@@ -21,9 +21,16 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.cuda_vectors import aligned, put2
 from nnlib.kernels.philox import (
     CHUNK,
+    LANES,
     NORMAL,
+    block_words,
+    blocks_of,
+    draws,
+    first_block,
+    place_of,
     stretch,
     unit_double,
     unit_single,
@@ -34,6 +41,9 @@ __all__ = ["normal"]
 
 _KIND = np.uint64(NORMAL)
 _ONE = np.uint64(1)
+# Pairs of one group of blocks are so far apart on CUDA, and their elements.
+_GAP = np.uint64(LANES // 2)
+_STEP = LANES
 
 
 @scalar
@@ -43,7 +53,7 @@ def pair_of_normals(radius_unit: Any, angle_unit: Any) -> Any:
     Box and Muller 1958.
     """
     kind = type(radius_unit)
-    radius = special.sqrt(kind(-2) * special.log(radius_unit))
+    radius = special.near_sqrt(kind(-2) * special.log(radius_unit))
     cosine, sine = special.cos_sin_turns(angle_unit)
     return radius * cosine, radius * sine
 
@@ -119,14 +129,31 @@ def normal_double_cpu(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> 
     spread(fill_double, blocks, 1, (out, seed, offset, mean, std))
 
 
+@scalar
+def put_normals(
+    out: Any, i: Any, end: Any, low: Any, high: Any, mean: Any, std: Any
+) -> None:
+    a, b = pair_single(low, high)
+    put2(out, i, 0 <= i < end, mean + std * a, mean + std * b)
+
+
 @cuda_kernel
 def normal_single_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
-    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        position = offset + np.uint64(i)
-        odd = position & _ONE
-        at = position - odd
-        a, b = pair_single(word_at(seed, _KIND, at), word_at(seed, _KIND, at + _ONE))
-        out[i] = mean + std * special.select(odd == _ONE, b, a)
+    # Places are counted in pairs: a thread draws four from two neighbouring blocks.
+    size = np.uint64(out.size)
+    even = aligned(out) and offset & _ONE == np.uint64(0)
+    whole_end = np.int64(size & ~_ONE) if even else np.int64(0)
+    end = blocks_of((offset + size + _ONE) >> _ONE, _GAP)
+    t = first_block(offset >> _ONE, _GAP) + np.uint64(cuda.grid(1))
+    while t < end:
+        l0, l1, l2, l3 = block_words(seed, _KIND, t + t)
+        h0, h1, h2, h3 = block_words(seed, _KIND, t + t + _ONE)
+        i = 2 * place_of(t, _GAP, offset >> _ONE) - np.int64(offset & _ONE)
+        put_normals(out, i, whole_end, l0, h0, mean, std)
+        put_normals(out, i + _STEP, whole_end, l1, h1, mean, std)
+        put_normals(out, i + 2 * _STEP, whole_end, l2, h2, mean, std)
+        put_normals(out, i + 3 * _STEP, whole_end, l3, h3, mean, std)
+        t += np.uint64(cuda.gridsize(1))
 
 
 @cuda_kernel
@@ -174,8 +201,11 @@ def normal(
     single = kind is np.float32
     args = (flat, np.uint64(seed), np.uint64(offset), kind(mean), kind(std))
     if on_cuda(out):
-        kernel = normal_single_cuda if single else normal_double_cuda
-        kernel(*args, items=flat.size)
+        if single:
+            pairs = (offset + flat.size + 1) // 2 - offset // 2
+            normal_single_cuda(*args, items=draws(pairs, offset // 2, LANES // 2))
+        else:
+            normal_double_cuda(*args, items=flat.size)
     else:
         (normal_single_cpu if single else normal_double_cpu)(*args)
     if not dense:

@@ -25,6 +25,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
 
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import special
@@ -39,6 +42,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.cuda_vectors import put_apart
 
 __all__ = ["bernoulli", "random_bits", "randint", "uniform", "word_at"]
 
@@ -62,12 +66,35 @@ _WEYL_0 = np.uint64(0x9E3779B9)
 _WEYL_1 = np.uint64(0xBB67AE85)
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _wide_product(typing_context: Any, a: Any, b: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        half, whole = ir.IntType(32), ir.IntType(64)
+        function = ir.FunctionType(whole, [half, half])
+        parts = [builder.trunc(value, half) for value in args]
+        return builder.asm(function, "mul.wide.u32 $0, $1, $2;", "=l,r,r", parts, False)
+
+    return types.uint64(types.uint64, types.uint64), lower
+
+
+def product(a: Any, b: Any) -> Any:
+    """Return a * b: uint64 with 32 bits in use, which CUDA is told by the instruction.
+
+    From the bits alone the compiler does not see it, and adds up three products.
+    """
+    return a * b
+
+
+overload(product, strict=False)(lambda a, b: lambda a, b: _wide_product(a, b))
+overload(product, target="cpu", strict=False)(lambda a, b: lambda a, b: a * b)
+
+
 @scalar
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return four random words; all are uint64 with 32 bits in use."""
     for _ in range(10):
-        x = c0 * _MULTIPLY_0
-        y = c2 * _MULTIPLY_1
+        x = product(c0, _MULTIPLY_0)
+        y = product(c2, _MULTIPLY_1)
         c0 = (y >> _HALF) ^ c1 ^ k0
         c1 = y & _MASK
         c2 = (x >> _HALF) ^ c3 ^ k1
@@ -89,6 +116,43 @@ def word_at(seed: Any, kind: Any, position: Any) -> Any:
     low = special.select(number == np.uint64(0), c0, c1)
     high = special.select(number == np.uint64(2), c2, c3)
     return special.select(number < np.uint64(2), low, high)
+
+
+@scalar
+def block_words(seed: Any, kind: Any, block: Any) -> Any:
+    """Return the four words of a block, as uint32."""
+    c0, c1, c2, c3 = philox(
+        block & _MASK, block >> _HALF, kind, np.uint64(0), seed & _MASK, seed >> _HALF
+    )
+    return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
+
+
+# A CUDA thread draws from one block at a time, or a few neighbouring ones if an element
+# takes more than a word: then from the t-th few. Its four elements are `gap` apart.
+
+
+@scalar
+def first_block(position: Any, gap: Any) -> Any:
+    """Return the first block of the group that element `position` belongs to."""
+    return position // (np.uint64(4) * gap) * gap
+
+
+@scalar
+def blocks_of(position: Any, gap: Any) -> Any:
+    """Return where the blocks of the elements before `position` end."""
+    return first_block(position + np.uint64(4) * gap - np.uint64(1), gap)
+
+
+@scalar
+def place_of(t: Any, gap: Any, offset: Any) -> Any:
+    """Return the place, from `offset` on, of the first of the elements of block `t`."""
+    return np.int64(t // gap * (np.uint64(4) * gap) + t % gap) - np.int64(offset)
+
+
+def draws(size: int, offset: int, gap: int) -> int:
+    """Return how many blocks the elements from `offset` on take."""
+    group = 4 * gap
+    return ((offset + size + group - 1) // group - offset // group) * gap
 
 
 @body
@@ -144,6 +208,7 @@ class Draw:
 
     def __init__(self, function: Any, width: int, kind: int) -> None:
         self.__name__ = function.__name__
+        self.gap = LANES // width
         cpu, gpu = _loops(function, width, kind)
         for loop, suffix in ((cpu, "cpu"), (gpu, "cuda")):
             loop.__name__ = loop.__qualname__ = f"{self.__name__}_{suffix}"
@@ -157,7 +222,7 @@ class Draw:
             flat = array_module(out).empty(out.size, out.dtype)
         args = (flat, np.uint64(seed), np.uint64(offset), a, b)
         if on_cuda(out):
-            self.cuda(*args, items=flat.size)
+            self.cuda(*args, items=draws(flat.size, offset, self.gap))
         else:
             self.cpu(*args)
         if not out.flags.c_contiguous:
@@ -188,14 +253,24 @@ def _loops(f: Any, width: int, kind: int) -> tuple[Any, Any]:
         blocks = (out.size + CHUNK - 1) // CHUNK
         spread(loop, blocks, 1, (out, seed, offset, a, b))
 
+    gap = np.uint64(LANES // width)
+
     def gpu(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
-        for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-            position = (offset + np.uint64(i)) * words_each
-            low = np.uint32(word_at(seed, kind_word, position))
-            high = np.uint32(0)
+        size = np.uint64(out.size)
+        end = blocks_of(offset + size, gap)
+        t = first_block(offset, gap) + np.uint64(cuda.grid(1))
+        while t < end:
+            l0, l1, l2, l3 = block_words(seed, kind_word, t * words_each)
+            h0, h1, h2, h3 = l0, l1, l2, l3
             if width > 1:
-                high = np.uint32(word_at(seed, kind_word, position + np.uint64(1)))
-            out[i] = f(low, high, a, b)
+                h0, h1, h2, h3 = block_words(
+                    seed, kind_word, t * words_each + np.uint64(1)
+                )
+            i = place_of(t, gap, offset)
+            x, y = f(l0, h0, a, b), f(l1, h1, a, b)
+            z, w = f(l2, h2, a, b), f(l3, h3, a, b)
+            put_apart(out, i, np.int64(gap), x, y, z, w)
+            t += np.uint64(cuda.gridsize(1))
 
     return cpu, gpu
 

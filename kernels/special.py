@@ -139,16 +139,21 @@ def _divide(typing_context: Any, a: Any, b: Any) -> Any:
     return a(a, a), lower
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _divide_on_cuda(typing_context: Any, a: Any, b: Any) -> Any:
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if signature.return_type != types.float32:
-            return builder.fdiv(*args)
-        kind = ir.FloatType()
-        function = ir.FunctionType(kind, [kind, kind])
-        return builder.asm(function, "div.full.f32 $0, $1, $2;", "=f,f,f", args, False)
+def _instruction(text: str, count: int) -> Any:
+    """Return an intrinsic of `count` float32 that is one instruction of CUDA."""
+    kind = ir.FloatType()
 
-    return a(a, a), lower
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = ir.FunctionType(kind, [kind] * count)
+        return builder.asm(function, text, "=f" + ",f" * count, args, False)
+
+    if count == 1:
+        return intrinsic(lambda typing_context, a: (a(a), emit))
+    return intrinsic(lambda typing_context, a, b: (a(a, a), emit))
+
+
+_divide_single = _instruction("div.full.f32 $0, $1, $2;", 2)
+_sqrt_single = _instruction("sqrt.approx.f32 $0, $1;", 1)
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -161,8 +166,27 @@ def divide(a: Any, b: Any) -> Any:
         return a / b
 
 
-overload(divide, strict=False)(lambda a, b: lambda a, b: _divide_on_cuda(a, b))
+overload(divide, strict=False)(
+    lambda a, b: (
+        (lambda a, b: _divide_single(a, b))
+        if a == types.float32
+        else (lambda a, b: _divide(a, b))
+    )
+)
 overload(divide, target="cpu", strict=False)(lambda a, b: lambda a, b: _divide(a, b))
+
+
+def near_sqrt(x: Any) -> Any:
+    """Return the square root of `x`: on CUDA to the last place, not its rounding."""
+    return sqrt(x)
+
+
+overload(near_sqrt, strict=False)(
+    lambda x: (
+        (lambda x: _sqrt_single(x)) if x == types.float32 else (lambda x: math.sqrt(x))
+    )
+)
+overload(near_sqrt, target="cpu", strict=False)(lambda x: lambda x: math.sqrt(x))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -37,11 +37,13 @@ __all__ = [
     "inlined",
     "load4",
     "load4_at",
+    "put2",
     "put4",
     "put_apart",
     "quad_at",
     "quad_end",
     "quads",
+    "store2",
     "store4",
     "store4_at",
     "take4",
@@ -74,14 +76,18 @@ def inlined(function: Any) -> Any:
     return register_jitable(forceinline=True, no_cfunc_wrapper=True)(function)
 
 
-def _parts(builder: Any, pointer: Any, element: Any) -> Any:
-    """Yield each 16-byte part of four elements: its place, its first lane, its type."""
-    size = 4 if isinstance(element, ir.FloatType) else 8
+def _size(element: Any) -> int:
     if isinstance(element, ir.IntType):
-        size = element.width // 8
-    lanes = min(LANES, _BYTES // size)
+        return int(element.width) // 8
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
+def _parts(builder: Any, pointer: Any, element: Any, count: int = LANES) -> Any:
+    """Yield each 16-byte part of the elements: its place, its first lane, its type."""
+    size = _size(element)
+    lanes = min(count, _BYTES // size)
     kind = ir.VectorType(element, lanes)
-    for first in range(0, LANES, lanes):
+    for first in range(0, count, lanes):
         place = builder.gep(pointer, [ir.Constant(_WORD, first)])
         yield builder.bitcast(place, kind.as_pointer()), first, kind
 
@@ -98,12 +104,13 @@ def _emit_load(builder: Any, pointer: Any, element: Any) -> list[Any]:
 
 
 def _emit_store(builder: Any, pointer: Any, element: Any, values: Any) -> None:
-    for place, first, kind in _parts(builder, pointer, element):
+    size = _size(element)
+    for place, first, kind in _parts(builder, pointer, element, len(values)):
         vector = ir.Constant(kind, ir.Undefined)
         for lane in range(kind.count):
             number = ir.Constant(ir.IntType(32), lane)
             vector = builder.insert_element(vector, values[first + lane], number)
-        builder.store(vector, place).align = _BYTES
+        builder.store(vector, place).align = min(_BYTES, kind.count * size)
 
 
 def _place(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> Any:
@@ -146,6 +153,18 @@ def _store4(typing_context: Any, x: Any, i: Any, a: Any, b: Any, c: Any, d: Any)
         return context.get_dummy_value()
 
     return types.void(x, types.uint64, *[x.dtype] * LANES), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _store2(typing_context: Any, x: Any, i: Any, a: Any, b: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.args[0]
+        place = _place(context, builder, kind, args[0], args[1])
+        element = context.get_data_type(kind.dtype)
+        _emit_store(builder, place, element, args[2:])
+        return context.get_dummy_value()
+
+    return types.void(x, types.uint64, x.dtype, x.dtype), lower
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -193,6 +212,12 @@ def store4(x: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     x[i + _THREE] = d
 
 
+def store2(x: Any, i: Any, a: Any, b: Any) -> None:
+    """Write elements i and i + 1 of an aligned array; `i` is even."""
+    x[i] = a
+    x[i + _ONE] = b
+
+
 def _view(address: Any, i: Any, like: Any) -> Any:
     kind = np.dtype(type(like))
     place = int(address) + int(i) * kind.itemsize
@@ -218,6 +243,9 @@ overload(aligned, strict=False)(
 overload(load4, strict=False)(lambda x, i: lambda x, i: _load4(x, i))
 overload(store4, strict=False)(
     lambda x, i, a, b, c, d: lambda x, i, a, b, c, d: _store4(x, i, a, b, c, d)
+)
+overload(store2, strict=False)(
+    lambda x, i, a, b: lambda x, i, a, b: _store2(x, i, a, b)
 )
 overload(load4_at, strict=False)(
     lambda address, i, like: lambda address, i, like: _load4_at(address, i, like)
@@ -266,6 +294,19 @@ def take4(x: Any, i: Any, whole: Any) -> Any:
 
 
 @inlined
+def put2(x: Any, i: Any, whole: Any, a: Any, b: Any) -> None:
+    """Write elements i and i + 1, where there are such; `i`, an int64, may be -1."""
+    if whole:
+        store2(x, np.uint64(i), a, b)
+    else:
+        size = np.int64(x.size)
+        if 0 <= i < size:
+            x[np.uint64(i)] = a
+        if 0 <= i + 1 < size:
+            x[np.uint64(i + 1)] = b
+
+
+@inlined
 def put4(x: Any, i: Any, whole: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     """Write elements i to i + 3, those past the end excepted; `whole` as `take4`."""
     if whole:
@@ -285,32 +326,33 @@ def put4(x: Any, i: Any, whole: Any, a: Any, b: Any, c: Any, d: Any) -> None:
 def take_apart(x: Any, i: Any, gap: Any) -> Any:
     """Return elements i, i + gap, i + 2 gap and i + 3 gap of a flat array.
 
-    In place of one before the beginning (an index that went below 0 and around) or
-    past the end comes the last element. All are asked for before the first is used.
+    `i` is an int64; in place of an element before the beginning or past the end comes
+    another one. All are asked for before the first is used.
     """
-    last = np.uint64(x.size - 1)
+    last = np.int64(x.size) - np.int64(1)
     j, k, m = i + gap, i + gap + gap, i + gap + gap + gap
-    if i <= m and m <= last:
-        return x[i], x[j], x[k], x[m]
-    return x[min(i, last)], x[min(j, last)], x[min(k, last)], x[min(m, last)]
+    if i < 0 or m > last:
+        i, j = max(0, min(i, last)), max(0, min(j, last))
+        k, m = max(0, min(k, last)), max(0, min(m, last))
+    return x[np.uint64(i)], x[np.uint64(j)], x[np.uint64(k)], x[np.uint64(m)]
 
 
 @inlined
 def put_apart(x: Any, i: Any, gap: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     """Write elements i, i + gap, i + 2 gap and i + 3 gap, where there are such."""
-    size = np.uint64(x.size)
+    size = np.int64(x.size)
     j, k, m = i + gap, i + gap + gap, i + gap + gap + gap
-    if i <= m and m < size:
-        x[i] = a
-        x[j] = b
-        x[k] = c
-        x[m] = d
+    if 0 <= i and m < size:
+        x[np.uint64(i)] = a
+        x[np.uint64(j)] = b
+        x[np.uint64(k)] = c
+        x[np.uint64(m)] = d
     else:
-        if i < size:
-            x[i] = a
-        if j < size:
-            x[j] = b
-        if k < size:
-            x[k] = c
-        if m < size:
-            x[m] = d
+        if 0 <= i < size:
+            x[np.uint64(i)] = a
+        if 0 <= j < size:
+            x[np.uint64(j)] = b
+        if 0 <= k < size:
+            x[np.uint64(k)] = c
+        if 0 <= m < size:
+            x[np.uint64(m)] = d

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic, overload
 
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.kernels.addresses import load, put4_at, store, take4_at
 from nnlib.kernels.elementwise import scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
@@ -29,6 +28,12 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.cuda_vectors import (
+    aligned_address,
+    inlined,
+    quad_at,
+    quad_end,
+)
 
 __all__ = ["ParameterTable", "Update"]
 
@@ -36,53 +41,13 @@ __all__ = ["ParameterTable", "Update"]
 CHUNK = 8192
 # Each thread that takes part has at least so many chunks.
 GRAIN = 4
+# Elements that a CUDA block reads at once, and blocks that are enough for a device.
+PASS = 1024
+BLOCKS = 8192
 # Rows of the table: parameter, gradient, three kept arrays.
 ROWS = 5
 # Settings of a rule, at most: a CUDA kernel takes each as an argument.
 SETTINGS = 12
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _load(typing_context: Any, address: Any, i: Any, like: Any) -> Any:
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = context.get_data_type(signature.return_type)
-        base = builder.inttoptr(args[0], kind.as_pointer())
-        return builder.load(builder.gep(base, [args[1]], inbounds=True))
-
-    return like(types.int64, types.int64, like), lower
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _store(typing_context: Any, address: Any, i: Any, value: Any) -> Any:
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        base = builder.inttoptr(args[0], args[2].type.as_pointer())
-        builder.store(args[2], builder.gep(base, [args[1]], inbounds=True))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, value), lower
-
-
-def _pointer(address: Any, i: Any, like: Any) -> Any:
-    kind = ctypes.c_float if isinstance(like, np.float32) else ctypes.c_double
-    return kind.from_address(int(address) + int(i) * ctypes.sizeof(kind))
-
-
-def load(address: Any, i: Any, like: Any) -> Any:
-    """Return element `i`, of the type of `like`, of the array at an address."""
-    return type(like)(_pointer(address, i, like).value)
-
-
-def store(address: Any, i: Any, value: Any) -> None:
-    """Write element `i` of the array at an address."""
-    _pointer(address, i, value).value = float(value)
-
-
-overload(load, strict=False)(
-    lambda address, i, like: lambda address, i, like: _load(address, i, like)
-)
-overload(store, strict=False)(
-    lambda address, i, value: lambda address, i, value: _store(address, i, value)
-)
 
 
 def _data_offset() -> int | None:
@@ -170,6 +135,7 @@ class ParameterTable:
         self.gradients: list[Any] = []
         self._on_device: Any = None
         if self.cuda:
+            self.shift = self._parts()
             self.chunks = self.module.asarray(self.chunks)
 
     @staticmethod
@@ -181,6 +147,15 @@ class ParameterTable:
             for first in range(0, size, CHUNK)
         ]
         return np.array(rows, np.int64).reshape(-1, 3)
+
+    def _parts(self) -> int:
+        """Return how many CUDA blocks share a chunk, as a power of two.
+
+        So many that one pass does it, where there are not blocks enough anyway.
+        """
+        lengths = self.chunks[:, 2] - self.chunks[:, 1]
+        parts = int(lengths.max(initial=1) - 1) // PASS + 1
+        return (min(parts, BLOCKS // max(1, len(lengths))) or 1).bit_length() - 1
 
     def _check(self, arrays: list[Any], what: str) -> None:
         params = self.kept[0]
@@ -317,7 +292,9 @@ class Update:
         chunks = table.chunks
         if table.cuda:
             h += (table.kind(0),) * (SETTINGS - len(h))
-            self.cuda(table.table(), chunks, *h, blocks=chunks.shape[0])
+            shift = table.shift
+            blocks = chunks.shape[0] << shift
+            self.cuda(table.table(), chunks, shift, *h, blocks=blocks)
         else:
             self.cpu(table.addresses, chunks, h)
 
@@ -347,6 +324,35 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
     at.__name__ = at.__qualname__ = name
     at = globals()[name] = scalar(at)
 
+    @inlined
+    def at4(
+        p: Any, g: Any, a: Any, b: Any, c: Any, i: Any, last: Any, whole: Any, h: Any
+    ) -> None:
+        like = h[0]
+        zero = type(like)(0)
+        p0, p1, p2, p3 = take4_at(p, i, last, whole, like)
+        g0, g1, g2, g3 = take4_at(g, i, last, whole, like)
+        x0, x1, x2, x3 = zero, zero, zero, zero
+        y0, y1, y2, y3 = zero, zero, zero, zero
+        z0, z1, z2, z3 = zero, zero, zero, zero
+        if slots > 0:
+            x0, x1, x2, x3 = take4_at(a, i, last, whole, like)
+        if slots > 1:
+            y0, y1, y2, y3 = take4_at(b, i, last, whole, like)
+        if slots > 2:
+            z0, z1, z2, z3 = take4_at(c, i, last, whole, like)
+        p0, x0, y0, z0 = f(p0, g0, x0, y0, z0, h)
+        p1, x1, y1, z1 = f(p1, g1, x1, y1, z1, h)
+        p2, x2, y2, z2 = f(p2, g2, x2, y2, z2, h)
+        p3, x3, y3, z3 = f(p3, g3, x3, y3, z3, h)
+        put4_at(p, i, last, whole, p0, p1, p2, p3)
+        if slots > 0:
+            put4_at(a, i, last, whole, x0, x1, x2, x3)
+        if slots > 1:
+            put4_at(b, i, last, whole, y0, y1, y2, y3)
+        if slots > 2:
+            put4_at(c, i, last, whole, z0, z1, z2, z3)
+
     @cpu_loop
     def loop(begin: Any, end: Any, table: Any, chunks: Any, h: Any) -> None:
         for k in range(begin, end):
@@ -361,17 +367,23 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
         spread(loop, chunks.shape[0], GRAIN, (table, chunks, h))
 
     def gpu(
-        table: Any, chunks: Any, h0: Any, h1: Any, h2: Any, h3: Any, h4: Any, h5: Any,
-        h6: Any, h7: Any, h8: Any, h9: Any, h10: Any, h11: Any,
+        table: Any, chunks: Any, shift: Any, h0: Any, h1: Any, h2: Any, h3: Any,
+        h4: Any, h5: Any, h6: Any, h7: Any, h8: Any, h9: Any, h10: Any, h11: Any,
     ) -> None:  # fmt: skip
-        # A block takes a chunk.
+        # A block takes a part of a chunk: every so many of its vectors.
         h = (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11)
-        for k in range(cuda.blockIdx.x, chunks.shape[0], cuda.gridDim.x):
-            t = chunks[k, 0]
-            p, g, a = table[0, t], table[1, t], table[2, t]
-            b, c = table[3, t], table[4, t]
-            first = chunks[k, 1] + cuda.threadIdx.x
-            for i in range(first, chunks[k, 2], cuda.blockDim.x):
-                at(p, g, a, b, c, i, h)
+        k = cuda.blockIdx.x >> shift
+        parts = 1 << shift
+        t = chunks[k, 0]
+        last = np.uint64(chunks[k, 2])
+        p, g, a = table[0, t], table[1, t], table[2, t]
+        b, c = table[3, t], table[4, t]
+        end = quad_end(last, aligned_address(p | g | a | b | c))
+        part = cuda.blockIdx.x & (parts - 1)
+        thread = part * cuda.blockDim.x + cuda.threadIdx.x
+        i = np.uint64(chunks[k, 1]) + quad_at(thread)
+        while i < last:
+            at4(p, g, a, b, c, i, last, i < end, h)
+            i += quad_at(parts * cuda.blockDim.x)
 
     return cpu, gpu

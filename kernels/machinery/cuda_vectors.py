@@ -89,7 +89,11 @@ def _parts(builder: Any, pointer: Any, element: Any, count: int = LANES) -> Any:
     kind = ir.VectorType(element, lanes)
     for first in range(0, count, lanes):
         place = builder.gep(pointer, [ir.Constant(_WORD, first)])
-        yield builder.bitcast(place, kind.as_pointer()), first, kind
+        yield (
+            builder.bitcast(place, kind.as_pointer(pointer.type.addrspace)),
+            first,
+            kind,
+        )
 
 
 def _emit_load(builder: Any, pointer: Any, element: Any) -> list[Any]:
@@ -119,8 +123,9 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, i: Any) -> Any:
 
 
 def _place_at(context: Any, builder: Any, kind: Any, address: Any, i: Any) -> Any:
-    element = context.get_data_type(kind)
-    return builder.gep(builder.inttoptr(address, element.as_pointer()), [i])
+    # In the address space of the device's memory.
+    pointer = context.get_data_type(kind).as_pointer(1)
+    return builder.gep(builder.inttoptr(address, pointer), [i])
 
 
 @intrinsic  # type: ignore[untyped-decorator]

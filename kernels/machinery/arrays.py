@@ -19,6 +19,10 @@ __all__ = ["DeviceArray", "array_module", "on_cuda"]
 class DeviceArray(np.ndarray[Any, Any]):
     """A NumPy array that the kernels take for a CUDA array (tests only)."""
 
+    def get(self) -> Any:
+        """Return a copy for the CPU, as a CuPy array does."""
+        return self.view(np.ndarray).copy()
+
 
 class _DeviceModule:
     """NumPy under CuPy's role: what it makes is a `DeviceArray`."""
@@ -27,6 +31,8 @@ class _DeviceModule:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(np, name)
+        # The tests let NumPy refuse these arrays.
+        value = getattr(value, "unguarded", value)
         if isinstance(value, type) or not callable(value):
             return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from kernel_cases import Case
+from kernel_cases import Case, to_host
 
 from nnlib.kernels import skipgram_loss
 
@@ -18,7 +18,7 @@ def _loss(dtype):
         grads = skipgram_loss.backward(*tables, words, targets, factors, scale)
         for (rows, values), table in zip(grads, tables, strict=True):
             total = np.zeros(table.shape, dtype)
-            np.add.at(total, np.asarray(rows), np.asarray(values))
+            np.add.at(total, to_host(rows), to_host(values))
             found.append(total)
         return found
 

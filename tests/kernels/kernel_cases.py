@@ -70,9 +70,38 @@ def all_cases() -> dict[str, Case]:
 
 def results(case: Case, put: Callable[[Any], Any]) -> list[np.ndarray]:
     """Run `case` and return its arrays."""
-    value = case.run(np.random.default_rng(20), put)
+    with _strict_numpy():
+        value = case.run(np.random.default_rng(20), put)
     arrays = value if isinstance(value, tuple | list) else [value]
-    return [np.asarray(a.get() if hasattr(a, "get") else a) for a in arrays]
+    return [to_host(a) for a in arrays]
+
+
+def to_host(array: Any) -> np.ndarray:
+    """Return an array of the CPU or of the device as a plain NumPy array."""
+    if isinstance(array, DeviceArray):
+        return array.view(np.ndarray)
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+@contextlib.contextmanager
+def _strict_numpy() -> Iterator[None]:
+    """Let NumPy refuse an array of the fake device as it refuses one of CuPy."""
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], DeviceArray):
+                raise TypeError("Implicit conversion to a NumPy array is not allowed")
+            return function(*args, **kwargs)
+
+        call.unguarded = function
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for name in ("array", "asarray", "ascontiguousarray"):
+            function = getattr(np, name)
+            stack.callback(setattr, np, name, function)
+            setattr(np, name, guarded(function))
+        yield
 
 
 def compare(case: Case, actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
@@ -96,7 +125,7 @@ def put_on_cpu(array: Any) -> Any:
 
 def put_on_fake_device(array: Any) -> Any:
     """Place an array where `simulator` or `recorder` stands for the GPU."""
-    return np.array(array).view(DeviceArray)
+    return to_host(array).copy().view(DeviceArray)
 
 
 @contextlib.contextmanager

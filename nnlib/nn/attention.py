@@ -73,7 +73,7 @@ class _Attention(Module):
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         """Return how well each query (N, T, Q) fits each key: (N, T, S)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no score")
 
     def _weights(self, score: Tensor, mask: Tensor | None, keys: Tensor) -> Tensor:
         if mask is None:

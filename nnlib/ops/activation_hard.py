@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy._core import umath
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
@@ -30,8 +29,23 @@ __all__ = [
 ]
 
 
-# The ufunc behind `clip`, whose own checks take three times as long.
-_clip: Any = umath.clip  # type: ignore[attr-defined]
+def find_clip() -> Any:
+    """Return the ufunc behind NumPy's `clip`: the checks take twice its time.
+
+    NumPy has no public name for it; where it is not found, two ufuncs do the same.
+    """
+    try:
+        from numpy._core import umath
+    except ImportError:
+        return _two_passes
+    return vars(umath).get("clip", _two_passes)
+
+
+def _two_passes(x: Any, low: Any, high: Any, out: Any = None) -> Any:
+    return np.minimum(np.maximum(x, low), high, out=out)
+
+
+_clip = find_clip()
 
 
 def bounded(x: Any, low: Any, high: Any, out: Any = None) -> Any:

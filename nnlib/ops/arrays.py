@@ -12,6 +12,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF, float32, float64, int64
 
 __all__ = [
+    "FEW",
     "add_up",
     "add_up_squares",
     "constants",
@@ -25,6 +26,8 @@ __all__ = [
 
 _ndarray = np.ndarray
 _reduce: Any = np.add.reduce
+# Up to so many elements Python has added them up before NumPy has begun.
+FEW = 32
 # Below so many elements NumPy's own reduction is faster than entering a kernel.
 _KERNEL_SIZE = 1 << 15
 
@@ -73,6 +76,8 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
         out = x.sum(axis=dims, keepdims=keepdim, dtype=_wide(x.dtype))
         return out.astype(x.dtype) if x.dtype in HALF else out
     dtype = x.dtype
+    if dims is None and x.size <= FEW and dtype in _DOT and not keepdim:
+        return np.array(sum(x.ravel().tolist()), dtype)
     if dtype is float32:
         if x.size >= _KERNEL_SIZE:
             out = _by_kernel(x, dims, keepdim)

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnlib.autograd.function import Function
-from nnlib.autograd.mode import no_grad, state
+from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arithmetic import operand_error
 
@@ -232,6 +231,31 @@ def isfinite(input: Any) -> Tensor:
     return Test.apply(input, ufunc=np.isfinite)  # type: ignore[no-any-return]
 
 
+class Close(Function):
+    """Where two arrays differ little."""
+
+    def forward(
+        self, x: Any, y: Any, *, rtol: float, atol: float, equal_nan: bool
+    ) -> Any:
+        """Return the truth of each element."""
+        try:
+            close = np.equal(x, y)
+        except ValueError as error:
+            raise operand_error("isclose", error, x, y) from None
+        if x.dtype.kind == "b":
+            return close
+        difference = abs(x - y)
+        near = difference <= atol + rtol * abs(y)
+        if x.dtype.kind != "f":
+            return close | near
+        # The tolerance is compared with a finite difference only: inf is close to
+        # itself alone.
+        close |= near & np.isfinite(difference)
+        if equal_nan:
+            close |= np.isnan(x) & np.isnan(y)
+        return close
+
+
 @public()
 def isclose(
     input: Any,
@@ -262,20 +286,9 @@ def isclose(
     """
     if input.dtype != other.dtype:
         raise DTypeError(f"isclose: other: expected {input.dtype}, got {other.dtype}")
-    with no_grad():
-        close = input == other
-        if input.dtype in FLOATING:
-            # The tolerance is compared with a finite difference only: inf is close
-            # to itself alone.
-            difference = (input - other).abs()
-            near = difference <= atol + rtol * other.abs()
-            close = close | (isfinite(difference) & isfinite(other) & near)
-            if equal_nan:
-                close = close | (isnan(input) & isnan(other))
-        elif input.dtype.kind != "b":
-            difference = (input - other).abs()
-            close = close | (difference <= atol + rtol * other.abs())
-    return close  # type: ignore[no-any-return]
+    return Close.apply(  # type: ignore[no-any-return]
+        input, other, rtol=rtol, atol=atol, equal_nan=equal_nan
+    )
 
 
 @public()

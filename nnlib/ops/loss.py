@@ -20,12 +20,9 @@ from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
-from nnlib.ops.arrays import constants
+from nnlib.ops.arrays import FEW, constants
 from nnlib.ops.dims import raw
 from nnlib.ops.reduction import Mean
-
-# Up to so many elements Python has added them up before NumPy has begun.
-FEW = 32
 
 REDUCTIONS = frozenset({"none", "mean", "sum"})
 
@@ -219,11 +216,11 @@ class PointLoss(Function):
 
     def value(self, x: Any, y: Any) -> Any:
         """Return the loss of each element."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no value")
 
     def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
         """Return ``grad`` times the derivative by `x`, and by `y` where needed."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no slopes")
 
 
 def weighted(op: str, values: Any, weight: Any, reduction: str) -> Tensor:

@@ -15,6 +15,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.arrays import FEW
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
 from nnlib.ops.labels import (
@@ -28,7 +29,7 @@ from nnlib.ops.labels import (
     places,
     warn_ignored,
 )
-from nnlib.ops.loss import FEW, check_float, check_reduction, check_values, reduce
+from nnlib.ops.loss import check_float, check_reduction, check_values, reduce
 from nnlib.ops.softmax import SoftmaxBackward, log_softmax, softmax, sum_over
 
 __all__ = ["cross_entropy", "nll_loss"]

@@ -117,6 +117,16 @@ def recurrence(a: Any, b: Any, dim: int) -> Any:
     Made of differentiable steps, each of which doubles the stretch it spans.
     """
     step, length = 1, a.shape[dim]
+    if not isinstance(a, Tensor):
+        # Nothing to differentiate: the same steps in place.
+        a, b = a.copy(), b.copy()
+        lead = (slice(None),) * dim
+        while step < length:
+            tail, head = (*lead, slice(step, None)), (*lead, slice(-step))
+            b[tail] += a[tail] * b[head]
+            a[tail] *= a[head].copy()
+            step *= 2
+        return b
     while step < length:
         b = b + a * _shifted(b, dim, step, 0)
         a = a * _shifted(a, dim, step, 1)

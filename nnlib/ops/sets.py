@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -315,7 +316,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor
         low, high = float(array.min()), float(array.max())
     if low == high:
         low, high = low - 1, high + 1
-    if bins < 1 or not low < high or not np.isfinite([low, high]).all():
+    if bins < 1 or not low < high or not (math.isfinite(low) and math.isfinite(high)):
         raise BoundsError(
             f"histc: expected 1 or more bins between finite limits, got {bins} from "
             f"{low} to {high}"

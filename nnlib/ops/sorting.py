@@ -58,6 +58,8 @@ def order(
         if count is None:
             return places
         return places[(slice(None),) * dim + (slice(0, count),)]
+    if not stable and type(x) is _ndarray:
+        return argsort(x, dim)[_reversed(dim, count)]
     # The reverse of an ascending sort of the reversed array keeps equals in order.
     places = argsort(x[_reversed(dim, None)], dim, kind)[_reversed(dim, count)]
     if type(x) is not _ndarray:
@@ -330,11 +332,11 @@ class Mode(Picked):
         values = take_along(x, places, dim)
         line = module.arange(x.shape[dim]).reshape(kept_line(x.ndim, dim))
         lead = (slice(None),) * dim
-        new = module.ones(x.shape, bool)
-        new[(*lead, slice(1, None))] = (
-            values[(*lead, slice(1, None))] != values[(*lead, slice(0, -1))]
-        )
-        start = accumulate("maximum", module.where(new, line, 0), dim)
+        tail = (*lead, slice(1, None))
+        # Where a run of equals begins, its position; 0 elsewhere.
+        begins = module.zeros(x.shape, int64)
+        begins[tail] = line[tail] * (values[tail] != values[(*lead, slice(-1))])
+        start = accumulate("maximum", begins, dim)
         longest = (line - start).argmax(axis=dim).reshape(kept_shape(x.shape, (dim,)))
         return self.keep(x, take_along(places, longest, dim), dim, keepdim)
 

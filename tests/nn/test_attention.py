@@ -198,3 +198,13 @@ def test_masks_of_five_dimensions(shape: tuple[int, ...], shared: bool) -> None:
     p = np.exp(scores - scores.max(-1, keepdims=True))
     expected = p / p.sum(-1, keepdims=True) @ v
     np.testing.assert_allclose(array(out), expected, 1e-10, 1e-12)
+
+
+def test_an_attention_without_a_score_says_so() -> None:
+    from nnlib.nn.attention import _Attention
+
+    class Silent(_Attention):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Silent defines no score"):
+        Silent(3, 3).score(nnlib.ones(1, 1, 3), nnlib.ones(1, 2, 3))

@@ -1,0 +1,24 @@
+"""What nnlib takes from NumPy's private modules, and does without where it is gone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnlib.ops.activation_hard import find_clip
+
+
+def test_clip_without_numpys_own_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = np.array([-3.0, -0.5, 0.25, 7.0, np.nan, np.inf], np.float32)
+    low, high = np.float32(-1), np.float32(2)
+    ours = find_clip()
+    assert isinstance(ours, np.ufunc)
+    monkeypatch.delattr("numpy._core.umath.clip")
+    composed = find_clip()
+    assert not isinstance(composed, np.ufunc)
+    np.testing.assert_array_equal(composed(x, low, high), ours(x, low, high))
+    out = np.empty_like(x)
+    assert composed(x, low, high, out) is out
+    np.testing.assert_array_equal(out, ours(x, low, high))

@@ -4,8 +4,8 @@
 
 Crops of 32x32 from images padded by 4 pixels, half of them in the mirror; momentum on
 one cycle of the learning rate. By default two of the five training files, 20,000
-photographs, for 10 epochs: 78.6 % of the test set. ``--batches 1 2 3 4 5 --epochs 60`` is
-nearer to the paper, and slow on a CPU.
+photographs, for 10 epochs: 78.6 % of the test set. ``--batches 1 2 3 4 5 --epochs
+60`` is nearer to the paper, and slow on a CPU.
 """
 
 import argparse

@@ -40,7 +40,7 @@ SHARES = {
     "training": 0.11,
     "recurrent": 0.08,
     "convolution": 0.11,
-    "compilation": 0.1,
+    "compilation": 0.08,
 }
 # Kept for the last lines and the file.
 _RESERVE = 10.0
@@ -57,7 +57,7 @@ class Budget:
     Examples
     --------
     >>> budget = Budget(9.0)
-    >>> 70 < budget.share("bandwidth") <= 9 * 60 * 0.16
+    >>> 50 < budget.share("bandwidth") <= 9 * 60 * 0.11
     True
     """
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
@@ -237,8 +238,12 @@ def forward(
     if not cs.size:
         return h, c, cs
     if on_cuda(gates):
-        turned = weight.T
         y = recurrent.contiguous_like(out)
+        if kernels.lstm_cuda.forward(gates, weight, h, c, cs, y, steps, reverse):
+            if y is not out:
+                out[...] = y
+            return h, c, cs
+        turned = weight.T
         for _, begin, end in steps.order(reverse):
             n = end - begin
             sums = module.matmul(h[:n], turned)
@@ -290,8 +295,12 @@ def backward(
         return grads, dh.copy(), dc
     if on_cuda(gates):
         dh = dh.copy()
-        before = recurrent.before(c, steps, cs, reverse)
         dy = recurrent.given_or_zeros(dy, cs)
+        if kernels.lstm_cuda.backward(
+            gates, weight, cs, c, dy, dh, dc, grads, steps, reverse
+        ):
+            return grads, dh, dc
+        before = recurrent.before(c, steps, cs, reverse)
         for _, begin, end in steps.order(not reverse):
             n = end - begin
             backward_cuda(

@@ -124,6 +124,7 @@ class CudaKernel:
         items: int | None = None,
         blocks: int | None = None,
         threads: int | None = None,
+        cooperative: bool = False,
     ) -> None:
         """Launch on CuPy's current stream; returns at once.
 
@@ -138,6 +139,9 @@ class CudaKernel:
             The grid, where the kernel counts on it.
         threads : int, optional
             Threads per block.
+        cooperative : bool
+            Refuse a grid that is too large to be on the device all at once: its blocks
+            wait for one another.
         """
         if items == 0 or blocks == 0:
             return
@@ -156,7 +160,10 @@ class CudaKernel:
         if blocks is None:
             most = processors * _BLOCKS_PER_PROCESSOR
             blocks = max(1, min(-(-(items or 1) // threads), most))
-        function((blocks, 1, 1), (threads, 1, 1), pack(args))
+        function(
+            (blocks, 1, 1), (threads, 1, 1), pack(args),
+            enable_cooperative_groups=cooperative,
+        )  # fmt: skip
 
     def _load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
         device = module.cuda.Device(number)

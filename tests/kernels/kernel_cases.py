@@ -150,6 +150,25 @@ def recorder() -> Iterator[list[tuple[machinery.CudaKernel, tuple[Any, ...]]]]:
 
 
 @contextlib.contextmanager
+def _bodies_in_simulator() -> Iterator[None]:
+    """Let bodies of other modules than the kernel's call ``cuda`` as well."""
+    runner = importlib.import_module("numba.cuda.simulator.kernel")
+    original = runner.swapped_cuda_module
+    module = importlib.import_module("nnlib.kernels.persistent")
+
+    @contextlib.contextmanager
+    def swapped(function: Any, fake: Any) -> Iterator[None]:
+        with original(function, fake), original(module.arrive, fake):
+            yield
+
+    runner.swapped_cuda_module = swapped
+    try:
+        yield
+    finally:
+        runner.swapped_cuda_module = original
+
+
+@contextlib.contextmanager
 def simulator() -> Iterator[set[str]]:
     """Run launches in Numba's simulator; yields the names of the kernels that ran."""
     assert os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -162,7 +181,7 @@ def simulator() -> Iterator[set[str]]:
             a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in launch.args
         ]
         kernel = cuda.jit(launch.kernel.function)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _bodies_in_simulator():
             kernel[launch.blocks, launch.threads](*args)
         ran.add(launch.kernel.name)
 

@@ -1,0 +1,300 @@
+"""A recurrent layer's steps in one launch on CUDA: what its kernels share.
+
+Step by step a layer costs two launches for each step, and the time of the host to make
+them. Here a block of threads holds its share of the recurrent weights in registers
+through all steps, and the blocks hand each other the states through a small buffer
+(`exchange`), with a barrier of their own between the steps.
+
+The blocks form groups: a group runs every so many sequences of the batch, and within it
+each block makes the sums of some units. Groups do not wait for one another. A block's
+threads are `units` times `slices`: each multiplies `DEPTH` numbers of a state by its
+`LANES` times `DEPTH` weights, and the sums of the slices meet in shared memory, added
+in the order of the slices: the same bits on every run.
+
+All blocks of a launch must be on the device at once, or the barrier would wait for
+ever: the launch is a cooperative one, of at most one block for each multiprocessor.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnlib.backend import device as backend
+from nnlib.backend.errors import DeviceError
+from nnlib.kernels.machinery import array_module, body, cuda, faults, gpu
+
+__all__ = [
+    "COLUMNS",
+    "DEPTH",
+    "HELD",
+    "LANES",
+    "PARTIALS",
+    "ROWS",
+    "Plan",
+    "arrive",
+    "hand_out",
+    "hold",
+    "launch",
+    "partial_sum",
+    "place_of_thread",
+    "plan",
+    "products",
+    "wait",
+    "worth",
+]
+
+# Of a thread: numbers of a state, sums that they go to, and both at once.
+DEPTH = 16
+LANES = 4
+HELD = LANES * DEPTH
+# Sequences whose sums a block makes before it adds up the slices.
+ROWS = 4
+# Slices that leave each sum of four lanes and rows a thread of its own.
+COLUMNS = LANES * ROWS
+_THREADS = 256
+PARTIALS = COLUMNS * _THREADS
+# Looks at the counter before a block gives up: seconds.
+_SPINS = 1 << 22
+_FREE = 1 << 30
+
+
+@body
+def arrive(counters: Any, group: Any) -> None:
+    """Say that the block has written all that the others of its group wait for."""
+    cuda.syncthreads()
+    if cuda.threadIdx.x == 0:
+        cuda.threadfence()
+        cuda.atomic.add(counters, np.uint64(group), 1)
+
+
+@body
+def wait(counters: Any, group: Any, target: Any, slots: Any, slot: Any) -> None:
+    """Wait until the blocks of the group have arrived, so many times in all."""
+    if cuda.threadIdx.x == 0:
+        spins = 0
+        while cuda.atomic.add(counters, np.uint64(group), 0) < target:
+            spins += 1
+            if spins == _SPINS:
+                cuda.atomic.min(slots, slot, 0)
+                cuda.atomic.max(counters, np.uint64(group), _FREE)
+        cuda.threadfence()
+    cuda.syncthreads()
+
+
+@body
+def place_of_thread(units: Any, groups: Any) -> Any:
+    """Return the block's group and number in it, the group's blocks; slice and unit."""
+    part = cuda.blockIdx.x // groups
+    group = cuda.blockIdx.x - part * groups
+    s = cuda.threadIdx.x // units
+    return group, part, cuda.gridDim.x // groups, s, cuda.threadIdx.x - s * units
+
+
+@body
+def hold(
+    w: Any, weight: Any, output: Any, lane: Any, limit: Any, start: Any, depth: Any,
+    across: Any, along: Any,
+) -> None:  # fmt: skip
+    """Read the thread's weights: those of outputs `output`, `output` + `lane`, ...
+
+    An output has its weights `across` elements from the next, a number of the state
+    `along`; beyond `limit` outputs and `depth` numbers they are 0.
+    """
+    for j in range(LANES):
+        held = depth - start if output < limit else 0
+        at = np.uint64(output * across + start * along)
+        for k in range(DEPTH):
+            value = weight.dtype.type(0)
+            if k < held:
+                value = weight[at]
+            at += np.uint64(along)
+            w[LANES * k + j] = value
+        output += lane
+
+
+@body
+def hand_out(
+    exchange: Any, h: Any, hidden: Any, depth: Any, group: Any, groups: Any, begin: Any,
+    end: Any,
+) -> None:  # fmt: skip
+    """Write the states before the first step, and zeros beyond, in both halves."""
+    batch = exchange.size // (2 * depth)
+    b = group
+    while b < batch:
+        k = begin + cuda.threadIdx.x
+        while k < end:
+            value = exchange.dtype.type(0)
+            if k < hidden:
+                value = h[np.uint64(b * hidden + k)]
+            exchange[np.uint64(b * depth + k)] = value
+            exchange[np.uint64((batch + b) * depth + k)] = value
+            k += cuda.blockDim.x
+        b += groups
+
+
+@body
+def two_products(
+    exchange: Any, one: Any, two: Any, w: Any, partial: Any, at: Any, wide: Any
+) -> None:
+    """Leave a thread's part of the sums of two sequences in shared memory."""
+    zero = exchange.dtype.type(0)
+    a0, a1, a2, a3 = zero, zero, zero, zero
+    b0, b1, b2, b3 = zero, zero, zero, zero
+    for k in range(DEPTH):
+        x = exchange[one + np.uint64(k)]
+        y = exchange[two + np.uint64(k)]
+        a0 += x * w[LANES * k]
+        a1 += x * w[LANES * k + 1]
+        a2 += x * w[LANES * k + 2]
+        a3 += x * w[LANES * k + 3]
+        b0 += y * w[LANES * k]
+        b1 += y * w[LANES * k + 1]
+        b2 += y * w[LANES * k + 2]
+        b3 += y * w[LANES * k + 3]
+    partial[at] = a0
+    at += wide
+    partial[at] = a1
+    at += wide
+    partial[at] = a2
+    at += wide
+    partial[at] = a3
+    at += wide
+    partial[at] = b0
+    at += wide
+    partial[at] = b1
+    at += wide
+    partial[at] = b2
+    at += wide
+    partial[at] = b3
+
+
+@body
+def products(
+    exchange: Any, half: Any, w: Any, partial: Any, first: Any, count: Any, group: Any,
+    groups: Any, start: Any, depth: Any,
+) -> None:  # fmt: skip
+    """Leave a thread's part of the sums of up to `ROWS` sequences in shared memory."""
+    threads = cuda.blockDim.x
+    for r in range(0, min(ROWS, count - first), 2):
+        other = min(first + r + 1, count - 1)
+        one = np.uint64((half + group + (first + r) * groups) * depth + start)
+        two = np.uint64((half + group + other * groups) * depth + start)
+        at = np.uint64(LANES * r * threads + cuda.threadIdx.x)
+        two_products(exchange, one, two, w, partial, at, np.uint64(threads))
+
+
+@body
+def partial_sum(partial: Any, at: Any, units: Any, slices: Any) -> Any:
+    """Add up the parts of one sum, in the order of the slices."""
+    total = partial[at]
+    for _ in range(1, slices):
+        at += units
+        total += partial[at]
+    return total
+
+
+class Plan(NamedTuple):
+    """How a launch shares the work out.
+
+    Attributes
+    ----------
+    units, slices : int
+        Threads of a block: so many in one direction and in the other.
+    parts, groups : int
+        Blocks: of a group, and groups.
+    depth : int
+        Numbers of a state in the buffer, with the padding.
+    """
+
+    units: int
+    slices: int
+    parts: int
+    groups: int
+    depth: int
+
+
+def plan(batch: int, outputs: int, depth: int, least: int) -> Plan | None:
+    """Return how to share the work out, or None if it does not fit.
+
+    Parameters
+    ----------
+    batch : int
+        Sequences.
+    outputs : int
+        Units, or groups of `LANES` of them, of which a thread makes the sums.
+    depth : int
+        Numbers that go into a sum.
+    least : int
+        Slices at least.
+    """
+    most_parts, most_blocks = _room()
+    slices = max(-(-depth // DEPTH), least)
+    units = min(_THREADS // slices, outputs)
+    if not units:
+        return None
+    parts = -(-outputs // units)
+    if parts > most_parts:
+        return None
+    rows = -(-batch // min(batch, most_blocks // parts))
+    return Plan(-(-outputs // parts), slices, parts, -(-batch // rows), slices * DEPTH)
+
+
+def worth(weight: Any, steps: Any) -> bool:
+    """Tell whether to try: single precision, and more than one step."""
+    return bool(weight.dtype == np.float32 and steps.offsets.size > 2)
+
+
+def _room() -> tuple[int, int]:
+    """Return how many blocks of a group, and blocks, can run at once."""
+    if gpu.tests_launcher is not None:
+        # The simulator runs one block after the other.
+        return 1, 2
+    count = _processors(backend.cupy().cuda.runtime.getDevice())
+    return count, count
+
+
+@functools.cache
+def _processors(number: int) -> int:
+    device = backend.cupy().cuda.Device(number)
+    return int(device.attributes["MultiProcessorCount"])
+
+
+_offsets: dict[Any, Any] = {}
+
+
+def launch(
+    kernel: Any, layout: Plan, args: tuple[Any, ...], steps: Any, reverse: bool
+) -> None:
+    """Launch a kernel of this kind; what all of them take is added to `args`."""
+    like = args[0]
+    module = array_module(like)
+    offsets = _on_device(module, steps.offsets)
+    exchange = module.empty(2 * steps.batch * layout.depth, like.dtype)
+    counters = module.zeros(layout.groups, np.int32)
+    slots, slot = faults.open_slot(offsets, _stuck)
+    kernel(
+        *args, offsets, reverse, layout.units, layout.groups, exchange, counters,
+        slots, slot, blocks=layout.parts * layout.groups,
+        threads=layout.units * layout.slices, cooperative=True,
+    )  # fmt: skip
+
+
+def _stuck(position: int, value: int) -> Exception:
+    return DeviceError("recurrent layer: the blocks of a launch waited in vain")
+
+
+def _on_device(module: Any, offsets: Any) -> Any:
+    """Return the offsets of the steps on the device; those used last are kept."""
+    if gpu.tests_launcher is not None:
+        return module.asarray(offsets)
+    number = module.cuda.runtime.getDevice()
+    key = number, module.cuda.get_current_stream().ptr, offsets.tobytes()
+    found = _offsets.get(key)
+    if found is None:
+        if len(_offsets) >= 64:
+            _offsets.clear()
+        found = _offsets[key] = module.asarray(offsets)
+    return found

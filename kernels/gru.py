@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
@@ -225,8 +226,12 @@ def forward(
     if not ms.size:
         return h, ms
     if on_cuda(gates):
-        turned = weight.T
         y = recurrent.contiguous_like(out)
+        if kernels.gru_cuda.forward(gates, weight, bias, h, ms, y, steps, reverse):
+            if y is not out:
+                out[...] = y
+            return h, ms
+        turned = weight.T
         for _, begin, end in steps.order(reverse):
             n = end - begin
             sums = module.matmul(h[:n], turned)
@@ -281,8 +286,13 @@ def backward(
         return grads, dh.copy()
     if on_cuda(gates):
         dh = dh.copy()
-        before = recurrent.before(h, steps, hs, reverse)
         dy = recurrent.given_or_zeros(dy, ms)
+        hs = module.ascontiguousarray(hs)
+        if kernels.gru_cuda.backward(
+            gates, weight, ms, hs, h, dy, dh, grads, steps, reverse
+        ):
+            return grads, dh
+        before = recurrent.before(h, steps, hs, reverse)
         for _, begin, end in steps.order(not reverse):
             n = end - begin
             backward_cuda(

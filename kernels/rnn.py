@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.kernels import recurrent
 from nnlib.kernels.machinery import (
     array_module,
@@ -202,8 +203,12 @@ def forward(
     if not x.size:
         return h
     if on_cuda(x):
-        turned = weight.T
         y = recurrent.contiguous_like(out)
+        if kernels.rnn_cuda.forward(x, weight, h, y, steps, reverse, rectified):
+            if y is not out:
+                out[...] = y
+            return h
+        turned = weight.T
         for _, begin, end in steps.order(reverse):
             n = end - begin
             sums = array_module(x).matmul(h[:n], turned)
@@ -253,6 +258,10 @@ def backward(
         dh = dh.copy()
         hs = module.ascontiguousarray(hs)
         dy = recurrent.given_or_zeros(dy, hs)
+        if kernels.rnn_cuda.backward(
+            hs, weight, dy, dh, grads, steps, reverse, rectified
+        ):
+            return grads, dh
         for _, begin, end in steps.order(not reverse):
             n = end - begin
             backward_cuda(

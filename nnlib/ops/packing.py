@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.backend.device import array_module
 
@@ -22,15 +24,11 @@ class Pack(Function):
     def forward(self, x: Any, *, steps: Any, order: Any) -> Any:
         """Return the rows that belong to a sequence."""
         self.steps, self.order, self.length = steps, order, x.shape[0]
-        module = array_module(x)
-        out = module.empty((steps.total, *x.shape[2:]), dtype=x.dtype)
-        if order is not None:
-            order = module.asarray(order)
-        for t, begin, end in steps.order(False):
-            count = end - begin
-            chosen = slice(count) if order is None else order[:count]
-            out[begin:end] = x[t][chosen]
-        return out
+        turned = x.swapaxes(0, 1)
+        first = turned.flags.c_contiguous and not x.flags.c_contiguous
+        index = rows_of(steps, order, x.shape[0], first)
+        flat = (turned if first else x).reshape(-1, *x.shape[2:])
+        return flat[array_module(x).asarray(index)]
 
     def backward(self, grad: Any) -> Any:
         """Put the gradients back among zeros."""
@@ -50,19 +48,29 @@ class Unpack(Function):
         """Return the padded batch."""
         self.steps, self.order = steps, order
         module = array_module(x)
-        shape = (length, steps.batch, *x.shape[1:])
+        shape = (length * steps.batch, *x.shape[1:])
         dense = steps.dense and length == steps.offsets.size - 1
-        out = module.empty(shape, dtype=x.dtype)
-        if not dense:
-            out[...] = value
-        if order is not None:
-            order = module.asarray(order)
-        for t, begin, end in steps.order(False):
-            count = end - begin
-            chosen = slice(count) if order is None else order[:count]
-            out[t][chosen] = x[begin:end]
-        return out
+        if dense:
+            out = module.empty(shape, dtype=x.dtype)
+        else:
+            out = module.full(shape, value, dtype=x.dtype)
+        out[module.asarray(rows_of(steps, order, length, False))] = x
+        return out.reshape(length, steps.batch, *x.shape[1:])
 
     def backward(self, grad: Any) -> Any:
         """Take the gradients of the rows."""
         return Pack.apply(grad, steps=self.steps, order=self.order)
+
+
+def rows_of(steps: Any, order: Any, length: int, first: bool) -> Any:
+    """Return where in a padded batch the rows of a packed one lie, as one number each.
+
+    The number counts the rows of (length, batch), or of (batch, length) if the batch is
+    `first`.
+    """
+    offsets = steps.offsets
+    t = np.repeat(np.arange(offsets.size - 1), np.diff(offsets))
+    b = np.arange(steps.total) - offsets[t]
+    if order is not None:
+        b = order[b]
+    return b * length + t if first else t * steps.batch + b

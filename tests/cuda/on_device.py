@@ -30,6 +30,8 @@ def move(value: Any, device: str) -> Any:
     if isinstance(value, nnlib.Tensor):
         moved = value.detach().to(device)
         return moved.requires_grad_() if value.requires_grad else moved
+    if isinstance(value, nnlib.nn.utils.rnn.PackedSequence):
+        return value.to(device)
     if isinstance(value, list | tuple):
         parts = [move(item, device) for item in value]
         if hasattr(value, "_fields"):

@@ -9,8 +9,8 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import Device
-from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
+from nnlib.backend.device import Device, array_module
+from nnlib.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from nnlib.ops.creation import full
 from nnlib.ops.dims import raw
 from nnlib.ops.packing import Pack, Unpack
@@ -46,10 +46,15 @@ class PackedSequence(_Fields):
         All first steps, then all second steps, and so on.
     batch_sizes : Tensor, int64, on the CPU
         How many sequences have each step.
-    sorted_indices : Tensor or None
+    sorted_indices : Tensor or None, on the device of the data
         The order that sorts the given batch by length; None if it was sorted.
-    unsorted_indices : Tensor or None
+    unsorted_indices : Tensor or None, on the device of the data
         The order that undoes it.
+
+    Raises
+    ------
+    DeviceError
+        If `batch_sizes` are not on the CPU.
     """
 
     __slots__ = ()
@@ -62,8 +67,17 @@ class PackedSequence(_Fields):
         unsorted_indices: Tensor | None = None,
     ) -> PackedSequence:
         """Join the parts; `unsorted_indices` follow from `sorted_indices`."""
-        if unsorted_indices is None:
-            unsorted_indices = invert_permutation(sorted_indices)
+        if batch_sizes.is_cuda:
+            raise DeviceError(
+                "PackedSequence: batch_sizes: expected on the CPU, got on "
+                f"{batch_sizes.device}"
+            )
+        if sorted_indices is not None:
+            if unsorted_indices is None:
+                unsorted_indices = invert_permutation(sorted_indices)
+            # The layers order states by them, which lie where the data do.
+            sorted_indices = sorted_indices.to(data.device)
+            unsorted_indices = unsorted_indices.to(data.device)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
     @property
@@ -143,7 +157,11 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     """
     if permutation is None:
         return None
-    return Tensor._from_array(np.argsort(raw(permutation)))
+    order = raw(permutation)
+    module = array_module(order)
+    inverse = module.empty_like(order)
+    inverse[order] = module.arange(order.size, dtype=order.dtype)
+    return Tensor._from_array(inverse)
 
 
 def _order(indices: Tensor | None) -> Any:
@@ -231,6 +249,7 @@ def pack_padded_sequence(
         Pack.apply(x, steps=steps, order=order),
         Tensor._from_array(counts),
         None if order is None else Tensor._from_array(order),
+        None if order is None else Tensor._from_array(np.argsort(order)),
     )
 
 

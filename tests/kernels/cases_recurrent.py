@@ -6,7 +6,14 @@ from kernel_cases import Case
 
 from nnlib import kernels
 
-SHAPES = [([2, 2, 2], 3, False), ([3, 2, 2, 1], 2, False), ([3, 2, 1], 2, True)]
+SHAPES = [
+    ("f4", [2, 2, 2], 3, False, True),
+    ("f4", [3, 2, 2, 1], 2, False, False),
+    ("f8", [3, 2, 1], 2, True, True),
+    # A single step, and on CUDA more sequences than a block takes at once.
+    ("f4", [2], 3, False, True),
+    ("f4", [10, 3], 18, True, False),
+]
 
 
 def _drawer(rng, put, dtype):
@@ -64,12 +71,10 @@ def _rnn(dtype, sizes, hidden, reverse, rectified):
 
 
 CASES = [
-    Case(f"{make.__name__}, {dtype}, {sizes}, {option}", make(dtype, *shape, option))
-    for make in (_lstm, _gru, _rnn)
-    for dtype, shape, option in (
-        ("f4", SHAPES[0], True),
-        ("f4", SHAPES[1], False),
-        ("f8", SHAPES[2], True),
+    Case(
+        f"{make.__name__}, {dtype}, {sizes}, {option}",
+        make(dtype, sizes, hidden, reverse, option),
     )
-    for sizes in (shape[0],)
+    for make in (_lstm, _gru, _rnn)
+    for dtype, sizes, hidden, reverse, option in SHAPES
 ]

@@ -287,7 +287,6 @@ def backward(
     if on_cuda(gates):
         dh = dh.copy()
         dy = recurrent.given_or_zeros(dy, ms)
-        hs = module.ascontiguousarray(hs)
         if kernels.gru_cuda.backward(
             gates, weight, ms, hs, h, dy, dh, grads, steps, reverse
         ):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.kernels.gru import cell, cell_gradient
-from nnlib.kernels.machinery import cuda, cuda_kernel
+from nnlib.kernels.machinery import array_module, cuda, cuda_kernel
 from nnlib.kernels.persistent import (
     COLUMNS,
     DEPTH,
@@ -240,6 +240,7 @@ def backward(
         layout = plan(steps.batch, -(-hidden // LANES), 3 * hidden, COLUMNS)
     if layout is None:
         return False
+    hs = array_module(hs).ascontiguousarray(hs)
     given = (gates, weight, ms, hs, h, dy, dh, grads)
     args = (*(x.reshape(-1) for x in given), hidden)
     launch(backward_all_cuda, layout, args, steps, reverse)

@@ -12,7 +12,12 @@ threads are `units` times `slices`: each multiplies `DEPTH` numbers of a state b
 in the order of the slices: the same bits on every run.
 
 All blocks of a launch must be on the device at once, or the barrier would wait for
-ever: the launch is a cooperative one, of at most one block for each multiprocessor.
+ever: the launch is a cooperative one, of at most one block for each multiprocessor. A
+block that has waited for seconds lets all go on and leaves an error, which the next
+synchronisation raises.
+
+These kernels have run in the simulator, and not yet on a GPU: they are off until
+`enable` turns them on.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ import numpy as np
 from nnlib.backend import device as backend
 from nnlib.backend.errors import DeviceError
 from nnlib.kernels.machinery import array_module, body, cuda, faults, gpu
+from nnlib.kernels.machinery import compile as compiler
 
 __all__ = [
     "COLUMNS",
@@ -35,6 +41,7 @@ __all__ = [
     "ROWS",
     "Plan",
     "arrive",
+    "enable",
     "hand_out",
     "hold",
     "launch",
@@ -242,9 +249,20 @@ def plan(batch: int, outputs: int, depth: int, least: int) -> Plan | None:
     return Plan(-(-outputs // parts), slices, parts, -(-batch // rows), slices * DEPTH)
 
 
+_state = {"enabled": False}
+
+
+def enable(enabled: bool = True) -> bool:
+    """Turn the kernels of all steps on or off; return what was before."""
+    before = _state["enabled"]
+    _state["enabled"] = bool(enabled)
+    return before
+
+
 def worth(weight: Any, steps: Any) -> bool:
-    """Tell whether to try: single precision, and more than one step."""
-    return bool(weight.dtype == np.float32 and steps.offsets.size > 2)
+    """Tell whether to try: turned on, single precision, and more than one step."""
+    single = weight.dtype == np.float32
+    return bool(_state["enabled"] and single and steps.offsets.size > 2)
 
 
 def _room() -> tuple[int, int]:
@@ -263,6 +281,7 @@ def _processors(number: int) -> int:
 
 
 _offsets: dict[Any, Any] = {}
+_functions: dict[Any, Any] = {}
 
 
 def launch(
@@ -275,11 +294,38 @@ def launch(
     exchange = module.empty(2 * steps.batch * layout.depth, like.dtype)
     counters = module.zeros(layout.groups, np.int32)
     slots, slot = faults.open_slot(offsets, _stuck)
-    kernel(
-        *args, offsets, reverse, layout.units, layout.groups, exchange, counters,
-        slots, slot, blocks=layout.parts * layout.groups,
-        threads=layout.units * layout.slices, cooperative=True,
-    )  # fmt: skip
+    args += (offsets, reverse, layout.units, layout.groups, exchange, counters)
+    args += (slots, slot)
+    blocks, threads = layout.parts * layout.groups, layout.units * layout.slices
+    if gpu.tests_launcher is not None:
+        kernel(*args, blocks=blocks, threads=threads)
+        return
+    fields: list[Any] = []
+    for arg in args:
+        if isinstance(arg, bool | int):
+            fields.append(arg)
+        else:
+            # As Numba's kernels take a contiguous array of one dimension.
+            fields += (0, 0, arg.size, arg.itemsize, arg.data.ptr)
+            fields += (arg.size, arg.itemsize)
+    _loaded(kernel, args)(
+        (blocks, 1, 1), (threads, 1, 1), fields, enable_cooperative_groups=True
+    )
+
+
+def _loaded(kernel: Any, args: tuple[Any, ...]) -> Any:
+    """Return the kernel as CuPy's function, loaded on the current device."""
+    cupy = backend.cupy()
+    number = cupy.cuda.runtime.getDevice()
+    found = _functions.get((kernel.name, number))
+    if found is None:
+        capability = cupy.cuda.Device(number).compute_capability
+        cc = (int(capability[:-1]), int(capability[-1]))
+        made = compiler.compile_for(kernel, compiler.signature_of(args), cc)
+        library = cupy.cuda.function.Module()
+        library.load(made.cubin)
+        found = _functions[kernel.name, number] = library.get_function(made.entry)
+    return found
 
 
 def _stuck(position: int, value: int) -> Exception:

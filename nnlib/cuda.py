@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from nnlib import kernels
 from nnlib.backend import device as _device
 from nnlib.backend import memory as _memory
 from nnlib.backend.device import Device, device_context, is_available
@@ -29,6 +30,7 @@ __all__ = [
     "mem_get_info",
     "memory_allocated",
     "memory_reserved",
+    "persistent_recurrent",
     "set_device",
     "stream",
     "synchronize",
@@ -114,6 +116,22 @@ def empty_cache() -> None:
     """Give memory that is held but not used back; without CUDA it does nothing."""
     if is_available():
         _memory.empty_cache("cuda")
+
+
+def persistent_recurrent(enabled: bool = True) -> bool:
+    """Let recurrent layers in float32 run all steps in one launch; return what was.
+
+    Off at first: these kernels have been run in a simulator, and not yet on a GPU
+    (`python -m nnlib.bench.cuda_check` compares them with the others there).
+
+    Examples
+    --------
+    >>> persistent_recurrent(True)
+    False
+    >>> persistent_recurrent(False)
+    True
+    """
+    return bool(kernels.persistent.enable(enabled))
 
 
 def Stream(*, non_blocking: bool = True) -> Any:  # noqa: N802 - PyTorch's name

@@ -124,7 +124,6 @@ class CudaKernel:
         items: int | None = None,
         blocks: int | None = None,
         threads: int | None = None,
-        cooperative: bool = False,
     ) -> None:
         """Launch on CuPy's current stream; returns at once.
 
@@ -139,9 +138,6 @@ class CudaKernel:
             The grid, where the kernel counts on it.
         threads : int, optional
             Threads per block.
-        cooperative : bool
-            Refuse a grid that is too large to be on the device all at once: its blocks
-            wait for one another.
         """
         if items == 0 or blocks == 0:
             return
@@ -160,10 +156,7 @@ class CudaKernel:
         if blocks is None:
             most = processors * _BLOCKS_PER_PROCESSOR
             blocks = max(1, min(-(-(items or 1) // threads), most))
-        function(
-            (blocks, 1, 1), (threads, 1, 1), pack(args),
-            enable_cooperative_groups=cooperative,
-        )  # fmt: skip
+        function((blocks, 1, 1), (threads, 1, 1), pack(args))
 
     def _load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
         device = module.cuda.Device(number)

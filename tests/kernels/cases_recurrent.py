@@ -10,10 +10,28 @@ SHAPES = [
     ("f4", [2, 2, 2], 3, False, True),
     ("f4", [3, 2, 2, 1], 2, False, False),
     ("f8", [3, 2, 1], 2, True, True),
-    # A single step, and on CUDA more sequences than a block takes at once.
+]
+# On CUDA all steps in one launch; the last one has more sequences than a block takes at
+# once. A single step, and double precision, go the other way.
+TOGETHER = [
+    ("f4", [2, 2, 2], 3, False, True),
+    ("f4", [3, 2, 2, 1], 2, False, False),
+    ("f4", [1, 1], 5, True, True),
     ("f4", [2], 3, False, True),
+    ("f8", [2, 1], 2, False, True),
     ("f4", [10, 3], 18, True, False),
 ]
+
+
+def _together(run):
+    def enabled(rng, put):
+        before = kernels.persistent.enable(True)
+        try:
+            return run(rng, put)
+        finally:
+            kernels.persistent.enable(before)
+
+    return enabled
 
 
 def _drawer(rng, put, dtype):
@@ -70,11 +88,20 @@ def _rnn(dtype, sizes, hidden, reverse, rectified):
     return run
 
 
+MAKERS = (_lstm, _gru, _rnn)
 CASES = [
     Case(
         f"{make.__name__}, {dtype}, {sizes}, {option}",
         make(dtype, sizes, hidden, reverse, option),
     )
-    for make in (_lstm, _gru, _rnn)
+    for make in MAKERS
     for dtype, sizes, hidden, reverse, option in SHAPES
+]
+CASES += [
+    Case(
+        f"{make.__name__} in one launch, {dtype}, {sizes}, {option}",
+        _together(make(dtype, sizes, hidden, reverse, option)),
+    )
+    for make in MAKERS
+    for dtype, sizes, hidden, reverse, option in TOGETHER
 ]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.elementwise import SERIAL, scalar_type
+from nnlib.kernels import special
+from nnlib.kernels.elementwise import SERIAL, scalar, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -62,22 +63,45 @@ def add_rows_pool(out: Any, rows: Any, order: Any, values: Any) -> None:
         add_run(out, rows, order, values, t // across, t % across * COLUMN_BLOCK)
 
 
+@scalar
+def member(
+    rows: Any, order: Any, values: Any, k: Any, row: Any, column: Any
+) -> tuple[Any, Any]:
+    """Return whether place `k` belongs to the run of `row`, and a value to add."""
+    at = min(k, np.int64(rows.size) - np.int64(1))
+    same = at == k and rows[np.uint64(at)] == row
+    return same, values[np.uint64(order[np.uint64(at)]), np.uint64(column)]
+
+
 @cuda_kernel
 def add_rows_cuda(out: Any, rows: Any, order: Any, values: Any) -> None:
     # A thread per place in the order and column: that of the first place of a run
     # adds the whole run. Neighbours read neighbouring columns.
     columns = out.shape[1]
-    for i in range(cuda.grid(1), rows.size * columns, cuda.gridsize(1)):
-        first = i // columns
-        column = i - first * columns
-        row = rows[first]
-        if first == 0 or rows[first - 1] != row:
+    i = np.int64(cuda.grid(1))
+    while i < rows.size * columns:
+        k = i // columns
+        column = i - k * columns
+        row = rows[np.uint64(k)]
+        if k == 0 or rows[np.uint64(k - 1)] != row:
             total = out[row, column]
-            k = first
-            while k < rows.size and rows[k] == row:
-                total += values[order[k], column]
-                k += 1
+            total += values[np.uint64(order[np.uint64(k)]), np.uint64(column)]
+            k += 1
+            more = k < rows.size and rows[np.uint64(k)] == row
+            while more:
+                # Four are read before the first is added: a long run would wait for
+                # the memory at each of its places.
+                s0, v0 = member(rows, order, values, k, row, column)
+                s1, v1 = member(rows, order, values, k + 1, row, column)
+                s2, v2 = member(rows, order, values, k + 2, row, column)
+                more, v3 = member(rows, order, values, k + 3, row, column)
+                total = special.select(s0, total + v0, total)
+                total = special.select(s1, total + v1, total)
+                total = special.select(s2, total + v2, total)
+                total = special.select(more, total + v3, total)
+                k += 4
             out[row, column] = total
+        i += cuda.gridsize(1)
 
 
 def add_rows(out: Any, rows: Any, values: Any) -> Any:

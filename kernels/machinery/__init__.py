@@ -56,6 +56,8 @@ Rules that are easy to break:
   C-contiguous arrays (flattened where the loop is element-wise), ints as ``int``.
 * A kernel that many programs need shares its loop out by `spread` (see `elementwise`):
   one compilation serves small and large arrays, in half the time of `prange`.
+* A CUDA loop that streams memory reads and writes by vectors, in a ``while`` loop, with
+  unsigned indices: `nnlib.kernels.machinery.cuda_vectors` says why and how.
 * A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics and
   no float atomics (the simulator lacks the first; the second are not deterministic).
   A kernel that counts on its grid is launched with ``blocks=``, others with ``items=``.

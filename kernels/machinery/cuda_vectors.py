@@ -201,16 +201,25 @@ def aligned(x: Any) -> bool:
     return bool(x.ctypes.data % _BYTES == 0)
 
 
+def _check(x: Any, i: Any, count: int) -> None:
+    """Refuse in the simulator what a GPU would: a vector that is not aligned."""
+    place = int(x.ctypes.data) + int(i) * x.itemsize
+    if place % min(_BYTES, count * x.itemsize):
+        raise ValueError(f"a vector of {count} at {place}, which is not aligned")
+
+
 def load4(x: Any, i: Any) -> Any:
     """Return elements i to i + 3 of a flat array; `i` is a uint64, a multiple of 4.
 
     The array must be `aligned` and C-contiguous.
     """
+    _check(x, i, LANES)
     return x[i], x[i + _ONE], x[i + _TWO], x[i + _THREE]
 
 
 def store4(x: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
     """Write elements i to i + 3 of a flat array, under the terms of `load4`."""
+    _check(x, i, LANES)
     x[i] = a
     x[i + _ONE] = b
     x[i + _TWO] = c
@@ -219,6 +228,7 @@ def store4(x: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> None:
 
 def store2(x: Any, i: Any, a: Any, b: Any) -> None:
     """Write elements i and i + 1 of an aligned array; `i` is even."""
+    _check(x, i, 2)
     x[i] = a
     x[i + _ONE] = b
 

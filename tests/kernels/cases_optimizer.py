@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from kernel_cases import Case
 
 from nnlib.kernels import optimizer
@@ -26,7 +27,24 @@ def _rule(name, slots, dtype="f4", counts=True, **options):
     return run
 
 
+def _views(rng, put):
+    """Two steps on views that begin anywhere, of more elements than a block takes."""
+    found = []
+    for place in (0, 1):
+        whole = [put(rng.standard_normal(n + 3).astype("f4")) for n in (1, 6, 1031)]
+        params = [w[place : w.size - 3 + place] for w in whole]
+        kept = [[put(np.zeros(p.shape, "f4")) for p in params] for _ in range(2)]
+        table = optimizer.ParameterTable(params, kept)
+        for step in (1, 2):
+            gradients = [put(rng.standard_normal(p.size).astype("f4")) for p in params]
+            table.set_gradients(gradients)
+            optimizer.adam(table, step, lr=0.1)
+        found += whole + kept[0] + kept[1]
+    return found
+
+
 CASES = [
+    Case("adam, views", _views),
     Case("sgd", _rule("sgd", 0, counts=False, l1=0.1)),
     Case("momentum", _rule("sgd", 1, counts=False, momentum=0.9, nesterov=True)),
     Case("adam", _rule("adam", 2)),

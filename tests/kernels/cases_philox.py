@@ -24,7 +24,40 @@ def _dropout(dtype):
     return run
 
 
+def _places(function, dtype, *settings):
+    """Return a run over sizes, positions and places that groups do not fit."""
+
+    def run(rng, put):
+        found = []
+        for size, offset in ((1, 1), (2, 511), (70, 255), (300, 0), (301, 77)):
+            for place in (0, 1, 2):
+                out = put(np.zeros(size + 3, dtype))
+                function(out[place : place + size], 2**33 + 1, offset, *settings)
+                found.append(out)
+        return found
+
+    return run
+
+
+def _dropout_places(rng, put):
+    found = []
+    for size, offset in ((1, 3), (65, 254), (300, 0), (515, 2**33 + 77)):
+        for place in (0, 1):
+            x = put(rng.standard_normal(size + 1).astype("f4"))
+            out = put(np.zeros(size + 1, "f4"))
+            part = x[place : place + size]
+            dropout.forward(part, 0.4, 9, offset, out[1 - place :][:size])
+            dropout.forward(part, 0.4, 9, offset, part)
+            found += [out, x]
+    return found
+
+
 CASES = [
+    Case("bits, many places", _places(philox.random_bits, np.uint32)),
+    Case("wide bits, many places", _places(philox.random_bits, np.uint64)),
+    Case("normal float32, many places", _places(normal, "f4"), rtol=1e-4, atol=1e-5),
+    Case("normal float64, many places", _places(normal, "f8")),
+    Case("dropout, many places", _dropout_places),
     Case("bits", _fill(philox.random_bits, np.uint32)),
     Case("wide bits", _fill(philox.random_bits, np.uint64)),
     Case("uniform float32", _fill(philox.uniform, "f4"), 0, 0),

@@ -23,7 +23,9 @@ TOGETHER = [
 ]
 
 
-def _together(run):
+def together(run):
+    """Return `run` with all steps in one launch turned on."""
+
     def enabled(rng, put):
         before = kernels.persistent.enable(True)
         try:
@@ -89,6 +91,12 @@ def _rnn(dtype, sizes, hidden, reverse, rectified):
 
 
 MAKERS = (_lstm, _gru, _rnn)
+# Kernels with so few threads in a block that a sequence needs several blocks.
+GRIDS = [
+    (_lstm, 16, [3, 3, 2, 1], 9, False, True),
+    (_gru, 32, [7, 6, 1], 14, True, False),
+    (_rnn, 16, [3, 3, 2, 1], 9, False, True),
+]
 CASES = [
     Case(
         f"{make.__name__}, {dtype}, {sizes}, {option}",
@@ -100,7 +108,7 @@ CASES = [
 CASES += [
     Case(
         f"{make.__name__} in one launch, {dtype}, {sizes}, {option}",
-        _together(make(dtype, sizes, hidden, reverse, option)),
+        together(make(dtype, sizes, hidden, reverse, option)),
     )
     for make in MAKERS
     for dtype, sizes, hidden, reverse, option in TOGETHER

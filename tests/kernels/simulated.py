@@ -6,8 +6,10 @@ the others.
 
 from __future__ import annotations
 
+import cases_recurrent
 import pytest
 from kernel_cases import (
+    Case,
     all_cases,
     compare,
     load_families,
@@ -16,8 +18,11 @@ from kernel_cases import (
     results,
     simulator,
 )
+from together import blocks_together
 
-from nnlib.kernels.machinery import gpu
+from nnlib.backend.errors import DeviceError
+from nnlib.kernels import lstm_cuda, persistent
+from nnlib.kernels.machinery import faults, gpu
 
 CASES = all_cases()
 ran: set[str] = set()
@@ -30,6 +35,30 @@ def test_cuda_loop_agrees_with_cpu_loop(name):
         actual = results(case, put_on_fake_device)
     ran.update(names)
     compare(case, actual, results(case, put_on_cpu))
+
+
+@pytest.mark.parametrize("number", range(len(cases_recurrent.GRIDS)))
+def test_recurrent_blocks_wait_for_one_another(number, monkeypatch):
+    make, threads, *rest = cases_recurrent.GRIDS[number]
+    monkeypatch.setattr(persistent, "_THREADS", threads)
+    monkeypatch.setattr(persistent, "_room", lambda: (4, 6))
+    case = Case("together", cases_recurrent.together(make("f4", *rest)))
+    with simulator(), blocks_together() as counts:
+        actual = results(case, put_on_fake_device)
+    assert len(counts) == 2 and min(counts) > 1
+    compare(case, actual, results(case, put_on_cpu))
+
+
+def test_a_block_that_waits_in_vain_lets_go_and_says_so(monkeypatch):
+    monkeypatch.setattr(persistent, "_SPINS", 3)
+    monkeypatch.setattr(lstm_cuda, "arrive", lambda *_: None)
+    make, _, *rest = cases_recurrent.GRIDS[0]
+    case = Case("in vain", cases_recurrent.together(make("f4", *rest)))
+    with simulator():
+        results(case, put_on_fake_device)
+        with pytest.raises(DeviceError, match="in vain"):
+            faults.check()
+        faults.check()
 
 
 def test_every_kernel_ran():

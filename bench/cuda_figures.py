@@ -26,7 +26,9 @@ from nnlib.bench.report import Report
 
 __all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
 
-PARTS = ("bandwidth", "training", "recurrent", "convolution", "compilation")
+PARTS = (
+    "bandwidth", "training", "recurrent", "persistent", "convolution", "compilation",
+)  # fmt: skip
 # The aim of a memory-bound kernel on CUDA, as a share of copy bandwidth.
 AIM = 0.85
 
@@ -260,6 +262,14 @@ def recurrent(report: Report, device: str, deadline: float) -> None:
     from nnlib.bench.recurrent import CASES, build
 
     _steps(report, device, deadline, CASES, build, build_recurrent_on_cuda)
+
+
+def persistent(report: Report, device: str, deadline: float) -> None:
+    """Check and measure recurrent layers with all steps in one launch."""
+    from nnlib.bench.persistent import measure
+
+    clock = Clock(device, rounds=5, budget=0.01)
+    measure(report, device, deadline, clock, torch_can(device))
 
 
 def convolution(report: Report, device: str, deadline: float) -> None:

@@ -154,6 +154,16 @@ def test_training_without_pytorch(tmp_path, monkeypatch):
     assert report.get("left_out") == "the time was up"
 
 
+def test_recurrent_layers_in_one_launch_on_the_cpu(tmp_path):
+    report = Report(tmp_path / "f.json")
+    cuda_figures.persistent(report, "cpu", time.monotonic() + 60)
+    layers = report.get("layers")
+    assert len(layers) == 3
+    for name, figures in layers.items():
+        assert figures["right"] and figures["same_bits"], name
+        assert figures["one_launch_forward_ms"] > 0
+
+
 def test_parts_that_fail_or_hang_are_reported(tmp_path):
     assert cuda_check.run_part("bandwidth", tmp_path, "nonsense", 60)["exit"] == 1
     found = cuda_check.run_part("bandwidth", tmp_path, "cpu", 0.2)

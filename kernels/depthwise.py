@@ -1,140 +1,204 @@
-"""Convolution of each channel with filters of its own, on the CPU.
+"""Convolution of each channel with a filter of its own, on the CPU.
 
-Vectors run over neighbouring channels. A tile of outputs is summed over the taps in
-registers, each weight read once for all of its outputs; the gradient by the weights
-holds the sums of all taps and runs over the outputs. Where a channel has several
-filters, it is repeated in the bands' frames (`nnlib.kernels.bands`). On CUDA a thread
-computes one output; see `nnlib.kernels.convolution_cuda`.
+Vectors run over neighbouring channels. Rows of outputs are cut into blocks, whose sums
+stay in registers (`nnlib.kernels.channel_blocks`); images are read where they lie. The
+gradient by the weights adds each block's products to sums of the thread's own.
+
+What this does not fit (several filters of a channel, fewer channels than a vector has
+elements, memory that is not channels-last, dilation, wide padding) is done by bands of
+rows in frames of zeros: `nnlib.kernels.depthwise_bands`. On CUDA a thread computes one
+output; see `nnlib.kernels.convolution_cuda`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 
 from nnlib.backend.threads import get_num_threads
-from nnlib.kernels.bands import (
-    GEOMETRY,
-    band_start,
-    find_offsets,
-    frame_of,
-    list_segments,
-    open_band,
-    pitches,
-    plan_bands,
-    segment_for,
-    with_segment,
-)
+from nnlib.kernels import depthwise_bands
+from nnlib.kernels.channel_blocks import MOST_OUTPUTS, Form, block_of, run_block
 from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.direct_grad import (
-    PARTIAL_SUMS,
-    band_of_gradient,
-    list_outputs,
-    list_runs,
-)
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
-from nnlib.kernels.tiles import SPARE, run_tile
-from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, padded
+from nnlib.kernels.vectors import REGISTER_BYTES, padded
 
 __all__ = ["correlate", "weight_grad"]
 
-
-@cpu_loop
-def correlate_bands(
-    begin: int, end: int, x: Any, w: Any, start: Any, y: Any, axes: Any, geo: Any
-) -> None:
-    """Compute the bands `begin` to `end`."""
-    size = x.itemsize
-    plane, row, pixel = pitches(x, geo)
-    frame = frame_of(x, geo)
-    across = (geo.width + geo.segment - 1) // geo.segment
-    lefts = np.empty(geo.rows * across + SPARE, np.int64)
-    targets = np.empty(lefts.size, np.int64)
-    offsets = np.empty(w.shape[0], np.int64)
-    for p in range(axes.shape[0]):
-        find_offsets(axes[p], plane, row, pixel, 1, size, offsets[axes[p, 18] :])
-    for job in range(begin, end):
-        place = open_band(x, job, geo, frame)
-        for p in range(axes.shape[0]):
-            segments = list_segments(x, y, place, axes[p], geo, lefts, targets)
-            taps = axes[p, 9] * axes[p, 10] * axes[p, 11]
-            for j in range(0, y.shape[4], REGISTER_BYTES // size):
-                run_tile(
-                    geo.tile, segments, lefts.ctypes.data, j * size,
-                    geo.stride_w * pixel, offsets[axes[p, 18] :].ctypes.data, taps,
-                    w.ctypes.data + (axes[p, 18] * w.shape[1] + j) * size,
-                    w.shape[1] * size, start[j:].ctypes.data, targets.ctypes.data,
-                    j * size, axes[p, 8] * y.shape[4] * size, y.shape[4] - j,
-                )  # fmt: skip
+# Taps of a line that blocks are made for: each number is a function to compile.
+_MOST_TAPS = 7
+# Rows of outputs that a thread has at least.
+_GRAIN = 4
+# Bytes of partial sums, over all threads.
+_PARTIAL_SUMS = 1 << 27
 
 
-def correlate_loop(x: Any, w: Any, start: Any, y: Any, axes: Any, geo: Any) -> None:
-    """Compute all bands, on the pool."""
-    jobs = x.shape[0] * geo.depth * geo.bands
-    spread(correlate_bands, jobs, 1, (x, w, start, y, axes, geo))
+class _Cut(NamedTuple):
+    """A plan cut into blocks.
+
+    Attributes
+    ----------
+    numbers : numpy.ndarray of int64
+        The plan's grid, start, step, stride, taps, first and gap, three each; then, for
+        each size of block from the largest, its outputs, columns and function.
+    order : numpy.ndarray of int64
+        The order of the taps.
+    """
+
+    numbers: Any
+    order: Any
+
+
+@functools.lru_cache(maxsize=512)
+def _cut(key: tuple[Any, ...], width: int, dtype: Any, grad: bool) -> _Cut | None:
+    """Cut a plan (without order) over images of some width; None if it does not fit."""
+    plan = Plan._make((*key[:7], np.frombuffer(key[7], np.int64)))
+    grid, stride, first = plan.grid[2], plan.stride[2], plan.first[2]
+    taps = max(plan.taps[2], 1)
+    behind = max(0, (grid - 1) * stride + first + taps - width)
+    outside = max(behind, -first)
+    if stride > 2 or plan.gap[2] > 1 or taps > _MOST_TAPS or outside >= taps:
+        return None
+    # Few forms of blocks: none, a "same" convolution's or all columns but one.
+    outside = min(n for n in (0, taps // 2, taps - 1) if n >= outside)
+    sizes = [n for n in (8, 4, 2, 1) if n <= min(grid, MOST_OUTPUTS)]
+    if not grad:
+        # The last block begins early; a gradient must not add an output twice.
+        sizes = sizes[:1]
+    numbers = [number for field in plan[:7] for number in field]
+    left = grid
+    for size in sizes:
+        if left >= size:
+            form = Form(size, taps, stride, outside, int(grad))
+            numbers += [size, form.columns, block_of(form, dtype)]
+            left %= size
+    return _Cut(np.array(numbers, np.int64), plan.order)
 
 
 @body
-def grad_part(
-    part: int, parts: int, x: Any, g: Any, sums: Any, axes: Any, geo: Any
-) -> None:
-    """Sum over one part of the bands: (segments, rows, channels)."""
-    segments, _, wide = sums.shape
-    size = x.itemsize
-    k = g.shape[4]
-    vector = REGISTER_BYTES // size
-    plane, row, pixel = pitches(x, geo)
-    frame = frame_of(x, geo)
-    buffer = np.empty(geo.rows * geo.width * k + vector, x.dtype)
-    lefts = np.empty(segments + SPARE, np.int64)
-    targets = np.empty(segments + SPARE, np.int64)
-    offsets = np.empty(geo.rows * geo.width, np.int64)
-    list_outputs((geo.stride_h, geo.stride_w), row, pixel, geo.width, offsets)
-    jobs = x.shape[0] * geo.depth * geo.bands
-    for job in range(part * jobs // parts, (part + 1) * jobs // parts):
-        place = open_band(x, job, geo, frame)
-        right = band_of_gradient(g, place, k % vector != 0, buffer)
-        step = axes[0, 17] * pixel
-        list_runs(
-            band_start(x, place, axes[0], geo), axes[0], (plane, row, pixel),
-            axes[0, 11], axes[0, 11], step, geo.segment, sums, lefts, targets,
+def list_lines(
+    x: Any, weights: int, tap: int, n: int, d: int, q: int, numbers: Any, table: Any
+) -> int:
+    """Write where the lines of a row of windows and their weights begin; count them.
+
+    `weights` is the address of the first tap's, `tap` the bytes from one to the next.
+    """
+    _, depth, height, width, channels = x.shape
+    count = 0
+    if not numbers[14]:
+        return count
+    for a in range(numbers[12]):
+        z = d * numbers[9] + numbers[15] + a * numbers[18]
+        for b in range(numbers[13]):
+            h = q * numbers[10] + numbers[16] + b * numbers[19]
+            if 0 <= z < depth and 0 <= h < height:
+                line = ((n * depth + z) * height + h) * width
+                table[1 + 2 * count] = x.ctypes.data + line * channels * x.itemsize
+                first = (a * numbers[13] + b) * numbers[14]
+                table[2 + 2 * count] = weights + first * tap
+                count += 1
+    return count
+
+
+@body
+def run_blocks(
+    x: Any, row: int, step: int, lines: int, tap: int, overlap: bool, numbers: Any,
+    table: Any, zeros: Any,
+) -> None:  # fmt: skip
+    """Compute a row of outputs: the first is at `row`, the next `step` bytes on."""
+    width = x.shape[3]
+    pixel = x.shape[4] * x.itemsize
+    grid = numbers[2]
+    i, size = 0, 21
+    while i < grid:
+        if i + numbers[size] > grid:
+            if overlap:
+                i = grid - numbers[size]
+            else:
+                size += 3
+                continue
+        left = i * numbers[11] + numbers[17]
+        run_block(
+            numbers[size + 2], table.ctypes.data, lines, left * pixel, pixel,
+            max(0, -left), max(0, left + numbers[size + 1] - width),
+            zeros.ctypes.data, tap, row + i * step, step, pixel,
         )  # fmt: skip
-        for j in range(0, k, vector):
-            run_tile(
-                geo.tile, segments, lefts.ctypes.data, j * size, step,
-                offsets.ctypes.data, (place[3] - place[2]) * geo.width,
-                right + j * size, k * size, 0, targets.ctypes.data, j * size,
-                wide * size, vector,
-            )  # fmt: skip
+        i += numbers[size]
 
 
 @cpu_loop
-def grad_parts(
-    begin: int, end: int, x: Any, g: Any, sums: Any, axes: Any, geo: Any
+def correlate_rows(
+    begin: int, end: int, x: Any, packed: Any, start: Any, y: Any, numbers: Any
 ) -> None:
-    """Sum the parts `begin` to `end`."""
+    """Compute the rows of outputs `begin` to `end`."""
+    pixel = x.shape[4] * x.itemsize
+    zeros = np.zeros(REGISTER_BYTES // x.itemsize, x.dtype)
+    table = np.empty(1 + 2 * numbers[12] * numbers[13], np.int64)
+    table[0] = start.ctypes.data
+    for job in range(begin, end):
+        q = job % numbers[1]
+        d = job // numbers[1] % numbers[0]
+        n = job // numbers[1] // numbers[0]
+        lines = list_lines(x, packed.ctypes.data, pixel, n, d, q, numbers, table)
+        # The row of the result, and its first output.
+        at = (n * y.shape[1] + d * numbers[6] + numbers[3]) * y.shape[2]
+        at = (at + q * numbers[7] + numbers[4]) * y.shape[3] + numbers[5]
+        run_blocks(
+            x, y.ctypes.data + at * pixel, numbers[8] * pixel, lines, pixel, True,
+            numbers, table, zeros,
+        )  # fmt: skip
+
+
+def correlate_loop(
+    x: Any, w: Any, start: Any, y: Any, order: Any, numbers: Any
+) -> None:
+    """Put the channels of each tap together, then compute all rows, on the pool."""
+    packed = np.empty((order.size, w.shape[0]), w.dtype)
+    for t in range(order.size):
+        for c in range(w.shape[0]):
+            packed[t, c] = w[c, order[t]]
+    rows = x.shape[0] * numbers[0] * numbers[1]
+    spread(correlate_rows, rows, _GRAIN, (x, packed, start, y, numbers))
+
+
+@cpu_loop
+def grad_parts(begin: int, end: int, x: Any, g: Any, sums: Any, numbers: Any) -> None:
+    """Sum the parts `begin` to `end` of all rows."""
+    pixel = x.shape[4] * x.itemsize
+    tap = sums.shape[2] * sums.itemsize
+    zeros = np.zeros(REGISTER_BYTES // x.itemsize, x.dtype)
+    table = np.empty(1 + 2 * numbers[12] * numbers[13], np.int64)
+    rows = x.shape[0] * numbers[0] * numbers[1]
+    parts = sums.shape[0]
     for part in range(begin, end):
-        grad_part(part, sums.shape[0], x, g, sums[part], axes, geo)
+        weights = sums.ctypes.data + part * sums.shape[1] * tap
+        for job in range(part * rows // parts, (part + 1) * rows // parts):
+            q = job % numbers[1]
+            d = job // numbers[1] % numbers[0]
+            n = job // numbers[1] // numbers[0]
+            lines = list_lines(x, weights, tap, n, d, q, numbers, table)
+            run_blocks(
+                x, g.ctypes.data + job * numbers[2] * pixel, pixel, lines, tap, False,
+                numbers, table, zeros,
+            )  # fmt: skip
 
 
-def grad_loop(x: Any, g: Any, sums: Any, axes: Any, geo: Any) -> None:
+def grad_loop(x: Any, g: Any, sums: Any, numbers: Any) -> None:
     """Sum by parts, on the pool."""
-    spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, geo))
+    spread(grad_parts, sums.shape[0], 1, (x, g, sums, numbers))
 
 
 def _kernels(real: Any) -> tuple[Any, Any]:
     def inputs(kind: Any, ndim: int, layout: str = "C") -> Any:
-        return types.Array(kind, ndim, layout, readonly=True)
+        return types.Array(kind, ndim, layout, readonly=True, aligned=layout == "C")
 
-    images, axes = inputs(real, 5, "A"), inputs(types.int64, 2)
+    images, ints = inputs(real, 5), inputs(types.int64, 1)
     correlate_types = types.void(
-        images, inputs(real, 2), inputs(real, 1), real[:, :, :, :, ::1], axes, GEOMETRY
+        images, inputs(real, 2, "A"), inputs(real, 1), real[:, :, :, :, ::1], ints, ints
     )
-    grad_types = types.void(
-        images, inputs(real, 5), real[:, :, :, ::1], axes, GEOMETRY
-    )  # fmt: skip
+    grad_types = types.void(images, images, real[:, :, ::1], ints)
     return (
         cpu_kernel(shared=True, signatures=[correlate_types])(correlate_loop),
         cpu_kernel(shared=True, signatures=[grad_types])(grad_loop),
@@ -145,6 +209,12 @@ _KERNELS = {
     np.dtype(np.float32): _kernels(types.float32),
     np.dtype(np.float64): _kernels(types.float64),
 }
+
+
+def _fits(x: Any) -> bool:
+    """Tell whether vectors can be read where the images lie."""
+    result: bool = x.flags.c_contiguous and x.shape[4] * x.itemsize >= REGISTER_BYTES
+    return result and x.size > 0
 
 
 def correlate(
@@ -165,15 +235,14 @@ def correlate(
     """
     if not y.size:
         return
-    k = y.shape[4]
-    bands = plan_bands(plans, x, k, k, repeat=repeat, elementwise=True)
-    wide = padded(k, x.itemsize)
-    packed = aligned_empty((bands.order.size, wide), x.dtype)
-    packed[:, :k] = w.T[bands.order]
-    start = np.zeros(wide, x.dtype)
-    if bias.size:
-        start[:k] = bias
-    _KERNELS[x.dtype][0](x, packed, start, y, bands.axes, bands.geometry)
+    if repeat == 1 and _fits(x):
+        cuts = [_cut(plan.key, x.shape[3], x.dtype, False) for plan in plans]
+        if None not in cuts:
+            start = bias if bias.size else np.zeros(x.shape[4], x.dtype)
+            for cut in cuts:
+                _KERNELS[x.dtype][0](x, w, start, y, cut.order, cut.numbers)
+            return
+    depthwise_bands.correlate(plans, x, w, bias, y, repeat)
 
 
 def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
@@ -189,24 +258,22 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     if not g.size:
         dw[...] = 0
         return
-    repeat = k // x.shape[4]
-    bands = plan_bands((plan,), x, k, k, repeat=repeat, elementwise=True)
-    geometry, across = bands.geometry, plan.taps[2]
-    lines = taps // across
-    depth = geometry.rows * geometry.width
-    segment = segment_for(across, lines, depth, 1)
-    geometry = with_segment(geometry, segment, k, True, x.dtype)
-    each = -(-across // segment)
+    cut = None
+    if k == x.shape[4] and _fits(x):
+        cut = _cut(plan.key, x.shape[3], x.dtype, True)
+    if cut is None:
+        depthwise_bands.weight_grad(plan, x, g, dw)
+        return
     wide = padded(k, x.itemsize)
-    jobs = x.shape[0] * geometry.depth * geometry.bands
-    most = max(1, PARTIAL_SUMS // (lines * each * segment * wide * x.itemsize))
-    parts = min(get_num_threads(), jobs, most)
-    sums = np.zeros((parts, lines * each, segment, wide), x.dtype)
-    _KERNELS[x.dtype][1](x, g, sums, bands.axes, geometry)
+    rows = x.shape[0] * plan.grid[0] * plan.grid[1]
+    most = max(1, _PARTIAL_SUMS // (taps * wide * x.itemsize))
+    parts = max(1, min(get_num_threads(), rows // _GRAIN, most))
+    sums = np.zeros((parts, taps, wide), x.dtype)
+    _KERNELS[x.dtype][1](x, g, sums, cut.numbers)
     total = sums[0]
     for part in sums[1:]:
         total += part
-    tap = np.arange(taps)
-    run, e = tap // across, tap % across
-    row = e - np.minimum(e // segment * segment, across - segment)
-    dw[...] = total[run * each + e // segment, row, :k].T
+    # The channels that the last vector computed again have two sums that are the same.
+    lanes = REGISTER_BYTES // x.itemsize
+    dw.T[:, : k - lanes] = total[:, : k - lanes]
+    dw.T[:, k - lanes :] = total[:, wide - lanes :]

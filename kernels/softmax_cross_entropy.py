@@ -55,16 +55,19 @@ _NO_WEIGHT = {kind: np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 row_top = row_pass(lambda x: (x,), ">")
-row_total = row_pass(lambda x, top: ((x - top).exp(),), "+")
+row_total = row_pass(lambda x, top: ((x - top).exp(beside_one=True),), "+")
 row_gradient = row_pass(lambda x, lse, scale: ((x - lse).exp() * scale,), "")
 
 
 @cpu_loop
 def forward_rows(
     begin: Any, end: Any, x: Any, target: Any, weight: Any, settings: Any, loss: Any,
-    lse: Any,
+    lse: Any, parts: Any, wrong: Any,
 ) -> None:  # fmt: skip
-    """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each."""
+    """Do the runs of rows from `begin` to `end` - 1, of a few thousand logits each.
+
+    Each leaves the sums of its losses and weights, and its first bad target or -1.
+    """
     kind = x.dtype.type
     classes = x.shape[1]
     pitch = classes * x.itemsize
@@ -73,7 +76,8 @@ def forward_rows(
     if smoothing != kind(0):
         for j in range(weight.size):
             weights += weight[j]
-    for first in range(begin * step, end * step, step):
+    for task in range(begin, end):
+        first = task * step
         last = first + step
         last = last if last < x.shape[0] else x.shape[0]
         for i in range(first, last):
@@ -85,14 +89,23 @@ def forward_rows(
             loss[i] = top
         for i in range(np.uint64(first), np.uint64(last)):
             lse[i] = loss[i] + special.log(lse[i])
+        cost_sum, weight_sum = np.float64(0), np.float64(0)
+        bad = -1
         for i in range(first, last):
             norm = lse[i]
             t = target[i]
+            # What does not count has cost 0.
             cost = kind(0)
             if t != ignore_index:
+                if t < 0 or t >= classes:
+                    bad = i if bad < 0 else bad
+                    continue
                 cost = norm - x[i, t]
+                factor = kind(1)
                 if weight.size > 0:
-                    cost *= weight[t]
+                    factor = weight[t]
+                    cost *= factor
+                weight_sum += np.float64(factor)
                 if smoothing != kind(0):
                     rest = weights * norm
                     for j in range(weight.size):
@@ -100,6 +113,10 @@ def forward_rows(
                     cost = (kind(1) - smoothing) * cost
                     cost += smoothing * rest / kind(classes)
             loss[i] = cost
+            cost_sum += np.float64(cost)
+        parts[task, 0] = cost_sum
+        parts[task, 1] = weight_sum
+        wrong[task] = bad
 
 
 @cpu_kernel(shared=True)
@@ -107,22 +124,20 @@ def forward_cpu(
     x: Any, target: Any, weight: Any, settings: Any, loss: Any, lse: Any, sums: Any
 ) -> Any:
     """Return the position of the first bad target, or -1 with the losses written."""
-    rows, classes = x.shape
-    ignore_index = settings[0]
-    count = np.float64(0)
-    for i in range(rows):
-        t = target[i]
-        if t != ignore_index:
-            if t < 0 or t >= classes:
-                return i
-            count += np.float64(weight[t]) if weight.size > 0 else 1.0
     step = settings[2]
-    tasks = (rows + step - 1) // step
-    spread(forward_rows, tasks, 1, (x, target, weight, settings, loss, lse))
-    cost = np.float64(0)
-    for i in range(rows):
-        # What does not count has cost 0.
-        cost += np.float64(loss[i])
+    tasks = (x.shape[0] + step - 1) // step
+    parts = np.empty((tasks, 2), np.float64)
+    wrong = np.empty(tasks, np.int64)
+    spread(
+        forward_rows, tasks, 1,
+        (x, target, weight, settings, loss, lse, parts, wrong),
+    )  # fmt: skip
+    cost, count = np.float64(0), np.float64(0)
+    for task in range(tasks):
+        if wrong[task] >= 0:
+            return wrong[task]
+        cost += parts[task, 0]
+        count += parts[task, 1]
     sums[0] = cost
     sums[1] = count
     return -1

@@ -4,7 +4,7 @@ A tile is `bases` segments of `rows` neighbouring outputs each. The outputs of a
 lie at one distance from one another, in the input and in the result, so that a segment
 needs one address: ``base + row * step`` is part of the processor's own addressing,
 where a table of one address an output costs a load more for each product. The distances
-are hidden from the compiler inside the loop (`_opaque`), which would otherwise compute
+are hidden from the compiler inside the loop (`opaque`), which would otherwise compute
 every address before it and keep them in memory.
 
 Emitted as vector code like `nnlib.kernels.vectors`, one function for each size, which
@@ -59,13 +59,13 @@ def _number(value: int) -> Any:
     return ir.Constant(_WORD, value)
 
 
-def _opaque(builder: Any, value: Any) -> Any:
+def opaque(builder: Any, value: Any) -> Any:
     """Return `value` through an empty instruction that the compiler cannot see into."""
     kind = ir.FunctionType(_WORD, [_WORD])
     return builder.asm(kind, "", "=r,0", [value], False)
 
 
-def _count(builder: Any, stop: Any, carried: list[Any], emit: Any) -> list[Any]:
+def count_turns(builder: Any, stop: Any, carried: list[Any], emit: Any) -> list[Any]:
     """Emit `stop` turns of a loop; `emit` returns the carried values of the next."""
     before = builder.block
     head = builder.append_basic_block("head")
@@ -133,16 +133,16 @@ class _Tile:
             def product(index: Any, inner: list[Any]) -> list[Any]:
                 shift = self._entry(offsets, index)
                 at = [builder.add(base, shift) for base in bases]
-                hidden = [_opaque(builder, s) for s in inner[1 : 1 + len(odd)]]
+                hidden = [opaque(builder, s) for s in inner[1 : 1 + len(odd)]]
                 distances = dict(zip(odd, hidden, strict=True))
                 totals = self._products(at, inner[0], distances, inner[1 + len(odd) :])
                 return [builder.add(inner[0], right_step), *hidden, *totals]
 
-            after = _count(builder, depth, [right, *carried, *sums], product)
+            after = count_turns(builder, depth, [right, *carried, *sums], product)
             self._end(after[1 + len(odd) :], places, masks)
             return after[1 : 1 + len(odd)]
 
-        _count(builder, tiles, steps, tile)
+        count_turns(builder, tiles, steps, tile)
         builder.ret_void()
         return function
 

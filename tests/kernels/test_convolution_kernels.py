@@ -9,7 +9,14 @@ import pytest
 
 from nnlib.backend.errors import DTypeError
 from nnlib.kernels import convolution as kernel
-from nnlib.kernels import direct, direct_grad, winograd, winograd_grad
+from nnlib.kernels import (
+    depthwise,
+    depthwise_bands,
+    direct,
+    direct_grad,
+    winograd,
+    winograd_grad,
+)
 from nnlib.kernels.channels import images_of
 from nnlib.kernels.convolution_plan import forward_plan, input_grad_plans
 from nnlib.kernels.unfold import fold, unfold
@@ -148,3 +155,43 @@ def test_bad_dtypes():
     with pytest.raises(DTypeError, match="weight_grad: expected a floating dtype"):
         x = np.zeros((1, 1, 3, 3), np.int64)
         kernel.weight_grad(x, x, (1, 1), PAIR, NONE, PAIR, 1)
+
+
+# Widths round the blocks; channels of whole vectors and not; both strides; padding of
+# none, half and all of a line's taps.
+@pytest.mark.parametrize(
+    ("dtype", "n", "c", "size", "kernel_size", "stride", "before"),
+    [
+        ("float32", 2, 32, (5, 9), (3, 3), 1, 1),
+        ("float32", 1, 35, (8, 15), (3, 3), 2, 1),
+        ("float32", 3, 64, (4, 4), (2, 3), 1, 2),
+        ("float32", 1, 17, (1, 1), (3, 3), 1, 1),
+        ("float32", 1, 16, (7, 6), (1, 5), 2, 0),
+        ("float64", 2, 19, (6, 11), (3, 3), 1, 1),
+        ("float64", 1, 16, (9, 8), (3, 3), 2, 1),
+    ],
+)
+def test_depthwise_blocks_equal_bands(
+    rng, dtype, n, c, size, kernel_size, stride, before
+):
+    pads, steps = (before, before), (stride, stride)
+    out = tuple(
+        (length + 2 * before - k) // stride + 1
+        for length, k in zip(size, kernel_size, strict=True)
+    )
+    plan = forward_plan(out, kernel_size, steps, pads, PAIR)
+    back = input_grad_plans(size, kernel_size, steps, pads, PAIR)
+    x = rng.standard_normal((n, 1, *size, c)).astype(dtype)
+    g = rng.standard_normal((n, 1, *out, c)).astype(dtype)
+    w = rng.standard_normal((c, kernel_size[0] * kernel_size[1])).astype(dtype)
+    bias = rng.standard_normal(c).astype(dtype)
+    assert depthwise._cut(plan.key, size[1], x.dtype, False) is not None
+    found = []
+    for module in (depthwise, depthwise_bands):
+        y, dx, dw = np.empty_like(g), np.empty_like(x), np.empty_like(w)
+        module.correlate((plan,), x, w, bias, y, 1)
+        module.correlate(back, g, w, bias[:0], dx, 1)
+        module.weight_grad(plan, x, g, dw)
+        found.append((y, dx, dw))
+    for got, want in zip(*found, strict=True):
+        close(got, want, dtype)

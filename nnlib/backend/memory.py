@@ -3,8 +3,9 @@
 A step of training allocates and frees the same large arrays again and again. The C
 library gives large blocks back to the system at once, and the next step takes page
 faults for them anew, which cost five times the work of an element-wise operation. On
-Linux with glibc, `keep_freed_memory` raises the sizes from which that happens. On CUDA,
-CuPy's pool does the same by itself.
+Linux with glibc, `keep_freed_memory` has all blocks taken from the heap, which keeps up
+to 2 GB of freed memory at its end, and what lies between living blocks; `empty_cache`
+gives both back. On CUDA, CuPy's pool does the same by itself.
 
 Environment
 -----------
@@ -33,9 +34,11 @@ __all__ = [
 # The parameters of glibc's mallopt.
 _TRIM_THRESHOLD = -1
 _TOP_PAD = -2
-_MMAP_THRESHOLD = -3
-# Blocks above this still come from the system one by one; glibc takes no larger value.
-_LARGEST_KEPT = 32 * 1024 * 1024
+_MMAP_MAX = -4
+# How many blocks may come from the system one by one, and be given back so. (The size
+# from which they do, M_MMAP_THRESHOLD, cannot be raised above 32 MB, and outputs of
+# layers can be larger.)
+_ALONE = 0
 # Freed memory at the end of the heap goes back to the system above this size.
 _HELD = 2**31 - 1
 # Grow the heap in steps of this size.
@@ -98,7 +101,7 @@ def keep_freed_memory() -> bool:
     if libc is None:
         return False
     settings = (
-        (_MMAP_THRESHOLD, _LARGEST_KEPT),
+        (_MMAP_MAX, _ALONE),
         (_TRIM_THRESHOLD, _HELD),
         (_TOP_PAD, _STEP),
     )
@@ -107,7 +110,10 @@ def keep_freed_memory() -> bool:
 
 
 def _user_decided() -> bool:
-    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+    names = tuple(
+        f"MALLOC_{name}_"
+        for name in ("MMAP_MAX", "MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD")
+    )
     return any(name in os.environ for name in names) or "glibc.malloc" in (
         os.environ.get("GLIBC_TUNABLES", "")
     )

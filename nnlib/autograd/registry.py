@@ -69,7 +69,8 @@ def public(
         is called with its arguments exchanged, an in-place one (``"__iadd__"``)
         changes the tensor.
     inplace : bool, "view" or callable
-        Whether there is a method ``name_`` that writes the result into the tensor;
+        Whether there is a method ``name_`` that writes the result into the tensor (and
+        the same under its other names);
         with "view", one that makes the tensor this view of its memory;
         a callable is that method, for operations that need not touch all of it.
     """
@@ -84,7 +85,9 @@ def public(
         for operator in names:
             setattr(Tensor, operator, _operator(operator, function))
         if inplace is True or inplace == "view":
-            setattr(Tensor, name + "_", _inplace(function, name + "_", inplace))
+            changing = _inplace(function, name + "_", inplace)
+            for attribute in (name, *methods):
+                setattr(Tensor, attribute + "_", changing)
         elif inplace:
             setattr(Tensor, name + "_", inplace)
         OPS[name] = Op(function, methods, names, name + "_" if inplace else None)

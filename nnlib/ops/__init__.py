@@ -47,6 +47,7 @@ from nnlib.ops.normalization import group_norm as group_norm
 from nnlib.ops.normalization import instance_norm as instance_norm
 from nnlib.ops.normalization_rows import layer_norm as layer_norm
 from nnlib.ops.normalization_rows import rms_norm as rms_norm
+from nnlib.ops.pairs import *  # noqa: F403
 from nnlib.ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
 from nnlib.ops.pooling import max_pool1d as max_pool1d
 from nnlib.ops.pooling import max_pool2d as max_pool2d
@@ -55,6 +56,7 @@ from nnlib.ops.pooling_average import adaptive_avg_pool1d as adaptive_avg_pool1d
 from nnlib.ops.pooling_average import avg_pool1d as avg_pool1d
 from nnlib.ops.power import *  # noqa: F403
 from nnlib.ops.products import *  # noqa: F403
+from nnlib.ops.quantiles import *  # noqa: F403
 from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403

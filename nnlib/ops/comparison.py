@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "isneginf",
+    "isposinf",
     "le",
     "less",
     "less_equal",
@@ -336,3 +339,29 @@ def equal(input: Any, other: Any) -> bool:
         # As `eq`, but without a Tensor; a NaN differs from itself.
         return not np.count_nonzero(a != b)
     return bool(eq(input, other)._array.all())
+
+
+@public()
+def isposinf(input: Any) -> Tensor:
+    """Tell where elements are +inf.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isposinf(nnlib.tensor([-math.inf, math.inf, 1.0]))
+    tensor([False,  True, False])
+    """
+    return input == math.inf  # type: ignore[no-any-return]
+
+
+@public()
+def isneginf(input: Any) -> Tensor:
+    """Tell where elements are -inf.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isneginf(nnlib.tensor([-math.inf, math.inf, 1.0]))
+    tensor([ True, False, False])
+    """
+    return input == -math.inf  # type: ignore[no-any-return]

@@ -15,8 +15,10 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, float32
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.dims import constant, raw
 
 __all__ = [
     "erf",
@@ -30,6 +32,7 @@ __all__ = [
     "logaddexp",
     "logit",
     "sigmoid",
+    "xlogy",
 ]
 
 # From so many elements on the kernels were ahead on two cores with AVX-512; for the
@@ -397,3 +400,27 @@ def erf(input: Any) -> Tensor:
     tensor([0.    , 0.8427])
     """
     return Erf.apply(input)  # type: ignore[no-any-return]
+
+
+@public(inplace=True)
+def xlogy(input: Any, other: Any) -> Tensor:
+    """Return ``input * log(other)``, and 0 where `input` is 0 and `other` not NaN.
+
+    Parameters
+    ----------
+    input, other : Tensor or number, at least one a Tensor, shapes that broadcast
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.xlogy(nnlib.tensor([0.0, 2.0]), nnlib.tensor([0.0, 1.0]))
+    tensor([0., 0.])
+    """
+    from nnlib.ops.selection import where
+
+    like = input if isinstance(input, Tensor) else other
+    x, y = raw(input), raw(other)
+    nothing = constant((x == 0) & (y <= 0), like)
+    if not isinstance(other, Tensor):
+        other = constant(array_module(x).asarray(other, x.dtype), like)
+    return input * log(where(nothing, 1.0, other))  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING
 from nnlib.ops.arithmetic import operand_error
 from nnlib.ops.division import zeros_like
 
@@ -21,6 +22,7 @@ __all__ = [
     "frac",
     "round",
     "sign",
+    "signbit",
     "trunc",
 ]
 
@@ -184,3 +186,26 @@ def frac(input: Any) -> Tensor:
     tensor([-0.5 ,  0.25])
     """
     return Frac.apply(input)  # type: ignore[no-any-return]
+
+
+class SignBit(Function):
+    """Whether a number is negative, -0 included."""
+
+    arithmetic = False
+
+    def forward(self, x: Any) -> Any:
+        """Return the truth of each element."""
+        return np.signbit(x) if x.dtype in FLOATING else x < 0
+
+
+@public()
+def signbit(input: Any) -> Tensor:
+    """Tell where elements are negative; -0 is.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.signbit(nnlib.tensor([-0.0, 0.0, -2.0]))
+    tensor([ True, False,  True])
+    """
+    return SignBit.apply(input)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Distinct values and counts: unique, searchsorted, bucketize, bincount, histc."""
+"""Distinct values, places and counts: unique, isin, searchsorted, bincount, histc."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = [
     "bincount",
     "bucketize",
     "histc",
+    "isin",
     "searchsorted",
     "unique",
     "unique_consecutive",
@@ -324,3 +325,33 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor
     return HistC.apply(  # type: ignore[no-any-return]
         input, bins=int(bins), low=low, high=high
     )
+
+
+@public(method=False)
+def isin(
+    elements: Any,
+    test_elements: Any,
+    *,
+    assume_unique: bool = False,
+    invert: bool = False,
+) -> Tensor:
+    """Tell which elements are among others.
+
+    Parameters
+    ----------
+    elements, test_elements : Tensor or number, at least one a Tensor
+    assume_unique : bool, default False
+        Neither repeats an element: may be faster.
+    invert : bool, default False
+        Tell which are not.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.isin(nnlib.tensor([1, 2, 3]), nnlib.tensor([2, 5]))
+    tensor([False,  True, False])
+    """
+    x, others = raw(elements), raw(test_elements)
+    module = array_module(x if hasattr(x, "dtype") else others)
+    found = module.isin(x, others, assume_unique=assume_unique, invert=invert)
+    return Tensor._from_array(module.asarray(found))

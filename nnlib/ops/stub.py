@@ -123,7 +123,9 @@ def _write(writer: _Writer, name: str, op: Op) -> None:
         writer.method(method, op.function)
     if op.inplace:
         given = getattr(Tensor, op.inplace)
-        writer.method(op.inplace, inspect.unwrap(given), "Tensor")
+        for method in (op.inplace, *(f"{other}_" for other in op.methods)):
+            if getattr(Tensor, method, None) is given:
+                writer.method(method, inspect.unwrap(given), "Tensor")
     for operator in op.operators:
         if operator in ("__setitem__", "__getitem__", "__round__"):
             returns = "Tensor" if operator == "__getitem__" else ""

@@ -10,8 +10,11 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING, get_default_dtype
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 from nnlib.ops.arrays import constants
+from nnlib.ops.casting import cast
+from nnlib.ops.dims import raw
 from nnlib.ops.power import rsqrt
 from nnlib.ops.selection import where
 
@@ -25,7 +28,9 @@ __all__ = [
     "atan",
     "atan2",
     "cos",
+    "deg2rad",
     "hypot",
+    "rad2deg",
     "sin",
     "sinc",
     "tan",
@@ -333,3 +338,34 @@ def hypot(input: Any, other: Any) -> Tensor:
     tensor([5.])
     """
     return Hypot.apply(input, other)  # type: ignore[no-any-return]
+
+
+def _float(x: Any) -> Any:
+    """Return `x`, integers in the default dtype."""
+    return x if raw(x).dtype in FLOATING else cast(x, get_default_dtype())
+
+
+@public(inplace=True)
+def deg2rad(input: Any) -> Tensor:
+    """Return angles given in degrees in radians.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.deg2rad(nnlib.tensor([0.0, 180.0]))
+    tensor([0.    , 3.1416])
+    """
+    return _float(input) * (math.pi / 180)  # type: ignore[no-any-return]
+
+
+@public(inplace=True)
+def rad2deg(input: Any) -> Tensor:
+    """Return angles given in radians in degrees.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.rad2deg(nnlib.tensor([0.0, 3.1415927]))
+    tensor([  0., 180.])
+    """
+    return _float(input) * (180 / math.pi)  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,25 @@ def test_logsumexp_of_nothing_but_minus_infinity_has_no_gradient():
     x = nnlib.tensor([[-inf, -inf], [0.0, -inf]], requires_grad=True)
     x.logsumexp(1).sum().backward()
     assert x.grad.tolist() == [[0, 0], [1, 0]]
+
+
+def test_quantiles_and_nan() -> None:
+    x = nnlib.tensor([[3.0, math.nan, 1.0], [2.0, 6.0, 4.0]], requires_grad=True)
+    whole = nnlib.quantile(x, nnlib.tensor([0.25, 0.5]), 1)
+    np.testing.assert_array_equal(whole.tolist(), [[math.nan, 3], [math.nan, 4]])
+    rest = nnlib.nanquantile(x, 0.75, 1)
+    assert rest.tolist() == [2.5, 5.0]
+    rest.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.75, 0, 0.25], [0, 0.5, 0.5]]
+    assert math.isnan(nnlib.nanquantile(x[0, 1:2], 0.5).item())
+
+
+def test_x_log_y_at_zero() -> None:
+    x = nnlib.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    y = nnlib.tensor([0.0, 2.0, math.nan], requires_grad=True)
+    out = nnlib.xlogy(x, y)
+    np.testing.assert_array_equal(out.tolist(), [0, 0, math.nan])
+    out[:2].sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.tolist()[:2], [0, math.log(2)], rtol=1e-6)

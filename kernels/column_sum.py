@@ -2,7 +2,8 @@
 
 Rows are added up in blocks of `ROW_BLOCK`, and the blocks' sums in further rounds: a
 tree, so that the error of a float32 sum grows with the logarithm of the rows. Blocks
-are fixed by the shape: the result does not depend on the number of threads.
+are fixed by the shape: the result does not depend on the number of threads. On CUDA
+(`column_sum_cuda`) there are two rounds.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib.backend.errors import ShapeError
+from nnlib.kernels.column_sum_cuda import column_sums
 from nnlib.kernels.elementwise import GRAIN, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
     cpu_kernel,
     cpu_loop,
-    cuda,
-    cuda_kernel,
     on_cuda,
     spread,
 )
@@ -58,20 +58,6 @@ def sum_columns_cpu(x: Any, partial: Any) -> None:
     tasks = partial.shape[0] * across
     # So many of the tasks hold the elements that a thread should have at least.
     spread(sum_blocks, tasks, max(1, GRAIN * tasks // x.size), (x, partial))
-
-
-@cuda_kernel
-def sum_columns_cuda(x: Any, partial: Any) -> None:
-    # A thread per column and block of rows: neighbours read neighbouring columns.
-    rows, columns = x.shape
-    for i in range(cuda.grid(1), partial.size, cuda.gridsize(1)):
-        k = i // columns
-        column = i - k * columns
-        first = k * ROW_BLOCK
-        total = x[first, column]
-        for r in range(first + 1, min(rows, first + ROW_BLOCK)):
-            total += x[r, column]
-        partial[k, column] = total
 
 
 def matrix_out(name: str, x: Any, out: Any, axis: int) -> tuple[Any, Any]:
@@ -121,6 +107,9 @@ def sum_columns(x: Any, out: Any = None) -> Any:
     if not rows or not columns:
         return out
     x = module.ascontiguousarray(x)
+    if on_cuda(x):
+        column_sums(x.reshape(1, rows, columns), out)
+        return out
     # A tree: each round leaves one row of sums for every block of rows.
     while rows:
         rows = (rows + ROW_BLOCK - 1) // ROW_BLOCK
@@ -128,10 +117,7 @@ def sum_columns(x: Any, out: Any = None) -> Any:
         partial = (
             out.reshape(1, columns) if last else module.empty((rows, columns), x.dtype)
         )
-        if on_cuda(x):
-            sum_columns_cuda(x, partial, items=partial.size)
-        else:
-            sum_columns_cpu(x, partial)
+        sum_columns_cpu(x, partial)
         if last:
             break
         x = partial

@@ -12,10 +12,14 @@ put together from the channels' statistics, which are few numbers.
 `input_gradient`        ``dx = a * g + k * (x - mean) + c``
 ======================  ================================================
 
+`statistics` and `slopes` make the vectors of these maps, which on CUDA come out of the
+same kernels.
+
 Accuracy: statistics are taken over blocks of `CHUNK` elements that stay in the cache,
 in two passes (the mean, then the distances from it, which also correct it: a large mean
 does not cancel); blocks are put together in float64 (Chan, Golub and LeVeque 1979).
-On CUDA each thread takes the distances from the first value it sees.
+On CUDA each thread takes the distances from the first value it sees, and what the
+threads have found is put together by the same formula.
 
 Loops run over lines of several pixels where channels are few, so that they vectorise;
 blocks are fixed by the shape: results do not depend on the number of threads.
@@ -26,7 +30,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from nnlib.backend.errors import ShapeError
+from nnlib.kernels import normalization_cuda, normalization_grad_cuda
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda
 from nnlib.kernels.normalization_cpu import (
@@ -35,16 +42,17 @@ from nnlib.kernels.normalization_cpu import (
     moments_cpu,
     normalize_cpu,
 )
-from nnlib.kernels.normalization_cuda import (
-    gradient_sums_cuda,
-    input_gradient_cuda,
-    join_moments_cuda,
-    join_sums_cuda,
-    moments_cuda,
-    normalize_cuda,
-)
 
-__all__ = ["gradient_sums", "input_gradient", "moments", "normalize"]
+__all__ = [
+    "gradient_sums",
+    "input_gradient",
+    "moments",
+    "move_running",
+    "normalize",
+    "scales",
+    "slopes",
+    "statistics",
+]
 
 # Elements of a block: 128 KB of float32, well inside the second-level cache.
 CHUNK = 32768
@@ -56,14 +64,12 @@ VECTORS = 32
 GROUP = 8
 # Elements that each thread has at least.
 GRAIN = 40000
-# Rows that one CUDA thread adds up.
-CUDA_ROWS = 64
 
 
 def _cut(x: Any) -> tuple[tuple[int, int, int, int], int]:
     """Return (B, R, C, blocks), and the rows of a block."""
     batches, rows, channels = x.shape
-    step = max(1, CUDA_ROWS if on_cuda(x) else CHUNK // channels)
+    step = max(1, CHUNK // channels)
     return (batches, rows, channels, -(-rows // step)), step
 
 
@@ -96,6 +102,20 @@ def _check(op: str, x: Any, **vectors: Any) -> None:
             )
 
 
+def _nothing(x: Any) -> Any:
+    """Return an empty array that lives where `x` does: stands for no vector."""
+    return x.reshape(-1)[:0]
+
+
+def _vector(weight: Any, x: Any) -> Any:
+    """Return a vector over channels, or None, as the CUDA kernels take it."""
+    if weight is None:
+        return _nothing(x)
+    if weight.dtype != x.dtype or not weight.flags.c_contiguous:
+        return array_module(x).ascontiguousarray(weight, dtype=x.dtype)
+    return weight
+
+
 def moments(x: Any) -> tuple[Any, Any]:
     """Return mean and (biased) variance of each channel.
 
@@ -115,20 +135,19 @@ def moments(x: Any) -> tuple[Any, Any]:
     """
     _check("moments", x)
     module = array_module(x)
+    mean, var = (module.empty((x.shape[0], x.shape[2]), x.dtype) for _ in range(2))
+    if on_cuda(x):
+        scale = module.empty_like(var)
+        none = _nothing(x)
+        normalization_cuda.statistics(x, none, x.dtype.type(0), mean, var, scale, none)
+        return mean, var
     shape, step = _cut(x)
-    mean, var = (module.empty((shape[0], shape[2]), x.dtype) for _ in range(2))
     parts = shape[0] * shape[3] * shape[2]
     means, spreads = (module.empty(parts, x.dtype) for _ in range(2))
-    if on_cuda(x):
-        moments_cuda(x, step, shape[3], means, spreads, items=parts)
-        join_moments_cuda(
-            means, spreads, shape[1], shape[3], step, mean, var, items=mean.size
-        )
-    else:
-        moments_cpu(
-            x.reshape(-1), shape, *_lines(shape, step), means, spreads,
-            mean.reshape(-1), var.reshape(-1),
-        )  # fmt: skip
+    moments_cpu(
+        x.reshape(-1), shape, *_lines(shape, step), means, spreads,
+        mean.reshape(-1), var.reshape(-1),
+    )  # fmt: skip
     return mean, var
 
 
@@ -138,7 +157,8 @@ def normalize(x: Any, mean: Any, scale: Any, shift: Any, out: Any = None) -> Any
     Parameters
     ----------
     x : array, shape (B, R, C), float32 or float64, C-contiguous
-    mean, scale, shift : arrays, shape (B, C), dtype of `x`, C-contiguous
+    mean, scale : arrays, shape (B, C), dtype of `x`, C-contiguous
+    shift : array, shape (B, C) or (1, C)
     out : array like `x`, optional
 
     Examples
@@ -150,15 +170,18 @@ def normalize(x: Any, mean: Any, scale: Any, shift: Any, out: Any = None) -> Any
     """
     if out is None:
         out = array_module(x).empty(x.shape, x.dtype)
-    _check("normalize", x, mean=mean, scale=scale, shift=shift, out=out)
+    if shift.shape[0] != x.shape[0] and not on_cuda(x):
+        shift = np.ascontiguousarray(np.broadcast_to(shift, mean.shape))
+    vectors: dict[str, Any] = {"mean": mean, "scale": scale}
+    if shift.shape[0] == x.shape[0]:
+        vectors["shift"] = shift
+    _check("normalize", x, out=out, **vectors)
     if x.size and on_cuda(x):
-        normalize_cuda(x, mean, scale, shift, out, items=x.size)
+        normalization_cuda.normalize(x, mean, scale, shift, out)
     elif x.size:
         shape, step = _cut(x)
-        vectors = mean.reshape(-1), scale.reshape(-1), shift.reshape(-1)
-        normalize_cpu(
-            x.reshape(-1), shape, *_lines(shape, step), vectors, out.reshape(-1)
-        )
+        flat = mean.reshape(-1), scale.reshape(-1), shift.reshape(-1)
+        normalize_cpu(x.reshape(-1), shape, *_lines(shape, step), flat, out.reshape(-1))
     return out
 
 
@@ -183,19 +206,21 @@ def gradient_sums(g: Any, x: Any, mean: Any) -> tuple[Any, Any]:
     """
     _check("gradient_sums", x, g=g, mean=mean)
     module = array_module(x)
+    plain, weighted = (module.empty(mean.shape, x.dtype) for _ in range(2))
+    if on_cuda(x):
+        none = _nothing(x)
+        normalization_grad_cuda.gradient_sums(
+            g, x, mean, none, none, plain, weighted, none, none
+        )
+        return plain, weighted
     shape, step = _cut(x)
-    plain, weighted = (module.empty((shape[0], shape[2]), x.dtype) for _ in range(2))
     parts = shape[0] * shape[3] * shape[2]
     first, second = (module.empty(parts, x.dtype) for _ in range(2))
-    if on_cuda(x):
-        gradient_sums_cuda(g, x, mean, step, shape[3], first, second, items=parts)
-        join_sums_cuda(first, second, shape[3], plain, weighted, items=plain.size)
-    else:
-        gradient_sums_cpu(
-            g.reshape(-1), x.reshape(-1), shape, *_lines(shape, step),
-            mean.reshape(-1), (first, second), plain.reshape(-1),
-            weighted.reshape(-1),
-        )  # fmt: skip
+    gradient_sums_cpu(
+        g.reshape(-1), x.reshape(-1), shape, *_lines(shape, step),
+        mean.reshape(-1), (first, second), plain.reshape(-1),
+        weighted.reshape(-1),
+    )  # fmt: skip
     return plain, weighted
 
 
@@ -222,7 +247,7 @@ def input_gradient(
         out = array_module(x).empty(x.shape, x.dtype)
     _check("input_gradient", x, g=g, mean=mean, a=a, k=k, c=c, out=out)
     if x.size and on_cuda(x):
-        input_gradient_cuda(g, x, mean, a, k, c, out, items=x.size)
+        normalization_grad_cuda.input_gradient(g, x, mean, a, k, c, out)
     elif x.size:
         shape, step = _cut(x)
         vectors = (mean.reshape(-1), a.reshape(-1), k.reshape(-1), c.reshape(-1))
@@ -231,3 +256,190 @@ def input_gradient(
             out.reshape(-1),
         )  # fmt: skip
     return out
+
+
+def _over(values: Any, group: int) -> Any:
+    """Replace (B, C) by the sums over the channels of each group, (B, G, 1)."""
+    batches, channels = values.shape
+    return values.reshape(batches, channels // group, group).sum(2, keepdims=True)
+
+
+def _spread(values: Any, group: int) -> Any:
+    """Return (B, G, 1) as contiguous (B, C)."""
+    return values.repeat(group, 2).reshape(values.shape[0], -1)
+
+
+def statistics(
+    x: Any, weight: Any, eps: float, group: int = 1
+) -> tuple[Any, Any, Any, Any]:
+    """Return statistics, and the scale that they give.
+
+    Parameters
+    ----------
+    x : array, shape (B, R, C), float32 or float64, C-contiguous, R and C above 0
+    weight : array, shape (C,), or None
+    eps : float
+        Added to the variance.
+    group : int
+        So many neighbouring channels share their statistics.
+
+    Returns
+    -------
+    mean, var : arrays, shape (B, C)
+        Of the set that each channel belongs to.
+    scale, factor : arrays, shape (B, C)
+        ``1 / sqrt(var + eps)``, and that times the weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [float(v[0, 0]) for v in statistics(np.array([[[1.0], [5.0]]]), None, 0.0)]
+    [3.0, 4.0, 0.5, 0.5]
+    """
+    eps = x.dtype.type(eps)
+    if not on_cuda(x):
+        mean, var = moments(x)
+        if group > 1:
+            middle = _spread(_over(mean, group) / group, group)
+            away = mean - middle
+            mean, var = middle, _spread(_over(var + away * away, group) / group, group)
+        scale = 1 / np.sqrt(var + eps)
+        return mean, var, scale, scale if weight is None else scale * weight
+    _check("statistics", x)
+    shape = (x.shape[0], x.shape[2])
+    mean, var, scale = (array_module(x).empty(shape, x.dtype) for _ in range(3))
+    made = _nothing(x) if weight is None else array_module(x).empty(shape, x.dtype)
+    factor = scale if weight is None else made
+    weight = _vector(weight, x)
+    normalization_cuda.statistics(x, weight, eps, mean, var, scale, made)
+    if group > 1:
+        normalization_cuda.group_statistics_cuda(
+            group, weight, eps, mean, var, scale, made.reshape(-1, shape[1]),
+            items=mean.size // group,
+        )  # fmt: skip
+    return mean, var, scale, factor
+
+
+def slopes(
+    g: Any, x: Any, mean: Any, scale: Any, weight: Any, group: int = 1
+) -> tuple[Any, Any, Any, Any]:
+    """Return the sums that the gradients of normalisation are made of.
+
+    Parameters
+    ----------
+    g, x : arrays, shape (B, R, C), float32 or float64, C-contiguous, R and C above 0
+    mean, scale : arrays, shape (B, C)
+        From `statistics`.
+    weight : array, shape (C,), or None
+    group : int
+        As there.
+
+    Returns
+    -------
+    plain, normal : arrays, shape (B, C)
+        The sums of ``g`` and of ``g * (x - mean) * scale``.
+    slope, offset : arrays, shape (B, C)
+        The `k` and `c` that `input_gradient` needs for the gradient by `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, one = np.array([[[1.0], [3.0]]]), np.ones((1, 1))
+    >>> [float(v[0, 0]) for v in slopes(x, x, 2 * one, one, None)]
+    [4.0, 2.0, -1.0, -2.0]
+    """
+    if not on_cuda(x):
+        plain, weighted = gradient_sums(g, x, mean)
+        normal = weighted * scale
+        first, second, count = plain, weighted, x.shape[1]
+        if weight is not None:
+            first, second = plain * weight, weighted * weight
+        if group > 1:
+            count *= group
+            first, second = (_spread(_over(v, group), group) for v in (first, second))
+        slope = second * scale * scale * scale / -x.dtype.type(count)
+        return plain, normal, slope, first * scale / -x.dtype.type(count)
+    _check("slopes", x, g=g, mean=mean)
+    made = [array_module(x).empty(mean.shape, x.dtype) for _ in range(4)]
+    weight = _vector(weight, x)
+    normalization_grad_cuda.gradient_sums(g, x, mean, weight, scale, *made)
+    if group > 1:
+        normalization_grad_cuda.group_slopes_cuda(
+            group, x.shape[1], weight, scale, *made, items=mean.size // group
+        )
+    return tuple(made)  # type: ignore[return-value]
+
+
+def scales(var: Any, weight: Any, eps: float) -> tuple[Any, Any]:
+    """Return ``1 / sqrt(var + eps)``, and that times the weight, which may be None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scales(np.array([4.0]), np.array([3.0]), 0.0)
+    (array([0.5]), array([1.5]))
+    """
+    eps = var.dtype.type(eps)
+    if not on_cuda(var) or (weight is not None and weight.dtype != var.dtype):
+        scale = 1 / array_module(var).sqrt(var + eps)
+        return scale, scale if weight is None else scale * weight
+    var = array_module(var).ascontiguousarray(var)
+    scale = array_module(var).empty(var.shape, var.dtype)
+    made = scale[:0] if weight is None else array_module(var).empty_like(var)
+    normalization_cuda.scales_cuda(
+        var, _vector(weight, var), eps, scale, made, items=var.size
+    )
+    return scale, scale if weight is None else made
+
+
+def move_running(
+    running_mean: Any,
+    running_var: Any,
+    mean: Any,
+    var: Any,
+    count: int,
+    momentum: float,
+) -> None:
+    """Move running statistics towards those of a batch, in place.
+
+    Parameters
+    ----------
+    running_mean, running_var : array, shape (C,), or None
+    mean, var : array, shape (C,), float32 or float64
+        Of the batch; the variance is biased, and made unbiased.
+    count : int
+        How many numbers each is the mean of.
+    momentum : float
+        The weight of the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean, var = np.zeros(1), np.ones(1)
+    >>> move_running(mean, var, np.ones(1), np.ones(1), 2, 0.5)
+    >>> mean, var
+    (array([0.5]), array([1.5]))
+    """
+    unbiased = count / (count - 1) if count > 1 else float("nan")
+    moved = [v for v in (running_mean, running_var) if v is not None]
+    kind = scalar_type("move_running", mean)
+    if on_cuda(mean) and all(
+        v.dtype == mean.dtype and v.flags.c_contiguous for v in (*moved, mean, var)
+    ):
+        none = mean[:0]
+        normalization_cuda.move_running_cuda(
+            mean, var, kind(momentum), kind(unbiased),
+            none if running_mean is None else running_mean,
+            none if running_var is None else running_var, items=mean.size,
+        )  # fmt: skip
+        return
+    for running, value, factor in (
+        (running_mean, mean, None), (running_var, var, unbiased)
+    ):  # fmt: skip
+        if running is None:
+            continue
+        new = value.astype(running.dtype, copy=False)
+        if factor is not None:
+            new = new * factor
+        running *= 1 - momentum
+        running += momentum * new

@@ -1,137 +1,297 @@
-"""The CUDA loops of `nnlib.kernels.normalization`.
+"""The CUDA loops of `nnlib.kernels.normalization`: the forward pass.
 
-Neighbouring threads take neighbouring channels. A thread adds up the rows of one block
-of one channel; a second kernel puts the blocks together in their order, so that equal
-input gives equal bits.
+Blocks take tiles (`nnlib.kernels.channel_tiles`). What the slices of a channel add up
+to is put together by a second kernel, threads sharing each channel. All sums run in a
+fixed order: equal input gives equal bits.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
-from nnlib.kernels.machinery import cuda, cuda_kernel
+from nnlib.kernels.channel_tiles import (
+    AHEAD,
+    SHIFT,
+    THREADS,
+    Tiles,
+    flat,
+    map_tiles,
+    tile_place,
+)
+from nnlib.kernels.machinery import CudaKernel, array_module, cuda, cuda_kernel
+from nnlib.kernels.machinery.groups import kernel_variant, move_vector
 
 __all__ = [
-    "gradient_sums_cuda",
-    "input_gradient_cuda",
-    "join_moments_cuda",
-    "join_sums_cuda",
-    "moments_cuda",
-    "normalize_cuda",
+    "group_statistics_cuda",
+    "join_grid",
+    "move_running_cuda",
+    "normalize",
+    "scales_cuda",
+    "statistics",
 ]
 
 
-@cuda_kernel
-def moments_cuda(x: Any, step: Any, blocks: Any, means: Any, spreads: Any) -> None:
-    """Write mean and sum of squared distances of each block of rows."""
-    _, rows, channels = x.shape
-    kind = x.dtype.type
-    for item in range(cuda.grid(1), means.size, cuda.gridsize(1)):
-        job = item // channels
-        c = item - job * channels
-        b = job // blocks
-        low = (job - b * blocks) * step
+@functools.cache
+def _moments_kernel(width: int) -> CudaKernel:
+    held = width * AHEAD
+    size = width * THREADS
+
+    def moments(
+        x: Any, rows: Any, channels: Any, shift: Any, tiles: Any, slices: Any,
+        step: Any, means: Any, spreads: Any,
+    ) -> None:  # fmt: skip
+        values = cuda.local.array(held, x.dtype)
+        first = cuda.local.array(width, x.dtype)
+        total = cuda.local.array(width, x.dtype)
+        squares = cuda.local.array(width, x.dtype)
+        counts = cuda.shared.array(THREADS, x.dtype)
+        centres = cuda.shared.array(size, x.dtype)
+        around = cuda.shared.array(size, x.dtype)
+        kind = x.dtype.type
+        b, k, c, lane = tile_place(shift, tiles, slices, width)
+        thread = cuda.threadIdx.x
+        lanes = THREADS >> shift
+        low = k * step
         high = min(low + step, rows)
-        # Distances from a value of the block: a large mean does not cancel.
-        first = x[b, low, c]
-        total = kind(0)
-        squares = kind(0)
-        for r in range(low, high):
-            d = x[b, r, c] - first
-            total += d
-            squares += d * d
-        count = kind(high - low)
-        means[item] = first + total / count
-        spreads[item] = max(squares - total * (total / count), kind(0))
+        for e in range(width):
+            first[e] = total[e] = squares[e] = kind(0)
+        r = low + lane
+        seen = kind(0)
+        if c < channels and r < high:
+            base = b * rows * channels + c
+            seen = kind((high - r + lanes - 1) >> (SHIFT - shift))
+            # Distances from a value of its own: a large mean does not cancel.
+            move_vector(first, 0, x, base + r * channels, width)
+            while r < high:
+                for u in range(AHEAD):
+                    at = min(r + u * lanes, high - 1)
+                    move_vector(values, u * width, x, base + at * channels, width)
+                for u in range(AHEAD):
+                    inside = kind(1) if r + u * lanes < high else kind(0)
+                    for e in range(width):
+                        d = (values[u * width + e] - first[e]) * inside
+                        total[e] += d
+                        squares[e] += d * d
+                r += AHEAD * lanes
+            for e in range(width):
+                part = total[e] / seen
+                first[e] += part
+                squares[e] = max(squares[e] - total[e] * part, kind(0))
+        counts[thread] = seen
+        for e in range(width):
+            centres[e * THREADS + thread] = first[e]
+            around[e * THREADS + thread] = squares[e]
+        half = lanes >> 1
+        while half > 0:
+            cuda.syncthreads()
+            other = thread + (half << shift)
+            if lane < half and counts[other] > kind(0):
+                both = counts[thread] + counts[other]
+                part = counts[other] / both
+                for e in range(width):
+                    here = e * THREADS + thread
+                    there = e * THREADS + other
+                    delta = centres[there] - centres[here]
+                    centres[here] += delta * part
+                    around[here] += around[there] + delta * delta * (
+                        counts[thread] * part
+                    )
+                counts[thread] = both
+            half >>= 1
+        if lane == 0 and c < channels:
+            place = (b * slices + k) * channels + c
+            for e in range(width):
+                means[place + e] = centres[e * THREADS + thread]
+                spreads[place + e] = around[e * THREADS + thread]
+
+    return kernel_variant(moments, width)
 
 
-@cuda_kernel
+@cuda_kernel(threads=THREADS)
 def join_moments_cuda(
-    means: Any, spreads: Any, rows: Any, blocks: Any, step: Any, mean: Any, var: Any
-) -> None:
-    """Put the blocks' statistics together."""
-    channels = mean.shape[1]
+    means: Any, spreads: Any, rows: Any, channels: Any, slices: Any, step: Any,
+    shift: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any,
+) -> None:  # fmt: skip
+    """Put the slices' statistics together, ``1 << shift`` threads a channel."""
+    counts = cuda.shared.array(THREADS, dtype=means.dtype)
+    centres = cuda.shared.array(THREADS, dtype=means.dtype)
+    around = cuda.shared.array(THREADS, dtype=means.dtype)
     kind = means.dtype.type
-    for item in range(cuda.grid(1), mean.size, cuda.gridsize(1)):
-        b = item // channels
-        c = item - b * channels
-        middle = kind(0)
-        total = kind(0)
-        seen = 0
-        for k in range(blocks):
+    thread = cuda.threadIdx.x
+    # Neighbouring threads have neighbouring channels.
+    across = SHIFT - shift
+    lane = thread >> across
+    item = (cuda.blockIdx.x << across) + (thread & ((1 << across) - 1))
+    b = item // channels
+    c = item - b * channels
+    seen = 0
+    middle = kind(0)
+    total = kind(0)
+    if item < mean.size:
+        for k in range(lane, slices, 1 << shift):
             count = min(step, rows - k * step)
             part = kind(count) / kind(seen + count)
-            delta = means[(b * blocks + k) * channels + c] - middle
+            place = (b * slices + k) * channels + c
+            delta = means[place] - middle
             middle += delta * part
-            spread = spreads[(b * blocks + k) * channels + c]
-            total += spread + delta * delta * kind(seen) * part
+            total += spreads[place] + delta * delta * (kind(seen) * part)
             seen += count
-        mean[b, c] = middle
-        var[b, c] = total / kind(rows)
+    counts[thread] = kind(seen)
+    centres[thread] = middle
+    around[thread] = total
+    half = 1 << shift >> 1
+    while half > 0:
+        cuda.syncthreads()
+        other = thread + (half << across)
+        if lane < half and counts[other] > kind(0):
+            both = counts[thread] + counts[other]
+            part = counts[other] / both
+            delta = centres[other] - centres[thread]
+            centres[thread] += delta * part
+            around[thread] += around[other] + delta * delta * (counts[thread] * part)
+            counts[thread] = both
+        half >>= 1
+    if lane == 0 and item < mean.size:
+        spread = around[thread] / kind(rows)
+        mean[item] = centres[thread]
+        var[item] = spread
+        value = kind(1) / kind(math.sqrt(spread + eps))
+        scale[item] = value
+        if weight.size > 0:
+            factor[item] = value * weight[c]
 
 
 @cuda_kernel
-def normalize_cuda(x: Any, mean: Any, scale: Any, shift: Any, y: Any) -> None:
-    """Write ``(x - mean) * scale + shift``."""
-    _, rows, channels = x.shape
-    for item in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        row = item // channels
-        c = item - row * channels
-        b = row // rows
-        r = row - b * rows
-        y[b, r, c] = (x[b, r, c] - mean[b, c]) * scale[b, c] + shift[b, c]
-
-
-@cuda_kernel
-def gradient_sums_cuda(
-    g: Any, x: Any, mean: Any, step: Any, blocks: Any, first: Any, second: Any
+def group_statistics_cuda(
+    group: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any
 ) -> None:
-    """Write the sums of each block of rows."""
-    _, rows, channels = x.shape
-    kind = x.dtype.type
-    for item in range(cuda.grid(1), first.size, cuda.gridsize(1)):
-        job = item // channels
-        c = item - job * channels
-        b = job // blocks
-        low = (job - b * blocks) * step
-        plain = kind(0)
-        weighted = kind(0)
-        for r in range(low, min(low + step, rows)):
-            plain += g[b, r, c]
-            weighted += g[b, r, c] * (x[b, r, c] - mean[b, c])
-        first[item] = plain
-        second[item] = weighted
+    """Replace the statistics of channels by those of groups of them."""
+    batches, channels = mean.shape
+    kind = mean.dtype.type
+    groups = channels // group
+    for item in range(cuda.grid(1), batches * groups, cuda.gridsize(1)):
+        b = item // groups
+        low = (item - b * groups) * group
+        middle = kind(0)
+        for c in range(low, low + group):
+            middle += mean[b, c]
+        middle /= kind(group)
+        spread = kind(0)
+        for c in range(low, low + group):
+            away = mean[b, c] - middle
+            spread += var[b, c] + away * away
+        spread /= kind(group)
+        value = kind(1) / kind(math.sqrt(spread + eps))
+        for c in range(low, low + group):
+            mean[b, c] = middle
+            var[b, c] = spread
+            scale[b, c] = value
+            if weight.size > 0:
+                factor[b, c] = value * weight[c]
 
 
 @cuda_kernel
-def join_sums_cuda(
-    first: Any, second: Any, blocks: Any, plain: Any, weighted: Any
-) -> None:
-    """Add the blocks' sums up."""
-    channels = plain.shape[1]
-    kind = first.dtype.type
-    for item in range(cuda.grid(1), plain.size, cuda.gridsize(1)):
-        b = item // channels
-        c = item - b * channels
-        a = kind(0)
-        d = kind(0)
-        for k in range(blocks):
-            a += first[(b * blocks + k) * channels + c]
-            d += second[(b * blocks + k) * channels + c]
-        plain[b, c] = a
-        weighted[b, c] = d
+def scales_cuda(var: Any, weight: Any, eps: Any, scale: Any, factor: Any) -> None:
+    """Write ``1 / sqrt(var + eps)``, and that times the weight."""
+    kind = var.dtype.type
+    for c in range(cuda.grid(1), var.size, cuda.gridsize(1)):
+        value = kind(1) / kind(math.sqrt(var[c] + eps))
+        scale[c] = value
+        if weight.size > 0:
+            factor[c] = value * weight[c]
 
 
 @cuda_kernel
-def input_gradient_cuda(
-    g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any, y: Any
+def move_running_cuda(
+    mean: Any, var: Any, momentum: Any, unbiased: Any, running_mean: Any,
+    running_var: Any,
+) -> None:  # fmt: skip
+    """Move running statistics, of which either may be empty."""
+    kind = mean.dtype.type
+    keep = kind(1) - momentum
+    for c in range(cuda.grid(1), mean.size, cuda.gridsize(1)):
+        if running_mean.size > 0:
+            running_mean[c] = keep * running_mean[c] + momentum * mean[c]
+        if running_var.size > 0:
+            new = var[c] * unbiased
+            running_var[c] = keep * running_var[c] + momentum * new
+
+
+@functools.cache
+def _normalize_kernel(width: int) -> CudaKernel:
+    held = width * AHEAD
+
+    def normalize(
+        x: Any, rows: Any, channels: Any, shift: Any, tiles: Any, slices: Any,
+        step: Any, mean: Any, factor: Any, offset: Any, pitch: Any, y: Any,
+    ) -> None:  # fmt: skip
+        values = cuda.local.array(held, x.dtype)
+        middle = cuda.local.array(width, x.dtype)
+        slope = cuda.local.array(width, x.dtype)
+        start = cuda.local.array(width, x.dtype)
+        b, k, c, lane = tile_place(shift, tiles, slices, width)
+        lanes = THREADS >> shift
+        low = k * step
+        high = min(low + step, rows)
+        if c < channels:
+            base = b * rows * channels + c
+            for e in range(width):
+                middle[e] = mean[b * channels + c + e]
+                slope[e] = factor[b * channels + c + e]
+                start[e] = offset[b * pitch + c + e]
+            r = low + lane
+            while r < high:
+                for u in range(AHEAD):
+                    at = min(r + u * lanes, high - 1)
+                    move_vector(values, u * width, x, base + at * channels, width)
+                for u in range(AHEAD):
+                    for e in range(width):
+                        d = values[u * width + e] - middle[e]
+                        values[u * width + e] = d * slope[e] + start[e]
+                for u in range(AHEAD):
+                    at = r + u * lanes
+                    if at < high:
+                        move_vector(y, base + at * channels, values, u * width, width)
+                r += AHEAD * lanes
+
+    return kernel_variant(normalize, width)
+
+
+def join_grid(items: int, slices: int) -> tuple[int, int]:
+    """Return the logarithm of the threads that share a channel, and the blocks."""
+    shift = min(6, (slices - 1).bit_length())
+    return shift, -(-items // (THREADS >> shift))
+
+
+def statistics(
+    x: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any
 ) -> None:
-    """Write ``a * g + k * (x - mean) + c``."""
+    """Write mean, variance, ``1 / sqrt(var + eps)`` and that times the weight."""
+    batches, rows, channels = x.shape
+    tiles = Tiles.of(x)
+    module = array_module(x)
+    means, spreads = (
+        module.empty(batches * tiles.slices * channels, x.dtype) for _ in range(2)
+    )
+    _moments_kernel(tiles.width)(
+        x.reshape(-1), rows, channels, *tiles[1:], means, spreads,
+        blocks=batches * tiles.slices * tiles.tiles, threads=THREADS,
+    )  # fmt: skip
+    shift, blocks = join_grid(batches * channels, tiles.slices)
+    join_moments_cuda(
+        means, spreads, rows, channels, tiles.slices, tiles.step, shift, weight, eps,
+        *flat(mean, var, scale, factor), blocks=blocks,
+    )  # fmt: skip
+
+
+def normalize(x: Any, mean: Any, factor: Any, offset: Any, out: Any) -> None:
+    """Write ``(x - mean) * factor + offset``."""
     _, rows, channels = x.shape
-    for item in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        row = item // channels
-        n = item - row * channels
-        b = row // rows
-        r = row - b * rows
-        slope = k[b, n] * (x[b, r, n] - mean[b, n])
-        y[b, r, n] = a[b, n] * g[b, r, n] + slope + c[b, n]
+    tiles, blocks = map_tiles(x, out)
+    pitch = channels if offset.shape[0] > 1 else 0
+    _normalize_kernel(tiles.width)(
+        x.reshape(-1), rows, channels, *tiles[1:], *flat(mean, factor, offset), pitch,
+        out.reshape(-1), blocks=blocks, threads=THREADS,
+    )  # fmt: skip

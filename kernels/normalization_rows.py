@@ -9,8 +9,8 @@ With m and r the mean and ``1 / sqrt(var + eps)`` of a row, w and b what is lear
 RMS normalisation has m = 0, the mean of the squares for var, and no ``mean(g w)``.
 
 On the CPU a row's sums run over blocks of 1,024 elements, which are put together in
-float64; the sums over rows are taken by blocks of `ROWS` rows. On CUDA a block of
-threads shares a row, a tree adds up.
+float64; the sums over rows are taken by blocks of `ROWS` rows. On CUDA a group of
+threads shares a row (`normalization_rows_cuda`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
+from nnlib.kernels import normalization_rows_cuda
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
     cpu_loop,
-    cuda,
-    cuda_kernel,
     on_cuda,
     spread,
 )
@@ -43,8 +42,6 @@ ROWS = 64
 RUN = 1024
 # Elements that each thread has at least.
 GRAIN = 40000
-# Threads of a CUDA block; a power of two, for the tree.
-THREADS = 128
 
 
 def _squares(x: Any, middle: Any) -> tuple[Any, Any]:
@@ -181,115 +178,6 @@ def backward_cpu(
         join_rows(parts[k], blocks, count, sums[k])
 
 
-@body
-def add_threads(shared: Any, value: Any) -> Any:
-    """Return the sum of `value` over the threads of a CUDA block."""
-    thread = cuda.threadIdx.x
-    cuda.syncthreads()
-    shared[thread] = value
-    step = THREADS // 2
-    while step > 0:
-        cuda.syncthreads()
-        if thread < step:
-            shared[thread] += shared[thread + step]
-        step //= 2
-    cuda.syncthreads()
-    return shared[0]
-
-
-@cuda_kernel(threads=THREADS)
-def rows_forward_cuda(
-    x: Any, weight: Any, bias: Any, centred: Any, eps: Any, y: Any, means: Any,
-    scales: Any,
-) -> None:  # fmt: skip
-    shared = cuda.shared.array(THREADS, dtype=x.dtype)
-    rows, count = x.shape
-    kind = x.dtype.type
-    thread = cuda.threadIdx.x
-    for r in range(cuda.blockIdx.x, rows, cuda.gridDim.x):
-        mean = kind(0)
-        if centred:
-            part = kind(0)
-            for j in range(thread, count, THREADS):
-                part += x[r, j]
-            mean = add_threads(shared, part) / kind(count)
-        part = kind(0)
-        other = kind(0)
-        for j in range(thread, count, THREADS):
-            d = x[r, j] - mean
-            part += d * d
-            other += d
-        total = add_threads(shared, part)
-        rest = add_threads(shared, other)
-        if centred:
-            mean += rest / kind(count)
-            total -= rest * (rest / kind(count))
-        scale = kind(1) / kind(math.sqrt(total / kind(count) + eps))
-        for j in range(thread, count, THREADS):
-            y[r, j] = (x[r, j] - mean) * scale * weight[j] + bias[j]
-        if thread == 0:
-            means[r] = mean
-            scales[r] = scale
-
-
-@cuda_kernel(threads=THREADS)
-def rows_backward_cuda(
-    g: Any, x: Any, weight: Any, centred: Any, means: Any, scales: Any, dx: Any
-) -> None:
-    shared = cuda.shared.array(THREADS, dtype=x.dtype)
-    rows, count = x.shape
-    kind = x.dtype.type
-    thread = cuda.threadIdx.x
-    for r in range(cuda.blockIdx.x, rows, cuda.gridDim.x):
-        mean = means[r]
-        scale = scales[r]
-        part = kind(0)
-        other = kind(0)
-        for j in range(thread, count, THREADS):
-            p = g[r, j] * weight[j]
-            part += p
-            other += p * (x[r, j] - mean)
-        plain = add_threads(shared, part)
-        weighted = add_threads(shared, other)
-        shift = plain / kind(count) * scale if centred else kind(0)
-        slope = weighted / kind(count) * scale * scale * scale
-        for j in range(thread, count, THREADS):
-            d = x[r, j] - mean
-            dx[r, j] = scale * (g[r, j] * weight[j]) - slope * d - shift
-
-
-@cuda_kernel
-def row_sums_cuda(
-    g: Any, x: Any, means: Any, scales: Any, first: Any, second: Any
-) -> None:
-    rows, count = x.shape
-    kind = x.dtype.type
-    for item in range(cuda.grid(1), first.size, cuda.gridsize(1)):
-        block = item // count
-        j = item - block * count
-        a = kind(0)
-        b = kind(0)
-        for r in range(block * ROWS, min(rows, (block + 1) * ROWS)):
-            a += g[r, j] * ((x[r, j] - means[r]) * scales[r])
-            b += g[r, j]
-        first[item] = a
-        second[item] = b
-
-
-@cuda_kernel
-def join_rows_cuda(first: Any, second: Any, blocks: Any, sums: Any) -> None:
-    count = sums.shape[1]
-    kind = first.dtype.type
-    for j in range(cuda.grid(1), count, cuda.gridsize(1)):
-        a = kind(0)
-        b = kind(0)
-        for k in range(blocks):
-            a += first[k * count + j]
-            b += second[k * count + j]
-        sums[0, j] = a
-        sums[1, j] = b
-
-
 def _check(op: str, x: Any, **arrays: Any) -> None:
     scalar_type(op, x)
     shapes = {"g": x.shape, "out": x.shape, "means": x.shape[:1], "scales": x.shape[:1]}
@@ -341,8 +229,8 @@ def forward(
     means, scales = (module.empty(rows, x.dtype) for _ in range(2))
     eps = x.dtype.type(eps)
     if x.size and on_cuda(x):
-        rows_forward_cuda(
-            x, weight, bias, int(centred), eps, y, means, scales, blocks=rows
+        normalization_rows_cuda.forward(
+            x, weight, bias, int(centred), eps, y, means, scales
         )
     elif x.size:
         forward_cpu(
@@ -392,14 +280,18 @@ def backward(
         "layer_norm backward", x, g=g, weight=weight, means=means, scales=scales, out=dx
     )
     rows, count = x.shape
-    blocks = -(-rows // ROWS)
-    sums = module.zeros((2, count), x.dtype)
-    first, second = (module.empty(blocks * count, x.dtype) for _ in range(2))
-    if x.size and on_cuda(x):
-        rows_backward_cuda(g, x, weight, int(centred), means, scales, dx, blocks=rows)
-        row_sums_cuda(g, x, means, scales, first, second, items=first.size)
-        join_rows_cuda(first, second, blocks, sums, items=count)
-    elif x.size:
+    if not x.size:
+        sums = module.zeros((2, count), x.dtype)
+        return dx, sums[0], sums[1]
+    if on_cuda(x):
+        sums = module.empty((2, count), x.dtype)
+        normalization_rows_cuda.backward(
+            g, x, weight, int(centred), means, scales, dx, sums
+        )
+    else:
+        blocks = -(-rows // ROWS)
+        sums = module.zeros((2, count), x.dtype)
+        first, second = (module.empty(blocks * count, x.dtype) for _ in range(2))
         backward_cpu(
             g.reshape(-1), x.reshape(-1), rows, count, max(1, GRAIN // (ROWS * count)),
             weight, int(centred), means, scales, dx.reshape(-1), (first, second), sums,

@@ -3,7 +3,7 @@
 Accuracy: on the CPU a float32 sum runs in float32 over blocks of at most 1,024 elements
 (in some 64 partial sums each, because the vectorised loop keeps that many), and the
 blocks' sums are added in float64: the error does not grow with the array's length.
-On CUDA every thread keeps one partial sum and a tree adds them.
+On CUDA every thread keeps a partial sum or two and a tree adds them.
 
 Results do not depend on the number of threads: the blocks are fixed by the shape.
 A NaN anywhere makes the result NaN, extrema included. Nothing to add up gives 0; an
@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels import special
+from nnlib.kernels import reduction_cuda, special
 from nnlib.kernels.column_sum import matrix_out, sum_columns
-from nnlib.kernels.elementwise import flat_views, scalar, scalar_type
+from nnlib.kernels.elementwise import flat_views, scalar_type
+from nnlib.kernels.group_reduction import MAXIMUM, MINIMUM, SQUARES, SUM
 from nnlib.kernels.machinery import (
     array_module,
     body,
     cpu_kernel,
-    cuda,
-    cuda_kernel,
     on_cuda,
     prange,
 )
@@ -40,41 +39,10 @@ __all__ = [
     "sum_columns",
 ]
 
-SUM = 0
-SQUARES = 1
-MAXIMUM = 2
-MINIMUM = 3
-
 # Elements that one float32 accumulation takes before a wider one takes over.
 BLOCK = 1024
 # Elements that the calling thread does alone.
 SERIAL = 32768
-# Threads of a CUDA block; a power of two, for the tree.
-THREADS = 256
-
-
-@scalar
-def start(operation: Any, like: Any) -> Any:
-    kind = type(like)
-    if operation == MAXIMUM:
-        return kind(-special.INFINITY)
-    if operation == MINIMUM:
-        return kind(special.INFINITY)
-    return kind(0)
-
-
-@scalar
-def combine(operation: Any, a: Any, b: Any) -> Any:
-    if operation == MAXIMUM:
-        return special.maximum(a, b)
-    if operation == MINIMUM:
-        return special.minimum(a, b)
-    return a + b
-
-
-@scalar
-def entering(operation: Any, x: Any) -> Any:
-    return x * x if operation == SQUARES else x
 
 
 # On the CPU a loop of one operation vectorises, one that asks which it is does not:
@@ -179,69 +147,6 @@ def reduce_rows_pool(operation: Any, x: Any, out: Any, scale: Any) -> None:
         out[r] = row_reduce(operation, x[r], scale)
 
 
-@body
-def tree(operation: Any, shared: Any, lane: Any, lanes: Any) -> None:
-    """Reduce each group of `lanes` neighbours in shared memory to its first (CUDA)."""
-    thread = cuda.threadIdx.x
-    step = lanes // 2
-    cuda.syncthreads()
-    while step > 0:
-        if lane < step:
-            shared[thread] = combine(operation, shared[thread], shared[thread + step])
-        cuda.syncthreads()
-        step //= 2
-
-
-@cuda_kernel(threads=THREADS)
-def reduce_all_cuda(operation: Any, x: Any, out: Any, scale: Any) -> None:
-    # One result per block; launched a second time on those, with a single block.
-    shared = cuda.shared.array(THREADS, dtype=x.dtype)
-    thread = cuda.threadIdx.x
-    total = start(operation, scale)
-    for i in range(cuda.grid(1), x.size, cuda.gridsize(1)):
-        total = combine(operation, total, entering(operation, x[i]))
-    shared[thread] = total
-    tree(operation, shared, thread, cuda.blockDim.x)
-    if thread == 0:
-        out[cuda.blockIdx.x] = shared[0] * scale
-
-
-@cuda_kernel(threads=THREADS)
-def reduce_rows_cuda(operation: Any, x: Any, out: Any, scale: Any, lanes: Any) -> None:
-    # `lanes` threads share a row; a block takes several rows where rows are short.
-    shared = cuda.shared.array(THREADS, dtype=x.dtype)
-    rows, columns = x.shape
-    thread = cuda.threadIdx.x
-    group = thread // lanes
-    lane = thread - group * lanes
-    groups = cuda.blockDim.x // lanes
-    for base in range(cuda.blockIdx.x * groups, rows, cuda.gridDim.x * groups):
-        row = base + group
-        total = start(operation, scale)
-        if row < rows:
-            for j in range(lane, columns, lanes):
-                total = combine(operation, total, entering(operation, x[row, j]))
-        shared[thread] = total
-        tree(operation, shared, lane, lanes)
-        if lane == 0 and row < rows:
-            out[row] = shared[thread] * scale
-        cuda.syncthreads()
-
-
-def lanes_for(columns: int, limit: int = THREADS) -> int:
-    """Return how many CUDA threads share a row of `columns`: a power of two.
-
-    Examples
-    --------
-    >>> lanes_for(10), lanes_for(1000)
-    (4, 128)
-    """
-    lanes = 1
-    while lanes < limit and lanes * 8 < columns:
-        lanes *= 2
-    return max(lanes, 4) if columns > 4 else lanes
-
-
 def reduce_all(
     x: Any, operation: int = SUM, out: Any = None, scale: float = 1.0
 ) -> Any:
@@ -295,15 +200,7 @@ def reduce_all(
         kernel = reduce_all_cpu if size <= SERIAL else reduce_all_pool
         kernel(operation, flat, partial, target, kind(scale))
         return out
-    # The number of partial sums depends on the size alone: equal bits on every GPU.
-    blocks = min(1024, (size + 8 * THREADS - 1) // (8 * THREADS))
-    if blocks == 1:
-        reduce_all_cuda(operation, flat, target, kind(scale), blocks=1)
-        return out
-    partial = module.empty(blocks, x.dtype)
-    reduce_all_cuda(operation, flat, partial, kind(1), blocks=blocks)
-    second = SUM if operation == SQUARES else operation
-    reduce_all_cuda(second, partial, target, kind(scale), blocks=1)
+    reduction_cuda.all_of(operation, flat, target, kind(scale))
     return out
 
 
@@ -349,9 +246,7 @@ def reduce_rows(
     elif rows:
         x = module.ascontiguousarray(x)
         if on_cuda(x):
-            lanes = lanes_for(columns)
-            blocks = (rows * lanes + THREADS - 1) // THREADS
-            reduce_rows_cuda(operation, x, out, kind(scale), lanes, blocks=blocks)
+            reduction_cuda.rows_of(operation, x, out, kind(scale))
         else:
             kernel = reduce_rows_cpu if x.size <= SERIAL else reduce_rows_pool
             kernel(operation, x, out, kind(scale))

@@ -6,7 +6,7 @@ With s the sum over a row of exp(x - max x)::
     log_softmax    y = x - max x - log(s)        gradient  g - exp(y) * sum(g)
 
 On the CPU a row is gone along two or three times, in vectors; on CUDA a group of
-threads shares each row (`softmax_cross_entropy_cuda`). A row that holds a NaN or plus
+threads shares each row (`softmax_cuda`). A row that holds a NaN or plus
 infinity, or nothing but minus infinity, becomes NaN.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels import special
+from nnlib.kernels import softmax_cuda, special
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
@@ -26,13 +26,8 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.reduction import THREADS, lanes_for
 from nnlib.kernels.row_passes import row_pass
 from nnlib.kernels.softmax_cross_entropy import CHUNK, row_top, row_total
-from nnlib.kernels.softmax_cross_entropy_cuda import (
-    softmax_backward_cuda,
-    softmax_forward_cuda,
-)
 
 __all__ = ["log_softmax", "log_softmax_backward", "softmax", "softmax_backward"]
 
@@ -100,15 +95,10 @@ def backward_cpu(g: Any, y: Any, out: Any, logarithm: Any) -> None:
     spread(backward_rows, y.shape[0], grain, (g, y, out, logarithm))
 
 
-def _check_rows(name: str, x: Any) -> Any:
-    kind = scalar_type(name, x)
+def _check_rows(name: str, x: Any) -> None:
+    scalar_type(name, x)
     if x.ndim != 2:
         raise ShapeError(f"{name}: x: expected shape (N, C), got {x.shape}")
-    return kind
-
-
-def _blocks(rows: int, lanes: int) -> int:
-    return min(65535, (rows * lanes + THREADS - 1) // THREADS)
 
 
 def _forward(name: str, x: Any, logarithm: int) -> Any:
@@ -123,23 +113,21 @@ def _forward(name: str, x: Any, logarithm: int) -> Any:
         y = np.empty(x.shape, x.dtype)
         forward_cpu.entry(x, y, logarithm)
         return y
-    kind = _check_rows(name, x)
+    _check_rows(name, x)
     if not x.flags.c_contiguous:
         x = array_module(x).ascontiguousarray(x)
     y = array_module(x).empty(x.shape, x.dtype)
     if not x.size:
         return y
     if on_cuda(x):
-        lanes = lanes_for(x.shape[1])
-        blocks = _blocks(x.shape[0], lanes)
-        softmax_forward_cuda(x, y, logarithm, lanes, kind(1), blocks=blocks)
+        softmax_cuda.forward(x, y, logarithm)
     else:
         forward_cpu(x, y, logarithm)
     return y
 
 
 def _backward(name: str, g: Any, y: Any, logarithm: int) -> Any:
-    kind = _check_rows(name, y)
+    _check_rows(name, y)
     if g.shape != y.shape or g.dtype != y.dtype:
         raise ShapeError(
             f"{name}: the gradient is {g.dtype} of shape {g.shape}, expected {y.dtype} "
@@ -154,9 +142,7 @@ def _backward(name: str, g: Any, y: Any, logarithm: int) -> Any:
     if not y.size:
         return out
     if on_cuda(y):
-        lanes = lanes_for(y.shape[1])
-        blocks = _blocks(y.shape[0], lanes)
-        softmax_backward_cuda(g, y, out, logarithm, lanes, kind(1), blocks=blocks)
+        softmax_cuda.backward(g, y, out, logarithm)
     else:
         backward_cpu(g, y, out, logarithm)
     return out

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
-from nnlib.kernels import special
+from nnlib.kernels import softmax_cross_entropy_cuda, special
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
@@ -37,13 +37,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.reduction import THREADS, lanes_for
 from nnlib.kernels.row_passes import row_pass
-from nnlib.kernels.softmax_cross_entropy_cuda import (
-    add_up_cuda,
-    backward_cuda,
-    forward_cuda,
-)
 
 __all__ = ["backward", "forward"]
 
@@ -295,15 +289,11 @@ def forward(
         return loss, lse, module.zeros(2, x.dtype)
     sums = module.empty(2, x.dtype)
     if on_cuda(x):
-        sums[...] = 0
         slots, slot = faults.open_slot(target, describe)
-        lanes = lanes_for(classes)
-        blocks = min(65535, (rows * lanes + THREADS - 1) // THREADS)
-        forward_cuda(
-            x, target, weight, ignore_index, kind(smoothing), loss, lse, lanes, slots,
-            slot, blocks=blocks,
+        softmax_cross_entropy_cuda.forward(
+            x, target, weight, ignore_index, kind(smoothing), loss, lse, sums, slots,
+            slot,
         )  # fmt: skip
-        add_up_cuda(target, weight, ignore_index, classes, loss, sums, blocks=1)
         return loss, lse, sums
     settings = _settings(kind, ignore_index, smoothing, classes)
     # One task does not enter the pool, and need not pass its guard.
@@ -366,12 +356,9 @@ def backward(
     if not x.size:
         return out
     if on_cuda(x):
-        lanes = lanes_for(classes)
-        blocks = min(65535, (rows * lanes + THREADS - 1) // THREADS)
-        backward_cuda(
-            x, target, weight, int(ignore_index), kind(smoothing), lse, factor, out,
-            lanes, blocks=blocks,
-        )  # fmt: skip
+        softmax_cross_entropy_cuda.backward(
+            x, target, weight, int(ignore_index), kind(smoothing), lse, factor, out
+        )
         return out
     settings = _settings(kind, int(ignore_index), smoothing, classes)
     backward_cpu(x, target, weight, settings, lse, factor, out.reshape(-1))

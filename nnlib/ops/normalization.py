@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnlib import kernels
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -39,15 +40,12 @@ def update_running_stats(
         The weight of the batch.
     """
     with no_grad():
-        for running, value in ((running_mean, mean), (running_var, var)):
-            if running is None:
-                continue
-            target = raw(running)
-            new = raw(value).astype(target.dtype, copy=False)
-            if value is var:
-                new = new * (count / (count - 1)) if count > 1 else new * float("nan")
-            target *= 1 - momentum
-            target += momentum * new
+        kernels.normalization.move_running(
+            None if running_mean is None else raw(running_mean),
+            None if running_var is None else raw(running_var),
+            raw(mean), raw(var), count, momentum,
+        )  # fmt: skip
+        for running in (running_mean, running_var):
             if isinstance(running, Tensor):
                 running._bump()
 
@@ -157,8 +155,8 @@ def batch_norm(
         update_running_stats(
             running_mean,
             running_var,
-            mean.reshape(-1),
-            var.reshape(-1),
+            raw(mean).reshape(-1),
+            raw(var).reshape(-1),
             count,
             momentum,
         )

@@ -56,29 +56,11 @@ def from_rows(rows: Any, like: Any) -> Any:
     return moved.transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
-def over_groups(values: Any, groups: int) -> Any:
-    """Replace (B, C) by the sums over the channels of each group, (B, G, 1)."""
-    batches, channels = values.shape
-    return values.reshape(batches, groups, channels // groups).sum(2, keepdims=True)
-
-
-def spread_groups(values: Any, channels: int) -> Any:
-    """Return (B, G, 1) as contiguous (B, C)."""
-    batches, groups, _ = values.shape
-    return values.repeat(channels // groups, 2).reshape(batches, channels)
-
-
-def set_moments(rows: Any, groups: int) -> tuple[Any, Any]:
-    """Return mean and variance of the set that each (b, c) belongs to, (B, C)."""
-    mean, var = kernels.normalization.moments(rows)
-    channels = rows.shape[2]
-    if groups in (BATCH, channels):
-        return mean, var
-    size = channels // groups
-    middle = spread_groups(over_groups(mean, groups) / size, channels)
-    away = mean - middle
-    var = spread_groups(over_groups(var + away * away, groups) / size, channels)
-    return middle, var
+def over_images(values: Any) -> Any:
+    """Return the sums (B, C) as (C,)."""
+    if values.shape[0] == 1:
+        return values[0]
+    return kernels.reduction.sum_columns(values)
 
 
 def vector(values: Any, shape: tuple[int, int], fill: float, rows: Any) -> Any:
@@ -104,13 +86,13 @@ class Normalize(Function):
         """Return the result and the statistics, each (B, C)."""
         self.groups, self.eps = groups, eps
         rows = to_rows(x, groups)
-        mean, var = set_moments(rows, groups)
-        scale = 1 / array_module(x).sqrt(var + rows.dtype.type(eps))
-        self.stats = mean, scale
+        mean, var, scale, factor = kernels.normalization.statistics(
+            rows, None if weight is None else widened(weight), eps, self._group(x)
+        )
+        self.stats = mean, scale, factor
         self.save_for_backward(x, weight)
         self.set_materialize_grads(False)
-        factor = scale if weight is None else scale * widened(weight)
-        offset = vector(bias, mean.shape, 0.0, rows)
+        offset = vector(bias, (1, x.shape[1]), 0.0, rows)
         y = kernels.normalization.normalize(rows, mean, factor, offset)
         self.mark_non_differentiable(mean, var)
         return from_rows(y, x), mean, var
@@ -120,37 +102,27 @@ class Normalize(Function):
         x, weight = self.saved
         if isinstance(grad, Tensor):
             return composed(self, grad, x, weight)
-        mean, scale = self.stats
+        mean, scale, factor = self.stats
         rows, g = to_rows(x, self.groups), to_rows(grad, self.groups)
-        plain, weighted = kernels.normalization.gradient_sums(g, rows, mean)
+        plain, normal, slope, offset = kernels.normalization.slopes(
+            g, rows, mean, scale, None if weight is None else widened(weight),
+            self._group(x),
+        )  # fmt: skip
         dx = dw = db = None
         if self.needs(2):
-            db = like_input(plain.sum(0), grad, weight)
+            db = like_input(over_images(plain), grad, weight)
         if self.needs(1):
-            dw = like_input((weighted * scale).sum(0), grad, weight)
+            dw = like_input(over_images(normal), grad, weight)
         if self.needs(0):
-            if weight is not None:
-                weight = widened(weight)
-            factor = scale if weight is None else scale * weight
-            dx = self._input_gradient(g, rows, plain, weighted, weight, factor)
+            dx = kernels.normalization.input_gradient(
+                g, rows, mean, factor, slope, offset
+            )
             dx = from_rows(dx, x)
         return dx, dw, db
 
-    def _input_gradient(
-        self, g: Any, rows: Any, plain: Any, weighted: Any, weight: Any, factor: Any
-    ) -> Any:
-        mean, scale = self.stats
-        channels = rows.shape[2]
-        count = rows.shape[1]
-        if weight is not None:
-            plain, weighted = plain * weight, weighted * weight
-        if self.groups not in (BATCH, channels):
-            count *= channels // self.groups
-            plain = spread_groups(over_groups(plain, self.groups), channels)
-            weighted = spread_groups(over_groups(weighted, self.groups), channels)
-        slope = weighted * scale * scale * scale / -rows.dtype.type(count)
-        shift = plain * scale / -rows.dtype.type(count)
-        return kernels.normalization.input_gradient(g, rows, mean, factor, slope, shift)
+    def _group(self, x: Any) -> int:
+        """Return how many channels share their statistics."""
+        return 1 if self.groups == BATCH else int(x.shape[1] // self.groups)
 
 
 def composed(node: Any, grad: Any, x: Any, weight: Any) -> Any:
@@ -191,9 +163,8 @@ class Standardize(Function):
         """Return (N, C, ...) normalised by vectors over the channels."""
         rows = to_rows(x, BATCH)
         shape = (1, x.shape[1])
-        self.scale = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
+        self.scale, factor = kernels.normalization.scales(var, weight, eps)
         self.save_for_backward(x, weight, mean)
-        factor = self.scale if weight is None else self.scale * weight
         factor = vector(factor, shape, 1.0, rows)
         middle = vector(mean, shape, 0.0, rows)
         offset = vector(bias, shape, 0.0, rows)

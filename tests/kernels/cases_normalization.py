@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from kernel_cases import Case
 
 from nnlib import kernels
@@ -27,6 +28,26 @@ def _channels(dtype, shape):
     return run
 
 
+def _layer(shape, group, weighted, tracked):
+    def run(rng, put):
+        kernel = kernels.normalization
+        channels = shape[2]
+        x, g = (put(rng.standard_normal(shape).astype("f4")) for _ in range(2))
+        w = put(rng.standard_normal(channels).astype("f4")) if weighted else None
+        b = put(rng.standard_normal((1, channels)).astype("f4"))
+        mean, var, scale, factor = kernel.statistics(x, w, 1e-5, group)
+        y = kernel.normalize(x, mean, factor, b)
+        made = kernel.slopes(g, x, mean, scale, w, group)
+        dx = kernel.input_gradient(g, x, mean, factor, *made[2:])
+        running = [put(np.ones(channels, "f4")) for _ in range(2)]
+        kernel.move_running(
+            running[0], running[1] if tracked else None, mean[0], var[0], 9, 0.25
+        )
+        return mean, var, y, *made[:2], dx, *kernel.scales(var[0], w, 1e-5), *running
+
+    return run
+
+
 def _rows(dtype, shape, centred):
     def run(rng, put):
         kernel = kernels.normalization_rows
@@ -38,14 +59,30 @@ def _rows(dtype, shape, centred):
     return run
 
 
-CASES = [
-    Case(f"channels, {dtype}, {shape}", _channels(dtype, shape), 1e-4, 1e-4)
-    for dtype, shape in (("f4", (2, 70, 3)), ("f4", (1, 5, 2)), ("f8", (1, 66, 1)))
-] + [
-    Case(f"rows, {dtype}, {shape}, {centred}", _rows(dtype, shape, centred), 1e-4, 1e-5)
-    for dtype, shape, centred in (
-        ("f4", (2, 5), True),
-        ("f4", (2, 7), False),
-        ("f8", (1, 4), True),
-    )
-]
+CASES = (
+    [
+        Case(f"channels, {dtype}, {shape}", _channels(dtype, shape), 1e-4, 1e-4)
+        for dtype, shape in (("f4", (2, 70, 3)), ("f4", (1, 5, 2)), ("f8", (1, 66, 1)))
+    ]
+    + [
+        Case(f"layer, {shape}, {group}", _layer(shape, group, *flags), 1e-4, 1e-4)
+        for shape, group, *flags in (
+            ((1, 700, 8), 1, True, True),
+            ((1, 600, 68), 1, False, False),
+            ((2, 3, 12), 4, True, True),
+        )
+    ]
+    + [
+        Case(
+            f"rows, {dtype}, {shape}, {centred}",
+            _rows(dtype, shape, centred),
+            1e-4,
+            1e-5,
+        )
+        for dtype, shape, centred in (
+            ("f4", (2, 5), True),
+            ("f4", (2, 7), False),
+            ("f8", (1, 4), True),
+        )
+    ]
+)

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,6 +150,24 @@ def recorder() -> Iterator[list[tuple[machinery.CudaKernel, tuple[Any, ...]]]]:
         yield seen
 
 
+class _KernelCuda:
+    """`cuda` inside of a simulated kernel, for bodies of any module.
+
+    The simulator replaces the name in the kernel's own module only.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = importlib.import_module("numba.cuda.simulator.kernel")
+        return getattr(kernel._get_kernel_context(), name)
+
+
+def _lend_cuda(cuda: Any) -> None:
+    inside = _KernelCuda()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("nnlib.kernels.") and vars(module).get("cuda") is cuda:
+            module.cuda = inside
+
+
 @contextlib.contextmanager
 def _bodies_in_simulator() -> Iterator[None]:
     """Let bodies of other modules than the kernel's call ``cuda`` as well."""
@@ -177,6 +196,7 @@ def simulator() -> Iterator[set[str]]:
     def simulate(launch: machinery.Launch) -> None:
         compiler.signature_of(launch.args)  # refuses what a GPU would refuse
         cuda = compiler.use_cuda_module(launch.kernel.function)
+        _lend_cuda(cuda)
         args = [
             a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in launch.args
         ]

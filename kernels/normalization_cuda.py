@@ -25,6 +25,7 @@ from nnlib.kernels.machinery.groups import kernel_variant, move_vector
 
 __all__ = [
     "group_statistics_cuda",
+    "join",
     "join_grid",
     "move_running_cuda",
     "normalize",
@@ -279,9 +280,20 @@ def statistics(
         x.reshape(-1), rows, channels, *tiles[1:], means, spreads,
         blocks=batches * tiles.slices * tiles.tiles, threads=THREADS,
     )  # fmt: skip
-    shift, blocks = join_grid(batches * channels, tiles.slices)
+    join(
+        means, spreads, rows, channels, tiles.slices, tiles.step, weight, eps, mean,
+        var, scale, factor,
+    )  # fmt: skip
+
+
+def join(
+    means: Any, spreads: Any, rows: int, channels: int, slices: int, step: int,
+    weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any,
+) -> None:  # fmt: skip
+    """Put statistics of slices of `step` rows, (B, slices, C), together."""
+    shift, blocks = join_grid(mean.size, slices)
     join_moments_cuda(
-        means, spreads, rows, channels, tiles.slices, tiles.step, shift, weight, eps,
+        means, spreads, rows, channels, slices, step, shift, weight, eps,
         *flat(mean, var, scale, factor), blocks=blocks,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from nnlib.kernels.machinery import CudaKernel, array_module, cuda, cuda_kernel
 from nnlib.kernels.machinery.groups import kernel_variant, move_vector
 from nnlib.kernels.normalization_cuda import join_grid
 
-__all__ = ["gradient_sums", "group_slopes_cuda", "input_gradient"]
+__all__ = ["gradient_sums", "group_slopes_cuda", "input_gradient", "join"]
 
 
 @functools.cache
@@ -223,9 +223,20 @@ def gradient_sums(
         *flat(g, x), rows, channels, *tiles[1:], mean.reshape(-1), first, second,
         blocks=batches * tiles.slices * tiles.tiles, threads=THREADS,
     )  # fmt: skip
-    shift, blocks = join_grid(batches * channels, tiles.slices)
+    join(
+        first, second, rows, channels, tiles.slices, weight, scale, plain, normal,
+        slope, offset,
+    )  # fmt: skip
+
+
+def join(
+    first: Any, second: Any, rows: int, channels: int, slices: int, weight: Any,
+    scale: Any, plain: Any, normal: Any, slope: Any, offset: Any,
+) -> None:  # fmt: skip
+    """Add sums of slices, (B, slices, C), up; `rows` are those of all slices."""
+    shift, blocks = join_grid(plain.size, slices)
     join_sums_cuda(
-        first, second, rows, channels, tiles.slices, shift, weight,
+        first, second, rows, channels, slices, shift, weight,
         *flat(scale, plain, normal, slope, offset), blocks=blocks,
     )  # fmt: skip
 

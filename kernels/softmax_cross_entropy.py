@@ -134,6 +134,8 @@ def forward_cpu(
         count += parts[task, 1]
     sums[0] = cost
     sums[1] = count
+    sums[2] = cost / count if count != 0 else cost
+    sums[3] = count if count != 0 else np.float64(1)
     return -1
 
 
@@ -252,9 +254,9 @@ def forward(
     loss : array, shape (N,), dtype of `x`
     lse : array, shape (N,), dtype of `x`
         log sum exp of each row.
-    sums : array, shape (2,), dtype of `x`
-        The sum of the losses, and that of the weights of the rows that count: their
-        quotient is PyTorch's mean.
+    sums : array, shape (4,), dtype of `x`
+        The sum of the losses; that of the weights of the rows that count; their
+        quotient, PyTorch's mean; its divisor: 1, where no row counts.
 
     Raises
     ------
@@ -286,8 +288,8 @@ def forward(
             raise describe(0, int(target[0]))
         lse[...] = -special.INFINITY
         loss[...] = 0
-        return loss, lse, module.zeros(2, x.dtype)
-    sums = module.empty(2, x.dtype)
+        return loss, lse, module.asarray([0, 0, 0, 1], x.dtype)
+    sums = module.empty(4, x.dtype)
     if on_cuda(x):
         slots, slot = faults.open_slot(target, describe)
         softmax_cross_entropy_cuda.forward(

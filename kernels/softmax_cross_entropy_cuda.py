@@ -122,6 +122,15 @@ def forward_cuda(
         )  # fmt: skip
 
 
+@body
+def write_mean(sums: Any) -> None:
+    """Write the quotient of the two sums, and what it was divided by."""
+    kind = sums.dtype.type
+    divisor = sums[1] if sums[1] != kind(0) else kind(1)
+    sums[2] = sums[0] / divisor
+    sums[3] = divisor
+
+
 @cuda_kernel(threads=THREADS)
 def add_up_cuda(
     target: Any, weight: Any, ignore_index: Any, count: Any, loss: Any, sums: Any
@@ -144,6 +153,8 @@ def add_up_cuda(
     if thread == 0:
         sums[2 * cuda.blockIdx.x] = cost
         sums[2 * cuda.blockIdx.x + 1] = counted
+        if cuda.gridDim.x == 1:
+            write_mean(sums)
 
 
 @cuda_kernel(threads=THREADS)
@@ -162,6 +173,7 @@ def join_up_cuda(parts: Any, sums: Any) -> None:
     if thread == 0:
         sums[0] = cost
         sums[1] = counted
+        write_mean(sums)
 
 
 @functools.cache
@@ -270,6 +282,7 @@ def forward(
             blocks=plan.blocks(rows), threads=plan.threads,
         )  # fmt: skip
     blocks = -(-rows // RUN)
+    # A single block finishes the sums.
     parts = sums if blocks == 1 else array_module(x).empty(2 * blocks, x.dtype)
     add_up_cuda(target, weight, ignore_index, count, loss, parts, blocks=blocks)
     if blocks > 1:

@@ -73,6 +73,10 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
     16-bit floats are accumulated in float32, integers in int64.
     """
     if type(x) is not _ndarray:
+        if x.size >= _KERNEL_SIZE and x.dtype in _DOT:
+            out = _by_kernel(x, dims, keepdim)
+            if out is not None:
+                return out
         out = x.sum(axis=dims, keepdims=keepdim, dtype=_wide(x.dtype))
         return out.astype(x.dtype) if x.dtype in HALF else out
     dtype = x.dtype
@@ -187,7 +191,7 @@ def _wide(dtype: Any) -> Any:
 
 
 def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
-    """Sum a large float32 array by a kernel: all, leading or trailing dimensions."""
+    """Sum a large array by a kernel: all, leading or trailing dimensions."""
     from nnlib import kernels
 
     ndim = x.ndim
@@ -207,7 +211,7 @@ def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
         out = out.reshape(rest)
     else:
         return None
-    return np.asarray(out).reshape(kept_shape(x.shape, ordered)) if keepdim else out
+    return out.reshape(kept_shape(x.shape, ordered)) if keepdim else out
 
 
 def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:

@@ -96,15 +96,14 @@ class CrossEntropy(Function):
         if reduction == "sum":
             return sums[0]
         if type(sums) is np.ndarray:
-            cost, count = sums.tolist()
+            cost, count, _, _ = sums.tolist()
             if count == 0:
                 warn_ignored("cross_entropy", 5)
                 count = 1
             self.count = count
             return np.array(cost / count, x.dtype)
-        count = sums[1]
-        self.count = array_module(x).where(count == 0, 1, count)
-        return sums[0] / self.count
+        self.count = sums[3]
+        return sums[2]
 
     def backward(self, grad: Any) -> Any:
         """Return ``softmax(x) - one_hot``, weighted, times the gradient."""

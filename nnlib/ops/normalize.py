@@ -46,6 +46,11 @@ def to_rows(x: Any, groups: int) -> Any:
     return images.reshape(count, pixels, channels)
 
 
+def to_planes(x: Any) -> Any:
+    """Return (N, C, ...) as contiguous (N, C, P)."""
+    return array_module(x).ascontiguousarray(x).reshape(*x.shape[:2], -1)
+
+
 def from_rows(rows: Any, like: Any) -> Any:
     """Return (B, R, C) in the shape of `like`, channels-last."""
     shape = like.shape
@@ -74,6 +79,13 @@ def vector(values: Any, shape: tuple[int, int], fill: float, rows: Any) -> Any:
     return module.ascontiguousarray(values, dtype=rows.dtype)
 
 
+def vector_like(values: Any, rows: Any) -> Any:
+    """Return a vector over channels contiguous, in the dtype of `rows`, or None."""
+    if values is None:
+        return None
+    return array_module(rows).ascontiguousarray(values, dtype=rows.dtype)
+
+
 class Normalize(Function):
     """``(x - mean) / sqrt(var + eps) * weight + bias``, statistics taken from x."""
 
@@ -85,39 +97,49 @@ class Normalize(Function):
     ) -> Any:
         """Return the result and the statistics, each (B, C)."""
         self.groups, self.eps = groups, eps
-        rows = to_rows(x, groups)
-        mean, var, scale, factor = kernels.normalization.statistics(
-            rows, None if weight is None else widened(weight), eps, self._group(x)
-        )
-        self.stats = mean, scale, factor
         self.save_for_backward(x, weight)
         self.set_materialize_grads(False)
+        group = self._group(x)
+        # Channels that are planes in memory need not be turned around on CUDA.
+        self.planes = kernels.normalization_planes.fits(x)
+        run: Any = kernels.normalization
+        if self.planes:
+            run, rows = kernels.normalization_planes, to_planes(x)
+            w = vector_like(weight, rows)
+            made = run.statistics(rows, w, eps, groups == BATCH, group)
+        else:
+            rows = to_rows(x, groups)
+            w = vector_like(weight, rows)
+            made = run.statistics(rows, w, eps, group)
+        mean, var, scale, factor = made
+        self.stats = mean, scale, factor, w
         offset = vector(bias, (1, x.shape[1]), 0.0, rows)
-        y = kernels.normalization.normalize(rows, mean, factor, offset)
+        y = run.normalize(rows, mean, factor, offset)
         self.mark_non_differentiable(mean, var)
-        return from_rows(y, x), mean, var
+        return y.reshape(x.shape) if self.planes else from_rows(y, x), mean, var
 
     def backward(self, grad: Any, *_: Any) -> Any:
         """Return the gradients by x, weight and bias."""
         x, weight = self.saved
         if isinstance(grad, Tensor):
             return composed(self, grad, x, weight)
-        mean, scale, factor = self.stats
-        rows, g = to_rows(x, self.groups), to_rows(grad, self.groups)
-        plain, normal, slope, offset = kernels.normalization.slopes(
-            g, rows, mean, scale, None if weight is None else widened(weight),
-            self._group(x),
-        )  # fmt: skip
+        mean, scale, factor, w = self.stats
+        run: Any = kernels.normalization
+        if self.planes:
+            run, rows, g = kernels.normalization_planes, to_planes(x), to_planes(grad)
+        else:
+            rows, g = to_rows(x, self.groups), to_rows(grad, self.groups)
+        plain, normal, slope, offset = run.slopes(
+            g, rows, mean, scale, w, self._group(x)
+        )
         dx = dw = db = None
         if self.needs(2):
             db = like_input(over_images(plain), grad, weight)
         if self.needs(1):
             dw = like_input(over_images(normal), grad, weight)
         if self.needs(0):
-            dx = kernels.normalization.input_gradient(
-                g, rows, mean, factor, slope, offset
-            )
-            dx = from_rows(dx, x)
+            dx = run.input_gradient(g, rows, mean, factor, slope, offset)
+            dx = dx.reshape(x.shape) if self.planes else from_rows(dx, x)
         return dx, dw, db
 
     def _group(self, x: Any) -> int:

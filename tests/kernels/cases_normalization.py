@@ -48,6 +48,37 @@ def _layer(shape, group, weighted, tracked):
     return run
 
 
+def _planes(shape, whole, group, weighted):
+    """Run planes on the device, and on the CPU the same images turned around."""
+
+    def run(rng, put):
+        images, channels, size = shape
+        x, g = (rng.standard_normal(shape).astype("f4") for _ in range(2))
+        w = put(rng.standard_normal(channels).astype("f4")) if weighted else None
+        b = put(rng.standard_normal((1, channels)).astype("f4"))
+        if type(b) is np.ndarray:
+            kernel = kernels.normalization
+            x, g = (np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (x, g))
+            if whole:
+                x, g = (a.reshape(1, -1, channels) for a in (x, g))
+            first = kernel.statistics(x, w, 1e-5, group)
+        else:
+            kernel = kernels.normalization_planes
+            x, g = put(x), put(g)
+            first = kernel.statistics(x, w, 1e-5, whole, group)
+        mean, _, scale, factor = first
+        y = kernel.normalize(x, mean, factor, b)
+        made = kernel.slopes(g, x, mean, scale, w, group)
+        dx = kernel.input_gradient(g, x, mean, factor, *made[2:])
+        if type(b) is np.ndarray:
+            y, dx = (
+                v.reshape(images, size, channels).transpose(0, 2, 1) for v in (y, dx)
+            )
+        return *first, *made, y, dx
+
+    return run
+
+
 def _rows(dtype, shape, centred):
     def run(rng, put):
         kernel = kernels.normalization_rows

@@ -1,0 +1,276 @@
+"""Normalisation of images whose channels are planes: (N, C, P), CUDA only.
+
+`nnlib.kernels.normalization` wants the channels of a pixel side by side. Images that
+come from outside hold each channel by itself; to turn them around would cost as much as
+to normalise them. Here a group of threads holds a plane in registers; the statistics of
+planes are joined by the kernels of that module.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from nnlib.kernels import normalization_cuda, normalization_grad_cuda
+from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce
+from nnlib.kernels.machinery import CudaKernel, array_module, cuda, on_cuda
+from nnlib.kernels.machinery.groups import Rows, access, kernel_variant, width_of
+
+__all__ = ["fits", "input_gradient", "normalize", "slopes", "statistics"]
+
+# Smaller planes are turned around.
+LEAST = 32
+# Vectors that a thread holds of each array.
+HELD = 8
+PAIRS = 4
+
+
+def fits(x: Any) -> bool:
+    """Tell whether an array (N, C, *spatial) should be normalised by planes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fits(np.zeros((2, 3, 8, 8), np.float32))
+    False
+    """
+    if not on_cuda(x) or x.ndim < 3 or x.dtype.char not in "fd":
+        return False
+    if x.shape[1] == 1 or not x.flags.c_contiguous or not x.size:
+        return False
+    size = x.size // (x.shape[0] * x.shape[1])
+    return size >= LEAST and _plan(size, PAIRS, x) is not None
+
+
+def _plan(size: int, most: int, *arrays: Any) -> Rows | None:
+    return Rows.of(size, width_of(arrays[0].itemsize, size, *arrays), most)
+
+
+@functools.cache
+def _moments_kernel(width: int, held: int) -> CudaKernel:
+    load, _ = access(width, held)
+    size = width * held
+
+    def plane_moments(
+        x: Any, rows: Any, count: Any, shift: Any, means: Any, spreads: Any
+    ) -> None:
+        shared = cuda.shared.array(WARPS, x.dtype)
+        values = cuda.local.array(size, x.dtype)
+        kind = x.dtype.type
+        thread = cuda.threadIdx.x
+        lane = thread & ((1 << shift) - 1)
+        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        # Every thread takes part in the reductions: beyond the last row, in its.
+        base = min(row, rows - 1) * count
+        load(values, x, base, lane, shift, count, kind(0))
+        total = kind(0)
+        for e in range(size):
+            total += values[e]
+        mean = group_reduce(SUM, shared, total, shift) / kind(count)
+        total = kind(0)
+        rest = kind(0)
+        for k in range(held):
+            if (lane + (k << shift)) * width < count:
+                for e in range(width):
+                    d = values[k * width + e] - mean
+                    total += d * d
+                    rest += d
+        total = group_reduce(SUM, shared, total, shift)
+        # What rounding of a large mean has left over.
+        rest = group_reduce(SUM, shared, rest, shift)
+        if lane == 0 and row < rows:
+            means[row] = mean + rest / kind(count)
+            spreads[row] = max(total - rest * (rest / kind(count)), kind(0))
+
+    return kernel_variant(plane_moments, width, held)
+
+
+@functools.cache
+def _normalize_kernel(width: int, held: int) -> CudaKernel:
+    load, store = access(width, held)
+    size = width * held
+
+    def plane_normalize(
+        x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
+        factor: Any, offset: Any, y: Any,
+    ) -> None:  # fmt: skip
+        values = cuda.local.array(size, x.dtype)
+        thread = cuda.threadIdx.x
+        lane = thread & ((1 << shift) - 1)
+        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        if row < rows:
+            c = row % channels
+            place = row if mean.size == rows else c
+            middle = mean[place]
+            slope = factor[place]
+            start = offset[c]
+            load(values, x, row * count, lane, shift, count, middle)
+            for e in range(size):
+                values[e] = (values[e] - middle) * slope + start
+            store(y, row * count, values, lane, shift, count)
+
+    return kernel_variant(plane_normalize, width, held)
+
+
+@functools.cache
+def _sums_kernel(width: int, held: int) -> CudaKernel:
+    load, _ = access(width, held)
+    size = width * held
+
+    def plane_sums(
+        g: Any, x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
+        first: Any, second: Any,
+    ) -> None:  # fmt: skip
+        shared = cuda.shared.array(WARPS, x.dtype)
+        values = cuda.local.array(size, x.dtype)
+        slopes = cuda.local.array(size, x.dtype)
+        kind = x.dtype.type
+        thread = cuda.threadIdx.x
+        lane = thread & ((1 << shift) - 1)
+        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        place = min(row, rows - 1)
+        middle = mean[place if mean.size == rows else place % channels]
+        load(slopes, g, place * count, lane, shift, count, kind(0))
+        load(values, x, place * count, lane, shift, count, middle)
+        plain = kind(0)
+        weighted = kind(0)
+        for e in range(size):
+            plain += slopes[e]
+            weighted += slopes[e] * (values[e] - middle)
+        plain = group_reduce(SUM, shared, plain, shift)
+        weighted = group_reduce(SUM, shared, weighted, shift)
+        if lane == 0 and row < rows:
+            first[row] = plain
+            second[row] = weighted
+
+    return kernel_variant(plane_sums, width, held)
+
+
+@functools.cache
+def _gradient_kernel(width: int, held: int) -> CudaKernel:
+    load, store = access(width, held)
+    size = width * held
+
+    def plane_gradient(
+        g: Any, x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
+        a: Any, k: Any, c: Any, y: Any,
+    ) -> None:  # fmt: skip
+        values = cuda.local.array(size, x.dtype)
+        slopes = cuda.local.array(size, x.dtype)
+        kind = x.dtype.type
+        thread = cuda.threadIdx.x
+        lane = thread & ((1 << shift) - 1)
+        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        if row < rows:
+            place = row if mean.size == rows else row % channels
+            middle = mean[place]
+            factor = a[place]
+            slope = k[place]
+            start = c[place]
+            load(slopes, g, row * count, lane, shift, count, kind(0))
+            load(values, x, row * count, lane, shift, count, middle)
+            for e in range(size):
+                d = slope * (values[e] - middle)
+                values[e] = factor * slopes[e] + d + start
+            store(y, row * count, values, lane, shift, count)
+
+    return kernel_variant(plane_gradient, width, held)
+
+
+def _launch(make: Any, most: int, arrays: tuple[Any, ...], *rest: Any) -> None:
+    x = arrays[0]
+    images, channels, size = x.shape
+    rows = images * channels
+    plan: Any = _plan(size, most, *arrays)
+    make(plan.width, plan.held)(
+        *[array.reshape(-1) for array in arrays], rows, size, plan.shift, *rest,
+        blocks=plan.blocks(rows), threads=plan.threads,
+    )  # fmt: skip
+
+
+def _flat(*arrays: Any) -> list[Any]:
+    return [array.reshape(-1) for array in arrays]
+
+
+def statistics(
+    x: Any, weight: Any, eps: float, whole: bool, group: int = 1
+) -> tuple[Any, Any, Any, Any]:
+    """Return statistics, and the scale that they give.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, P), C-contiguous, that `fits`
+    weight : array, shape (C,), dtype of `x`, or None
+    eps : float
+    whole : bool
+        One set of statistics for all images.
+    group : int
+        So many neighbouring channels of an image share them.
+
+    Returns
+    -------
+    mean, var, scale, factor : arrays, shape (B, C)
+        As by `nnlib.kernels.normalization.statistics`, B being 1 or N.
+    """
+    images, channels, size = x.shape
+    empty = array_module(x).empty
+    shape = (1 if whole else images, channels)
+    means, spreads = (empty(images * channels, x.dtype) for _ in range(2))
+    _launch(_moments_kernel, HELD, (x,), means, spreads)
+    mean, var, scale = (empty(shape, x.dtype) for _ in range(3))
+    none = means[:0]
+    made = none if weight is None else empty(shape, x.dtype)
+    factor = scale if weight is None else made
+    weight = none if weight is None else weight
+    eps = x.dtype.type(eps)
+    normalization_cuda.join(
+        means, spreads, images * size if whole else size, channels,
+        images if whole else 1, size, weight, eps, mean, var, scale, made,
+    )  # fmt: skip
+    if group > 1:
+        normalization_cuda.group_statistics_cuda(
+            group, weight, eps, mean, var, scale, made.reshape(-1, channels),
+            items=mean.size // group,
+        )  # fmt: skip
+    return mean, var, scale, factor
+
+
+def normalize(x: Any, mean: Any, factor: Any, offset: Any) -> Any:
+    """Return ``(x - mean) * factor + offset``; `offset` has shape (1, C)."""
+    y = array_module(x).empty(x.shape, x.dtype)
+    plan_arrays = (x,)
+    _launch(
+        _normalize_kernel, HELD, plan_arrays, x.shape[1],
+        *_flat(mean, factor, offset, y),
+    )  # fmt: skip
+    return y
+
+
+def slopes(
+    g: Any, x: Any, mean: Any, scale: Any, weight: Any, group: int = 1
+) -> tuple[Any, Any, Any, Any]:
+    """Return what `nnlib.kernels.normalization.slopes` does."""
+    images, channels, size = x.shape
+    empty = array_module(x).empty
+    first, second = (empty(images * channels, x.dtype) for _ in range(2))
+    _launch(_sums_kernel, PAIRS, (g, x), channels, mean.reshape(-1), first, second)
+    made = [empty(mean.shape, x.dtype) for _ in range(4)]
+    whole = mean.shape[0] == 1
+    none = first[:0]
+    weight = none if weight is None else weight
+    count = images * size if whole else size
+    normalization_grad_cuda.join(
+        first, second, count, channels, images if whole else 1, weight, scale, *made
+    )
+    if group > 1:
+        normalization_grad_cuda.group_slopes_cuda(
+            group, count, weight, scale, *made, items=mean.size // group
+        )
+    return tuple(made)  # type: ignore[return-value]
+
+
+def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any) -> Any:
+    """Return ``a * g + k * (x - mean) + c``, the vectors of shape (B, C)."""
+    y = array_module(x).empty(x.shape, x.dtype)
+    _launch(_gradient_kernel, PAIRS, (g, x), x.shape[1], *_flat(mean, a, k, c, y))
+    return y

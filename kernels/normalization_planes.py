@@ -91,8 +91,8 @@ def _normalize_kernel(width: int, held: int) -> CudaKernel:
     size = width * held
 
     def plane_normalize(
-        x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
-        factor: Any, offset: Any, y: Any,
+        x: Any, y: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
+        factor: Any, offset: Any,
     ) -> None:  # fmt: skip
         values = cuda.local.array(size, x.dtype)
         thread = cuda.threadIdx.x
@@ -152,8 +152,8 @@ def _gradient_kernel(width: int, held: int) -> CudaKernel:
     size = width * held
 
     def plane_gradient(
-        g: Any, x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
-        a: Any, k: Any, c: Any, y: Any,
+        g: Any, x: Any, y: Any, rows: Any, count: Any, shift: Any, channels: Any,
+        mean: Any, a: Any, k: Any, c: Any,
     ) -> None:  # fmt: skip
         values = cuda.local.array(size, x.dtype)
         slopes = cuda.local.array(size, x.dtype)
@@ -238,11 +238,7 @@ def statistics(
 def normalize(x: Any, mean: Any, factor: Any, offset: Any) -> Any:
     """Return ``(x - mean) * factor + offset``; `offset` has shape (1, C)."""
     y = array_module(x).empty(x.shape, x.dtype)
-    plan_arrays = (x,)
-    _launch(
-        _normalize_kernel, HELD, plan_arrays, x.shape[1],
-        *_flat(mean, factor, offset, y),
-    )  # fmt: skip
+    _launch(_normalize_kernel, HELD, (x, y), x.shape[1], *_flat(mean, factor, offset))
     return y
 
 
@@ -272,5 +268,5 @@ def slopes(
 def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any) -> Any:
     """Return ``a * g + k * (x - mean) + c``, the vectors of shape (B, C)."""
     y = array_module(x).empty(x.shape, x.dtype)
-    _launch(_gradient_kernel, PAIRS, (g, x), x.shape[1], *_flat(mean, a, k, c, y))
+    _launch(_gradient_kernel, PAIRS, (g, x, y), x.shape[1], *_flat(mean, a, k, c))
     return y

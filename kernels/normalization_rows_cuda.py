@@ -25,8 +25,8 @@ from nnlib.kernels.machinery.groups import (
 __all__ = ["backward", "forward"]
 
 # Threads of a block that shares a long row, and their logarithm.
-THREADS = 512
-SHIFT = 9
+THREADS = 256
+SHIFT = 8
 # Threads of the backward pass altogether, and the fewest rows that one goes through.
 MOST = 1 << 17
 LEAST = 4

@@ -17,8 +17,8 @@ from nnlib.kernels.machinery.groups import Rows, access, kernel_variant, width_o
 __all__ = ["backward", "forward"]
 
 # Threads of a block that shares a long row, and their logarithm.
-THREADS = 512
-SHIFT = 9
+THREADS = 256
+SHIFT = 8
 
 
 @functools.cache

@@ -40,7 +40,7 @@ _WARP = 32
 _LINE = 8
 # Threads of a block whose rows are shorter.
 _THREADS = 128
-_MOST_THREADS = 512
+_MOST_THREADS = 256
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

@@ -37,6 +37,7 @@ CASES = [
     Case("maximum of all", _all(reduction.MAXIMUM, 300)),
     Case("minimum of rows", _rows(reduction.MINIMUM, (5, 30))),
     Case("sum of rows", _rows(reduction.SUM, (5, 3))),
+    Case("sum of long rows", _rows(reduction.SUM, (1, 2053)), rtol=1e-4),
     Case("sum of columns", _columns((9, 4), "f4")),
     Case("sum of columns, two rounds", _columns((300, 3), "f8")),
 ]

@@ -22,4 +22,8 @@ CASES = [
     Case(f"{name}, {dtype}, {rows} x {columns}", _case(rows, columns, dtype, name))
     for name in ("softmax", "log_softmax")
     for dtype, rows, columns in (("f4", 5, 10), ("f4", 3, 37), ("f8", 3, 4))
+] + [
+    # Rows that registers cannot hold, and one that a warp cannot.
+    Case("softmax, long rows", _case(1, 2053, "f4", "softmax")),
+    Case("log_softmax, 516", _case(1, 516, "f4", "log_softmax"), 1e-4),
 ]

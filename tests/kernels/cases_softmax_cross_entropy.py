@@ -29,4 +29,6 @@ CASES = [
     Case("plain float32", _case(5, 10, "f4", False, 0.0)),
     Case("weights, smoothing, float32", _case(3, 37, "f4", True, 0.1)),
     Case("smoothing, float64", _case(3, 4, "f8", False, 0.1)),
+    Case("long rows", _case(2, 2053, "f4", True, 0.1), 1e-4),
+    Case("many rows", _case(1030, 1, "f4", False, 0.0), 1e-4),
 ]

@@ -11,6 +11,8 @@ from nnlib import optim as optim
 from nnlib.autograd.construct import as_tensor as as_tensor
 from nnlib.autograd.construct import from_dlpack as from_dlpack
 from nnlib.autograd.construct import from_numpy as from_numpy
+from nnlib.autograd.construct import is_floating_point as is_floating_point
+from nnlib.autograd.construct import is_tensor as is_tensor
 from nnlib.autograd.construct import tensor as tensor
 from nnlib.autograd.mode import enable_grad as enable_grad
 from nnlib.autograd.mode import inference_mode as inference_mode
@@ -18,19 +20,23 @@ from nnlib.autograd.mode import is_grad_enabled as is_grad_enabled
 from nnlib.autograd.mode import is_inference_mode_enabled as is_inference_mode_enabled
 from nnlib.autograd.mode import no_grad as no_grad
 from nnlib.autograd.mode import set_grad_enabled as set_grad_enabled
+from nnlib.autograd.promotion import result_type as result_type
 from nnlib.autograd.tensor import Size as Size
 from nnlib.autograd.tensor import Tensor as Tensor
 from nnlib.backend.device import Device
 from nnlib.backend.dtypes import bfloat16 as bfloat16
 from nnlib.backend.dtypes import bool_
+from nnlib.backend.dtypes import finfo as finfo
 from nnlib.backend.dtypes import float16 as float16
 from nnlib.backend.dtypes import float32 as float32
 from nnlib.backend.dtypes import float64 as float64
 from nnlib.backend.dtypes import get_default_dtype as get_default_dtype
+from nnlib.backend.dtypes import iinfo as iinfo
 from nnlib.backend.dtypes import int8 as int8
 from nnlib.backend.dtypes import int16 as int16
 from nnlib.backend.dtypes import int32 as int32
 from nnlib.backend.dtypes import int64 as int64
+from nnlib.backend.dtypes import promote_types as promote_types
 from nnlib.backend.dtypes import set_default_dtype as set_default_dtype
 from nnlib.backend.dtypes import uint8 as uint8
 from nnlib.backend.errors import ArgumentError as ArgumentError

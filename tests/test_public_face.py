@@ -46,6 +46,26 @@ def test_names_of_dtypes() -> None:
     assert nnlib.tensor([1], dtype=nnlib.double).dtype == nnlib.float64
 
 
+def test_limits_and_common_types_of_dtypes() -> None:
+    torch = pytest.importorskip("torch")
+    for name in ("float16", "bfloat16", "float32", "float64"):
+        mine, theirs = nnlib.finfo(name), torch.finfo(getattr(torch, name))
+        for limit in ("min", "max", "eps", "tiny", "bits"):
+            assert float(getattr(mine, limit)) == getattr(theirs, limit)
+    assert nnlib.finfo().bits == 32
+    assert (nnlib.iinfo("uint8").max, nnlib.iinfo(nnlib.int64).min) == (255, -(2**63))
+    with pytest.raises(nnlib.DTypeError, match="iinfo: expected an integer dtype, got"):
+        nnlib.iinfo("float32")
+    with pytest.raises(nnlib.DTypeError, match="finfo: expected a floating dtype, got"):
+        nnlib.finfo("int8")
+    x, i = nnlib.ones(2), nnlib.tensor([1])
+    assert nnlib.result_type(i, 1.5) == nnlib.float32
+    assert nnlib.result_type(x, nnlib.tensor(1.0, dtype="float64")) == nnlib.float32
+    assert nnlib.promote_types(nnlib.float16, nnlib.bfloat16) == nnlib.float32
+    assert nnlib.is_tensor(x) and not nnlib.is_tensor(x.array)
+    assert nnlib.is_floating_point(x) and not nnlib.is_floating_point(i)
+
+
 ROOMS = {
     "autograd", "backend", "cuda", "data", "func", "io", "kernels", "linalg",
     "models", "nn", "ops", "optim", "train", "utils", "viz",

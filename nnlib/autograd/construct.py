@@ -19,7 +19,14 @@ from nnlib.backend.dlpack import import_array
 from nnlib.backend.dtypes import FLOATING, get_default_dtype, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 
-__all__ = ["as_tensor", "from_dlpack", "from_numpy", "tensor"]
+__all__ = [
+    "as_tensor",
+    "from_dlpack",
+    "from_numpy",
+    "is_floating_point",
+    "is_tensor",
+    "tensor",
+]
 
 
 def tensor(
@@ -171,3 +178,13 @@ def from_dlpack(source: Any) -> Tensor:
     tensor([0, 1, 2])
     """
     return Tensor._from_array(import_array(source))
+
+
+def is_tensor(obj: Any) -> bool:
+    """Tell whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Tell whether the dtype of a tensor is floating."""
+    return input.is_floating_point()

@@ -12,7 +12,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype, int64, promote
 from nnlib.backend.errors import DTypeError
 
-__all__ = ["promote_arguments"]
+__all__ = ["promote_arguments", "result_type"]
 
 
 def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
@@ -40,6 +40,29 @@ def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
         If an argument is a list, a tuple or a string.
     """
     args, changed = _plain(args)
+    target = _common(args)
+    if kind == "float" and target not in FLOATING:
+        target = get_default_dtype()
+    for position, x in enumerate(args):
+        if isinstance(x, Tensor) and x._array.dtype != target:
+            args[position], changed = x.to(target), True
+    return args if changed else None
+
+
+def result_type(tensor1: Any, tensor2: Any) -> np.dtype[Any]:
+    """Return the dtype of ``tensor1 + tensor2``; either may be a number.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.result_type(nnlib.tensor([1, 2]), 1.0)
+    dtype('float32')
+    """
+    return np.dtype(_common(_plain((tensor1, tensor2))[0]))
+
+
+def _common(args: Sequence[Any]) -> Any:
+    """Return the dtype that Tensors and numbers have together."""
     ranks: list[Any] = [None, None, None]
     for x in args:
         if isinstance(x, Tensor):
@@ -54,13 +77,7 @@ def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
             continue
         known = ranks[rank]
         ranks[rank] = dtype if known is None else promote(known, dtype)
-    target = _combine(ranks[0], _combine(ranks[1], ranks[2]))
-    if kind == "float" and target not in FLOATING:
-        target = get_default_dtype()
-    for position, x in enumerate(args):
-        if isinstance(x, Tensor) and x._array.dtype != target:
-            args[position], changed = x.to(target), True
-    return args if changed else None
+    return _combine(ranks[0], _combine(ranks[1], ranks[2]))
 
 
 def _plain(args: Sequence[Any]) -> tuple[list[Any], bool]:

@@ -23,7 +23,9 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "finfo",
     "get_default_dtype",
+    "iinfo",
     "int16",
     "int32",
     "int64",
@@ -31,6 +33,7 @@ __all__ = [
     "is_floating",
     "is_half",
     "promote",
+    "promote_types",
     "resolve_dtype",
     "set_default_dtype",
     "uint8",
@@ -162,3 +165,37 @@ def promote(a: DType, b: DType) -> DType:
             return float32
         return a if a.itemsize > b.itemsize else b
     return np.promote_types(a, b)
+
+
+def finfo(dtype: Any = None) -> Any:
+    """Return the limits of a floating dtype (default: the default dtype).
+
+    Its ``min``, ``max``, ``eps``, ``tiny`` and ``bits`` are NumPy's.
+
+    Examples
+    --------
+    >>> float(finfo(bfloat16).eps)
+    0.0078125
+    """
+    kind = get_default_dtype() if dtype is None else resolve_dtype(dtype)
+    if kind not in FLOATING:
+        raise DTypeError(f"finfo: expected a floating dtype, got {kind}")
+    return ml_dtypes.finfo(kind)
+
+
+def iinfo(dtype: Any) -> Any:
+    """Return the limits of an integer dtype: its ``min``, ``max`` and ``bits``.
+
+    Examples
+    --------
+    >>> iinfo(int8).max
+    127
+    """
+    kind = resolve_dtype(dtype)
+    if kind.kind not in "iu":
+        raise DTypeError(f"iinfo: expected an integer dtype, got {kind}")
+    return np.iinfo(kind)
+
+
+# The name that PyTorch has at the top level.
+promote_types = promote

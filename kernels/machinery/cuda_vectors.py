@@ -238,7 +238,7 @@ def _view(address: Any, i: Any, like: Any) -> Any:
     place = int(address) + int(i) * kind.itemsize
     if place % _BYTES:
         raise ValueError(f"a vector at {place}, which is not aligned")
-    buffer = (ctypes.c_char * (LANES * kind.itemsize)).from_address(place)
+    buffer: Any = (ctypes.c_char * (LANES * kind.itemsize)).from_address(place)
     return np.frombuffer(buffer, kind)
 
 

@@ -180,7 +180,7 @@ def finfo(dtype: Any = None) -> Any:
     kind = get_default_dtype() if dtype is None else resolve_dtype(dtype)
     if kind not in FLOATING:
         raise DTypeError(f"finfo: expected a floating dtype, got {kind}")
-    return ml_dtypes.finfo(kind)
+    return ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
 
 
 def iinfo(dtype: Any) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib import kernels
-from nnlib.kernels import recurrent
+from nnlib.kernels import gemm, recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -27,7 +27,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.panels import multiply_rows
-from nnlib.kernels.recurrent import Steps, row_before, step_rows
+from nnlib.kernels.recurrent import Steps, first_rows, row_before, step_rows
 from nnlib.kernels.wide import row_map, sigmoid, tanh
 
 __all__ = ["backward", "forward"]
@@ -160,34 +160,45 @@ def backward_cpu(
 
 
 @cuda_kernel
-def forward_cuda(gates: Any, bias: Any, sums: Any, h: Any, ms: Any, out: Any) -> None:
-    rows, hidden = out.shape
+def forward_cuda(
+    gates: Any, bias: Any, sums: Any, h: Any, ms: Any, out: Any, begin: Any, rows: Any
+) -> None:
+    """Run one step, whose rows start at `begin`."""
+    hidden = out.shape[1]
     for k in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = k // hidden
         j = k - b * hidden
+        row = begin + b
         (
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j], ms[b, j],
-            h[b, j], out[b, j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            ms[row, j], h[b, j], out[row, j],
         ) = cell(
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j], sums[b, j],
-            sums[b, hidden + j], sums[b, 2 * hidden + j], bias[j], h[b, j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            sums[b, j], sums[b, hidden + j], sums[b, 2 * hidden + j], bias[j], h[b, j],
         )  # fmt: skip
 
 
 @cuda_kernel
 def backward_cuda(
-    gates: Any, ms: Any, before: Any, dy: Any, dh: Any, grads: Any
-) -> None:
-    rows, hidden = ms.shape
+    gates: Any, ms: Any, hs: Any, h: Any, dy: Any, dh: Any, grads: Any, begin: Any,
+    rows: Any, known: Any, earlier: Any,
+) -> None:  # fmt: skip
+    """Run one step back; `earlier` rows of the step that ran before start at `known`.
+
+    What stood before the other rows is in `h`.
+    """
+    hidden = ms.shape[1]
     for k in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = k // hidden
         j = k - b * hidden
+        row = begin + b
+        before = hs[known + b, j] if b < earlier else h[b, j]
         (
-            grads[b, j], grads[b, hidden + j], grads[b, 2 * hidden + j],
-            grads[b, 3 * hidden + j], dh[b, j],
+            grads[row, j], grads[row, hidden + j], grads[row, 2 * hidden + j],
+            grads[row, 3 * hidden + j], dh[b, j],
         ) = cell_gradient(
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j], ms[b, j],
-            before[b, j], dy[b, j], dh[b, j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            ms[row, j], before, dy[row, j], dh[b, j],
         )  # fmt: skip
 
 
@@ -232,13 +243,11 @@ def forward(
                 out[...] = y
             return h, ms
         turned = weight.T
+        sums = module.empty((steps.batch, 3 * hidden), gates.dtype)
         for _, begin, end in steps.order(reverse):
             n = end - begin
-            sums = module.matmul(h[:n], turned)
-            forward_cuda(
-                gates[begin:end], bias, sums, h[:n], ms[begin:end], y[begin:end],
-                items=n * hidden,
-            )  # fmt: skip
+            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+            forward_cuda(gates, bias, sums, h, ms, y, begin, n, items=n * hidden)
         if y is not out:
             out[...] = y
         return h, ms
@@ -291,14 +300,14 @@ def backward(
             gates, weight, ms, hs, h, dy, dh, grads, steps, reverse
         ):
             return grads, dh
-        before = recurrent.before(h, steps, hs, reverse)
-        for _, begin, end in steps.order(not reverse):
-            n = end - begin
+        hs = module.ascontiguousarray(hs)
+        for begin, n, known, earlier in steps.back(reverse):
             backward_cuda(
-                gates[begin:end], ms[begin:end], before[begin:end], dy[begin:end],
-                dh[:n], grads[begin:end], items=n * hidden,
+                gates, ms, hs, h, dy, dh, grads, begin, n, known, earlier,
+                items=n * hidden,
             )  # fmt: skip
-            dh[:n] += module.matmul(grads[begin:end, hidden:], weight)
+            inner = grads[begin : begin + n, hidden:]
+            gemm.matmul(inner, weight, first_rows(dh, n), accumulate=True)
         return grads, dh
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib import kernels
-from nnlib.kernels import recurrent
+from nnlib.kernels import gemm, recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -27,7 +27,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.panels import multiply_rows
-from nnlib.kernels.recurrent import Steps, row_before, step_rows
+from nnlib.kernels.recurrent import Steps, first_rows, row_before, step_rows
 from nnlib.kernels.wide import row_map, sigmoid, tanh
 
 __all__ = ["backward", "forward"]
@@ -172,35 +172,46 @@ def backward_cpu(
 
 
 @cuda_kernel
-def forward_cuda(gates: Any, sums: Any, h: Any, c: Any, cs: Any, out: Any) -> None:
-    rows, hidden = out.shape
+def forward_cuda(
+    gates: Any, sums: Any, h: Any, c: Any, cs: Any, out: Any, begin: Any, rows: Any
+) -> None:
+    """Run one step, whose rows start at `begin`."""
+    hidden = out.shape[1]
     for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = n // hidden
         j = n - b * hidden
+        row = begin + b
         (
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j],
-            gates[b, 3 * hidden + j], c[b, j], cs[b, j], h[b, j], out[b, j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            gates[row, 3 * hidden + j], c[b, j], cs[row, j], h[b, j], out[row, j],
         ) = cell(
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j],
-            gates[b, 3 * hidden + j], sums[b, j], sums[b, hidden + j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            gates[row, 3 * hidden + j], sums[b, j], sums[b, hidden + j],
             sums[b, 2 * hidden + j], sums[b, 3 * hidden + j], c[b, j],
         )  # fmt: skip
 
 
 @cuda_kernel
 def backward_cuda(
-    gates: Any, cs: Any, before: Any, dy: Any, dh: Any, dc: Any, grads: Any
-) -> None:
-    rows, hidden = cs.shape
+    gates: Any, cs: Any, c: Any, dy: Any, dh: Any, dc: Any, grads: Any, begin: Any,
+    rows: Any, known: Any, earlier: Any,
+) -> None:  # fmt: skip
+    """Run one step back; `earlier` rows of the step that ran before start at `known`.
+
+    What stood before the other rows is in `c`.
+    """
+    hidden = cs.shape[1]
     for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = n // hidden
         j = n - b * hidden
+        row = begin + b
+        before = cs[known + b, j] if b < earlier else c[b, j]
         (
-            grads[b, j], grads[b, hidden + j], grads[b, 2 * hidden + j],
-            grads[b, 3 * hidden + j], dc[b, j],
+            grads[row, j], grads[row, hidden + j], grads[row, 2 * hidden + j],
+            grads[row, 3 * hidden + j], dc[b, j],
         ) = cell_gradient(
-            gates[b, j], gates[b, hidden + j], gates[b, 2 * hidden + j],
-            gates[b, 3 * hidden + j], cs[b, j], before[b, j], dy[b, j], dh[b, j],
+            gates[row, j], gates[row, hidden + j], gates[row, 2 * hidden + j],
+            gates[row, 3 * hidden + j], cs[row, j], before, dy[row, j], dh[b, j],
             dc[b, j],
         )  # fmt: skip
 
@@ -244,13 +255,11 @@ def forward(
                 out[...] = y
             return h, c, cs
         turned = weight.T
+        sums = module.empty((steps.batch, 4 * hidden), gates.dtype)
         for _, begin, end in steps.order(reverse):
             n = end - begin
-            sums = module.matmul(h[:n], turned)
-            forward_cuda(
-                gates[begin:end], sums, h[:n], c[:n], cs[begin:end], y[begin:end],
-                items=n * hidden,
-            )  # fmt: skip
+            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+            forward_cuda(gates, sums, h, c, cs, y, begin, n, items=n * hidden)
         if y is not out:
             out[...] = y
         return h, c, cs
@@ -300,14 +309,12 @@ def backward(
             gates, weight, cs, c, dy, dh, dc, grads, steps, reverse
         ):
             return grads, dh, dc
-        before = recurrent.before(c, steps, cs, reverse)
-        for _, begin, end in steps.order(not reverse):
-            n = end - begin
+        for begin, n, known, earlier in steps.back(reverse):
             backward_cuda(
-                gates[begin:end], cs[begin:end], before[begin:end], dy[begin:end],
-                dh[:n], dc[:n], grads[begin:end], items=n * hidden,
+                gates, cs, c, dy, dh, dc, grads, begin, n, known, earlier,
+                items=n * hidden,
             )  # fmt: skip
-            dh[:n] = module.matmul(grads[begin:end], weight)
+            gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
         return grads, dh, dc
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

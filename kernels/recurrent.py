@@ -23,7 +23,7 @@ import numpy as np
 
 from nnlib.backend import threads
 from nnlib.kernels import gemm, panels
-from nnlib.kernels.machinery import array_module, body
+from nnlib.kernels.machinery import array_module, body, on_cuda
 from nnlib.kernels.panels import panels_of
 from nnlib.kernels.vectors import COLUMNS, aligned_empty
 
@@ -32,12 +32,14 @@ __all__ = [
     "before",
     "contiguous_like",
     "equal_steps",
+    "first_rows",
     "given_or_zeros",
     "grow",
     "packed_and_sums",
     "packed_back",
     "padded_rows",
     "parts_for",
+    "places_before",
     "row_before",
     "rows_or_zeros",
     "state_gradient",
@@ -75,6 +77,25 @@ class Steps(NamedTuple):
         marks = self.offsets.tolist()
         found = [(t, marks[t], marks[t + 1]) for t in range(len(marks) - 1)]
         return found[::-1] if reverse else found
+
+    def back(self, reverse: bool) -> list[tuple[int, int, int, int]]:
+        """Return what the way back needs of each step, in the order of running.
+
+        Returns
+        -------
+        list of (begin, rows, known, earlier)
+            First row and number of rows; first row of the step that ran before on the
+            way forward, and how many of the step's sequences it had.
+        """
+        order = self.order(not reverse)
+        found = []
+        for k, (_, begin, end) in enumerate(order):
+            rows, known, earlier = end - begin, 0, 0
+            if k + 1 < len(order):
+                _, known, after = order[k + 1]
+                earlier = min(rows, after - known)
+            found.append((begin, rows, known, earlier))
+        return found
 
 
 def steps_of(batch_sizes: Any) -> Steps:
@@ -180,6 +201,9 @@ def before(state: Any, steps: Steps, x: Any, reverse: bool) -> Any:
         Whether the steps run backwards.
     """
     module = array_module(x)
+    if on_cuda(x):
+        both = module.concatenate((x, state))
+        return both[module.asarray(places_before(steps, reverse))]
     found = module.empty(x.shape, x.dtype)
     last = None
     for _, begin, end in steps.order(reverse):
@@ -190,6 +214,25 @@ def before(state: Any, steps: Steps, x: Any, reverse: bool) -> Any:
         found[begin + known : end] = state[known:count]
         last = (begin, end)
     return found
+
+
+def places_before(steps: Steps, reverse: bool) -> Any:
+    """Return where `before` finds each row: in the rows of `x`, and `state` below them.
+
+    Examples
+    --------
+    >>> places_before(steps_of([2, 1]), False)
+    array([3, 4, 0])
+    >>> places_before(steps_of([2, 1]), True)
+    array([2, 4, 3])
+    """
+    offsets = steps.offsets
+    sizes = np.diff(offsets)
+    t = np.repeat(np.arange(sizes.size), sizes)
+    b = np.arange(steps.total) - offsets[t]
+    earlier = np.append(sizes[1:], 0) if reverse else np.append(0, sizes[:-1])
+    begin = np.append(offsets[1:-1], 0) if reverse else np.append(0, offsets[:-2])
+    return np.where(b < earlier[t], begin[t] + b, steps.total + b)
 
 
 def rows_or_zeros(x: Any, like: Any) -> tuple[Any, int, int]:
@@ -209,6 +252,11 @@ def given_or_zeros(x: Any, like: Any) -> Any:
     """Return `x` contiguous, or zeros if it is None (CUDA)."""
     module = array_module(like)
     return module.zeros_like(like) if x is None else module.ascontiguousarray(x)
+
+
+def first_rows(x: Any, count: int) -> Any:
+    """Return the first rows of `x`; `x` itself if these are all."""
+    return x if x.shape[0] == count else x[:count]
 
 
 def contiguous_like(x: Any) -> Any:

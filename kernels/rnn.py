@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib import kernels
-from nnlib.kernels import recurrent
+from nnlib.kernels import gemm, recurrent
 from nnlib.kernels.machinery import (
     array_module,
     body,
@@ -23,7 +23,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.panels import multiply_rows
-from nnlib.kernels.recurrent import Steps, step_rows
+from nnlib.kernels.recurrent import Steps, first_rows, step_rows
 from nnlib.kernels.wide import relu, relu_gradient, row_map, tanh
 
 __all__ = ["backward", "forward"]
@@ -154,27 +154,35 @@ def backward_cpu(
 
 
 @cuda_kernel
-def forward_cuda(rectified: Any, x: Any, sums: Any, h: Any, out: Any) -> None:
-    rows, hidden = out.shape
+def forward_cuda(
+    rectified: Any, x: Any, sums: Any, h: Any, out: Any, begin: Any, rows: Any
+) -> None:
+    """Run one step, whose rows start at `begin`."""
+    hidden = out.shape[1]
     for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = n // hidden
         j = n - b * hidden
+        row = begin + b
         if rectified:
-            h[b, j], out[b, j] = relu_cell(x[b, j], sums[b, j])
+            h[b, j], out[row, j] = relu_cell(x[row, j], sums[b, j])
         else:
-            h[b, j], out[b, j] = tanh_cell(x[b, j], sums[b, j])
+            h[b, j], out[row, j] = tanh_cell(x[row, j], sums[b, j])
 
 
 @cuda_kernel
-def backward_cuda(rectified: Any, hs: Any, dy: Any, dh: Any, grads: Any) -> None:
-    rows, hidden = hs.shape
+def backward_cuda(
+    rectified: Any, hs: Any, dy: Any, dh: Any, grads: Any, begin: Any, rows: Any
+) -> None:
+    """Run one step back, whose rows start at `begin`."""
+    hidden = hs.shape[1]
     for n in range(cuda.grid(1), rows * hidden, cuda.gridsize(1)):
         b = n // hidden
         j = n - b * hidden
+        row = begin + b
         if rectified:
-            grads[b, j] = relu_cell_gradient(hs[b, j], dy[b, j], dh[b, j])
+            grads[row, j] = relu_cell_gradient(hs[row, j], dy[row, j], dh[b, j])
         else:
-            grads[b, j] = tanh_gradient(hs[b, j], dy[b, j], dh[b, j])
+            grads[row, j] = tanh_gradient(hs[row, j], dy[row, j], dh[b, j])
 
 
 def forward(
@@ -209,12 +217,11 @@ def forward(
                 out[...] = y
             return h
         turned = weight.T
+        sums = array_module(x).empty((steps.batch, hidden), x.dtype)
         for _, begin, end in steps.order(reverse):
             n = end - begin
-            sums = array_module(x).matmul(h[:n], turned)
-            forward_cuda(
-                rectified, x[begin:end], sums, h[:n], y[begin:end], items=n * hidden
-            )
+            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+            forward_cuda(rectified, x, sums, h, y, begin, n, items=n * hidden)
         if y is not out:
             out[...] = y
         return h
@@ -262,13 +269,9 @@ def backward(
             hs, weight, dy, dh, grads, steps, reverse, rectified
         ):
             return grads, dh
-        for _, begin, end in steps.order(not reverse):
-            n = end - begin
-            backward_cuda(
-                rectified, hs[begin:end], dy[begin:end], dh[:n], grads[begin:end],
-                items=n * hidden,
-            )  # fmt: skip
-            dh[:n] = module.matmul(grads[begin:end], weight)
+        for begin, n, _, _ in steps.back(reverse):
+            backward_cuda(rectified, hs, dy, dh, grads, begin, n, items=n * hidden)
+            gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
         return grads, dh
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

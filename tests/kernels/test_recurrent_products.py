@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnlib.kernels import panels, tall
+from nnlib.kernels import panels, recurrent, tall
 from nnlib.kernels.vectors import COLUMNS
 
 TOLERANCE = {"f4": 1e-4, "f8": 1e-12}
@@ -74,3 +74,16 @@ def test_an_infinity_stays_in_its_column():
     assert np.isinf(out[2, :4]).all() and np.isnan(out[:, 4]).all()
     rest = np.delete(out[:, :4], 2, 0)
     assert (rest == 70).all()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sizes", [[3], [2, 2, 2], [4, 3, 3, 1, 1]])
+def test_what_stood_before_is_gathered_as_it_is_copied(sizes, reverse):
+    steps = recurrent.steps_of(sizes)
+    rng = np.random.default_rng(0)
+    state, x = rng.standard_normal((sizes[0], 3)), rng.standard_normal((steps.total, 3))
+    both = np.concatenate((x, state))
+    np.testing.assert_array_equal(
+        both[recurrent.places_before(steps, reverse)],
+        recurrent.before(state, steps, x, reverse),
+    )

@@ -23,6 +23,7 @@ in C order: the factors are those of `nnlib.kernels.dropout` on an array (B, H, 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +31,10 @@ import numpy as np
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import special
 from nnlib.kernels.attention_cuda import (
-    LONGEST,
     ROWS,
+    dimensions,
     keys_cuda,
+    longest,
     queries_cuda,
     queries_grad_cuda,
 )
@@ -40,7 +42,7 @@ from nnlib.kernels.attention_tiles import backward_cpu, forward_cpu
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda
 
-__all__ = ["LONGEST", "Setting", "backward", "forward"]
+__all__ = ["Setting", "backward", "forward", "longest"]
 
 
 class Setting(NamedTuple):
@@ -162,6 +164,12 @@ def _thin(setting: Setting, kind: Any) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@functools.cache
+def _tag(module: Any, features: int) -> Any:
+    """Return the empty array whose dimensions tell a CUDA loop how wide heads are."""
+    return module.empty((0,) * dimensions(features), np.uint8)
+
+
 def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, Any]:
     """Return what the queries read, and what `backward` needs.
 
@@ -204,7 +212,10 @@ def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, A
     if on_cuda(q):
         flat, steps = _flat_mask(mask, q)
         blocks = batch * heads * -(-length // ROWS)
-        queries_cuda(q, k, v, flat, *steps, *numbers, *thin, out, lse, blocks=blocks)
+        tag = _tag(module, v.shape[3])
+        queries_cuda(
+            q, k, v, flat, *steps, *numbers, *thin, out, lse, tag, blocks=blocks
+        )
         return out, lse
     flat, lines = _standing_mask(mask)
     held = [_rows_adjacent(x) for x in (q, k, v)]
@@ -271,24 +282,23 @@ def backward(
         if not lse.size or not keys:
             return dq, dk, dv
     g = module.ascontiguousarray(g)
+    out = module.ascontiguousarray(out)
     numbers = kind(setting.scale), bool(setting.causal)
     thin = _thin(setting, kind)
     if on_cuda(q):
         flat, steps = _flat_mask(mask, q)
-        # (B, L, H, F) -> (B, H, L): the sum that every score of a row shares
-        share = (g * out).sum(axis=3).transpose(0, 2, 1)
-        share = module.ascontiguousarray(share)
-        args = (g, q, k, v, flat, *steps, *numbers, *thin, share, lse)
-        whole = [module.empty(x.shape, x.dtype) for x in (q, k, v)]
-        blocks = batch * heads * -(-length // ROWS)
-        queries_grad_cuda(*args, whole[0], blocks=blocks)
-        blocks = batch * groups * -(-keys // ROWS)
-        keys_cuda(*args, *whole[1:], blocks=blocks)
-        if into is None:
-            return whole[0], whole[1], whole[2]
-        for x, y in zip(into, whole, strict=True):
-            x[...] = y
-        return into
+        # (B, H, L): sum(g out), that every score of a row shares
+        share = module.empty(lse.shape, lse.dtype)
+        args = (g, q, k, v, flat, *steps, *numbers, *thin)
+        queries_grad_cuda(
+            *args, out, lse, share, dq, _tag(module, width),
+            blocks=batch * heads * -(-length // ROWS),
+        )  # fmt: skip
+        keys_cuda(
+            *args, share, lse, dk, dv, _tag(module, max(width, v.shape[3])),
+            blocks=batch * groups * -(-keys // ROWS),
+        )  # fmt: skip
+        return dq, dk, dv
     held = [_rows_adjacent(x) for x in (q, k, v)]
     places = [place for _, place in held] + [_place(x) for x in (dq, dk, dv)]
     shape = (heads, heads // groups, length, keys, width, v.shape[3])

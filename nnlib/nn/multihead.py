@@ -286,7 +286,7 @@ class MultiheadAttention(Module):
 
 def _fits(width: int, x: Tensor) -> bool:
     """Tell whether the kernel takes heads of this width, where `x` lives."""
-    return not x.is_cuda or width <= kernels.attention.LONGEST
+    return not x.is_cuda or width <= kernels.attention.longest(x.dtype)
 
 
 def _additive(name: str, mask: Any, like: Tensor, shapes: list[Any]) -> Any:

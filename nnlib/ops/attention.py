@@ -339,7 +339,7 @@ def scaled_dot_product_attention(
 def attend(q: Any, k: Any, v: Any, mask: Any, setting: Any) -> Any:
     """Attention of four-dimensional q, k and v, by tiles where that serves."""
     learned = isinstance(mask, Tensor) and mask.requires_grad
-    long = max(q.shape[-1], v.shape[-1]) > kernels.attention.LONGEST
+    long = max(q.shape[-1], v.shape[-1]) > kernels.attention.longest(q.dtype)
     if learned or (long and type(raw(q)) is not np.ndarray):
         return composed_attention(q, k, v, mask, setting)
     return Attention.apply(q, k, v, mask, setting=setting)

@@ -168,6 +168,10 @@ def _lend_cuda(cuda: Any) -> None:
             module.cuda = inside
 
 
+def _has_gaps(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and not value.flags.c_contiguous
+
+
 @contextlib.contextmanager
 def _bodies_in_simulator() -> Iterator[None]:
     """Let bodies of other modules than the kernel's call ``cuda`` as well."""
@@ -201,8 +205,13 @@ def simulator() -> Iterator[set[str]]:
             a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in launch.args
         ]
         kernel = cuda.jit(launch.kernel.function)
+        # The simulator takes no array with gaps or turned axes.
+        whole = [np.ascontiguousarray(a) if _has_gaps(a) else a for a in args]
         with np.errstate(all="ignore"), _bodies_in_simulator():
-            kernel[launch.blocks, launch.threads](*args)
+            kernel[launch.blocks, launch.threads](*whole)
+        for given, copy in zip(args, whole, strict=True):
+            if copy is not given:
+                given[...] = copy
         ran.add(launch.kernel.name)
 
     with _in_place_of_gpu(simulate):

@@ -18,6 +18,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
+from nnlib.ops.arrays import add_up
 from nnlib.ops.dims import raw
 
 __all__ = ["bmm", "dot", "matmul", "mm", "mv"]
@@ -173,13 +174,17 @@ class Linear(Function):
         gx = gw = gb = None
         # Arrays need no door: this is the hottest backward of all.
         multiply = matmul if isinstance(grad, Tensor) else product
+        shape = grad.shape
+        grad = as_rows(grad)
         if self.needs(0):
             gx = multiply(grad, weight)
-        grad = as_rows(grad)
+            if len(shape) != 2:
+                gx = gx.reshape(*shape[:-1], weight.shape[1])
         if self.needs(1):
             gw = multiply(grad.swapaxes(0, 1), as_rows(x))
         if self.needs(2):
-            gb = grad.sum(0)
+            plain = isinstance(grad, (Tensor, np.ndarray))
+            gb = grad.sum(0) if plain else add_up(grad, (0,), False)
         return gx, gw, gb
 
 

@@ -85,7 +85,8 @@ def _value(where: str, name: str, value: Any, p: Tensor) -> Any:
     if isinstance(value, Tensor):
         array = value._array
     elif hasattr(value, "__array__"):
-        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+        # Another library's tensor may be on a device that NumPy cannot read.
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     else:
         return value
     if name in _NUMBERS or (array.ndim == 0 and p.ndim > 0):

@@ -22,7 +22,7 @@ import numpy as np
 import nnlib
 from nnlib.ops import attention as forms
 
-__all__ = ["main", "peak_memory", "run"]
+__all__ = ["CASES", "build", "main", "peak_memory", "run"]
 
 WIDTH = 64
 # Above so many keys the whole matrix takes longer than it tells.
@@ -43,6 +43,48 @@ def _step(lib: Any, length: int, attend: Callable[..., Any]) -> Callable[[], Non
             x.grad = None
         attend(q, k, v).sum().backward()
 
+    return step
+
+
+# Batch, heads, length and features of the cases that `build` knows, and if causal.
+_SHAPES = {
+    "32 x 4 x 64 x 16": (32, 4, 64, 16, False),
+    "8 x 8 x 1024 x 64": (8, 8, 1024, 64, False),
+    "8 x 8 x 1024 x 64, causal": (8, 8, 1024, 64, True),
+}
+FORWARD, BOTH = "forward", "forward and backward"
+CASES = [f"{shape}: {what}" for shape in _SHAPES for what in (FORWARD, BOTH)]
+
+
+def build(lib: Any, case: str, device: str = "cpu") -> Callable[[], Any]:
+    """Return a step of attention, of one of `CASES`, in `lib` (nnlib or torch).
+
+    On CUDA it returns nothing: the work is left to the device, and the step has a
+    ``synchronize`` to wait for it.
+    """
+    shape, what = case.split(": ")
+    batch, heads, length, width, causal = _SHAPES[shape]
+    rng = np.random.default_rng(0)
+    q, k, v, g = (
+        lib.from_numpy(
+            rng.standard_normal((batch, heads, length, width)).astype(np.float32)
+        ).to(device)
+        for _ in range(4)
+    )
+    for x in (q, k, v):
+        x.requires_grad_(what == BOTH)
+    attend = lib.nn.functional.scaled_dot_product_attention
+
+    def step() -> Any:
+        for x in (q, k, v):
+            x.grad = None
+        out = attend(q, k, v, is_causal=causal)
+        if what == BOTH:
+            out.backward(g)
+        return 0.0
+
+    if device != "cpu":
+        vars(step)["synchronize"] = lib.cuda.synchronize
     return step
 
 

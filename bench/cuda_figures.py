@@ -27,7 +27,8 @@ from nnlib.bench.report import Report
 __all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
 
 PARTS = (
-    "bandwidth", "training", "recurrent", "persistent", "convolution", "compilation",
+    "bandwidth", "training", "recurrent", "persistent", "convolution", "generative",
+    "attention", "compilation",
 )  # fmt: skip
 # The aim of a memory-bound kernel on CUDA, as a share of copy bandwidth.
 AIM = 0.85
@@ -239,6 +240,26 @@ def build_convolution_on_cuda(lib: Any, case: str) -> Callable[[], Any]:
     return build(lib, case, "cuda")
 
 
+def build_generative(lib: Any, case: str, device: str) -> Callable[[], float]:
+    """Return one step of `nnlib.bench.generative` or `nnlib.bench.word_vectors`."""
+    from nnlib.bench import generative, word_vectors
+
+    module = generative if case in generative.CASES else word_vectors
+    return module.build(lib, case, device)
+
+
+def build_generative_on_cuda(lib: Any, case: str) -> Callable[[], float]:
+    """Return one step of `build_generative` on CUDA."""
+    return build_generative(lib, case, "cuda")
+
+
+def build_attention_on_cuda(lib: Any, case: str) -> Callable[[], Any]:
+    """Return one step of `nnlib.bench.attention` on CUDA."""
+    from nnlib.bench.attention import build
+
+    return build(lib, case, "cuda")
+
+
 def torch_can(device: str) -> str:
     """Return "" if PyTorch can be compared with on `device`, else why not."""
     try:
@@ -283,6 +304,22 @@ def convolution(report: Report, device: str, deadline: float) -> None:
         for memory in (CHANNELS_LAST, "NCHW")
     ]
     _steps(report, device, deadline, cases, build, build_convolution_on_cuda)
+
+
+def generative(report: Report, device: str, deadline: float) -> None:
+    """Measure steps of generative models and of skip-gram, against PyTorch."""
+    from nnlib.bench import generative as models
+    from nnlib.bench import word_vectors
+
+    cases = [*models.CASES, *word_vectors.CASES]
+    _steps(report, device, deadline, cases, build_generative, build_generative_on_cuda)
+
+
+def attention(report: Report, device: str, deadline: float) -> None:
+    """Measure scaled dot-product attention, against PyTorch's fused kernels."""
+    from nnlib.bench.attention import CASES, build
+
+    _steps(report, device, deadline, CASES, build, build_attention_on_cuda)
 
 
 def _steps(

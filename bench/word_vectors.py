@@ -33,21 +33,21 @@ CASES = (
 _ROWS, _COLUMNS, _BATCH, _NEGATIVES = 20_000, 100, 512, 5
 
 
-def build(lib: Any, case: str) -> Callable[[], float]:
-    """Return one training step of `case` in `lib` (nnlib or torch)."""
+def build(lib: Any, case: str, device: str = "cpu") -> Callable[[], float]:
+    """Return one training step of `case` in `lib` (nnlib or torch) on `device`."""
     rng = np.random.default_rng(0)
     drawn = [rng.uniform(-0.1, 0.1, (_ROWS, _COLUMNS)) for _ in range(2)]
     sparse = lib.__name__ == "nnlib" or case == CASES[0]
     tables = [
         lib.nn.Embedding.from_pretrained(
             lib.tensor(values.astype(np.float32)), freeze=False, sparse=sparse
-        )
+        ).to(device)
         for values in drawn
     ]
     optimizer = lib.optim.SGD([table.weight for table in tables], lr=0.025)
     shapes = ((_BATCH,), (_BATCH,), (_BATCH, _NEGATIVES))
     words, targets, negatives = (
-        lib.tensor(rng.integers(0, _ROWS, shape)) for shape in shapes
+        lib.tensor(rng.integers(0, _ROWS, shape)).to(device) for shape in shapes
     )
     loss_of = _fused if lib.__name__ == "nnlib" else _composed
     seen: list[float] = []

@@ -33,6 +33,7 @@ from nnlib.kernels import special
 from nnlib.kernels.attention_cuda import (
     ROWS,
     dimensions,
+    key_features,
     keys_cuda,
     longest,
     queries_cuda,
@@ -290,13 +291,15 @@ def backward(
         # (B, H, L): sum(g out), that every score of a row shares
         share = module.empty(lse.shape, lse.dtype)
         args = (g, q, k, v, flat, *steps, *numbers, *thin)
+        widest = max(width, v.shape[3])
+        some = key_features(widest, q.dtype)
         queries_grad_cuda(
             *args, out, lse, share, dq, _tag(module, width),
             blocks=batch * heads * -(-length // ROWS),
         )  # fmt: skip
         keys_cuda(
-            *args, share, lse, dk, dv, _tag(module, max(width, v.shape[3])),
-            blocks=batch * groups * -(-keys // ROWS),
+            *args, share, lse, dk, dv, _tag(module, some),
+            blocks=batch * groups * -(-keys // ROWS) * -(-widest // some),
         )  # fmt: skip
         return dq, dk, dv
     held = [_rows_adjacent(x) for x in (q, k, v)]

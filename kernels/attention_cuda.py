@@ -24,6 +24,7 @@ from nnlib.kernels.philox import DROPOUT, unit_single, word_at
 __all__ = [
     "ROWS",
     "dimensions",
+    "key_features",
     "keys_cuda",
     "longest",
     "queries_cuda",
@@ -56,6 +57,14 @@ def longest(dtype: Any) -> int:
 def dimensions(features: int) -> int:
     """Return the dimensions of `tag`: 1 to 4 for up to 16, 32, 64 and 128 features."""
     return max(1, (max(features, 1) - 1).bit_length() - 3)
+
+
+def key_features(features: int, dtype: Any) -> int:
+    """Return how many features of keys and values a block adds up.
+
+    Both gradients at once leave a thread registers for half the features.
+    """
+    return max(1, min(features, longest(dtype) // 2))
 
 
 @body
@@ -93,9 +102,10 @@ def stand(
 
 
 @body
-def lie(tile: Any, x: Any, first: Any, shift: Any, thread: Any) -> None:
-    """Lay `CHUNK` rows of up to ``2**shift`` features of `x` into `tile`."""
-    f = thread & ((1 << shift) - 1)
+def lie(tile: Any, x: Any, first: Any, start: Any, shift: Any, thread: Any) -> None:
+    """Lay up to ``2**shift`` features of `CHUNK` rows of `x` into `tile`."""
+    at = thread & ((1 << shift) - 1)
+    f = start + at
     lane = (thread >> shift) & 15
     step = _THREADS >> shift
     height = np.int32(x.shape[0] - first - lane)
@@ -105,7 +115,7 @@ def lie(tile: Any, x: Any, first: Any, shift: Any, thread: Any) -> None:
         value = x.dtype.type(0)
         if step * part < height:
             value = x[np.uint64(first + lane + step * part), np.uint64(f)]
-        tile[np.uint64((lane + step * part) * WIDE + f)] = value
+        tile[np.uint64((lane + step * part) * WIDE + at)] = value
 
 
 @body
@@ -132,19 +142,20 @@ def add_scores(
 
 @body
 def add_weighted(
-    totals: Any, weights: Any, tile: Any, x: Any, first: Any, shift: Any, thread: Any
-) -> None:
+    totals: Any, weights: Any, tile: Any, x: Any, first: Any, start: Any, shift: Any,
+    thread: Any,
+) -> None:  # fmt: skip
     """Add `COLUMNS` rows of `x` from `first`, weighted, to `totals`.
 
-    Feature f belongs to the thread whose four (or fewer) neighbouring features it is
-    one of.
+    The totals are those of four rows, and of the features that `feature_of` tells,
+    counted from `start`.
     """
     row = ((thread >> 3) & 15) * 4
     lane = thread & 7
     share = 1 << (shift - 3)
     side = min(share, 4)
     for begin in range(0, COLUMNS, CHUNK):
-        lie(tile, x, first + begin, shift, thread)
+        lie(tile, x, first + begin, start, shift, thread)
         cuda.syncthreads()
         for pair in range(0, CHUNK, 2):
             for j in range(pair, pair + 2):
@@ -300,7 +311,7 @@ def queries_cuda(
                         p *= weights[np.uint64((column + c) * LINE + row + r)]
                     scores[4 * r + c] = p
             put_weights(weights, scores, thread)
-            add_weighted(totals, weights, tile, values, j0, shift, thread)
+            add_weighted(totals, weights, tile, values, j0, 0, shift, thread)
         sum_lanes(weights, norms, thread)
         for r in range(4):
             i = i0 + row + r
@@ -390,7 +401,7 @@ def queries_grad_cuda(
                         slope = (slope - shares[r]) * special.exp(s - logs[r])
                     slopes[4 * r + c] = slope
             put_weights(weights, slopes, thread)
-            add_weighted(totals, weights, tile, lines, j0, shift, thread)
+            add_weighted(totals, weights, tile, lines, j0, 0, shift, thread)
         for r in range(4):
             i = i0 + row + r
             for c in range(1 << (shift - 3)):
@@ -405,7 +416,7 @@ def keys_cuda(
     scale: Any, causal: Any, rate: Any, keep: Any, seed: Any, offset: Any, share: Any,
     lse: Any, dk: Any, dv: Any, tag: Any,
 ) -> None:  # fmt: skip
-    """Write the gradients of keys and values."""
+    """Write the gradients of keys and values, some of the features in each block."""
     # Rows are keys here, columns queries.
     tile = cuda.shared.array(_TILE, dtype=q.dtype)
     weights = cuda.shared.array(_WEIGHTS, dtype=q.dtype)
@@ -422,11 +433,13 @@ def keys_cuda(
     row = ((thread >> 3) & 15) * 4
     column = (thread & 7) * 4
     blocks = (keys + ROWS - 1) // ROWS
-    tasks = q.shape[0] * groups * blocks
+    parts = (max(k.shape[3], v.shape[3]) + (1 << shift) - 1) >> shift
+    tasks = q.shape[0] * groups * blocks * parts
     for t in range(cuda.blockIdx.x, tasks, cuda.gridDim.x):
-        first = t % blocks * ROWS
-        n = t // blocks % groups
-        b = t // blocks // groups
+        start = t % parts << shift
+        first = t // parts % blocks * ROWS
+        n = t // parts // blocks % groups
+        b = t // parts // blocks // groups
         lines, values = k[b, n], v[b, n]
         for m in range(64):
             by_key[m] = kind(0)
@@ -469,13 +482,13 @@ def keys_cuda(
                         scores[4 * r + c] = weight
                         slopes[4 * r + c] = slope
                 put_weights(weights, scores, thread)
-                add_weighted(by_value, weights, tile, grads, i0, shift, thread)
+                add_weighted(by_value, weights, tile, grads, i0, start, shift, thread)
                 put_weights(weights, slopes, thread)
-                add_weighted(by_key, weights, tile, queries, i0, shift, thread)
+                add_weighted(by_key, weights, tile, queries, i0, start, shift, thread)
         for r in range(4):
             j = first + row + r
             for c in range(1 << (shift - 3)):
-                f = feature_of(c, shift, thread)
+                f = start + feature_of(c, shift, thread)
                 if j < keys and f < k.shape[3]:
                     dk[b, n, j, f] = scale * by_key[16 * r + c]
                 if j < keys and f < v.shape[3]:

@@ -369,6 +369,16 @@ def sparse_gradients(device: str) -> Any:
 
 
 @scenario
+def sums(device: str) -> Any:
+    x = numbers(3, 4, 5, 6).to(device)
+    dims = ((0,), (0, 1), (0, 2, 3), (0, 3), (2, 3), (1,), (1, 3), (0, 1, 2, 3), (0, 2))
+    found = [x.sum(d, keepdim=keep) for d in dims for keep in (False, True)]
+    found += [x.float().sum((0, 2, 3)), x.transpose(0, 1).sum(0), x[:0].sum(0)]
+    rows = numbers(5000, 7).to(device)
+    return [*found, rows.sum(0), rows.mean(0), rows.t().sum(1), rows.var(0)]
+
+
+@scenario
 def indexing(device: str) -> Any:
     x = nnlib.arange(24.0).reshape(4, 6).to(device)
     rows = nnlib.tensor([2, 0, 2]).to(device)

@@ -15,7 +15,8 @@ hides every key gives zeros, and has no gradient.
 CPU: a task is a block of queries of one head; tiles stay in the second-level cache and
 are multiplied by our own BLAS, in one entry of the pool. In the backward pass a task is
 a head, so that every gradient is added up by one thread in one order. The CUDA loops
-are in `attention_cuda`: there threads share tiles, on the CPU they share nothing.
+are in `attention_cuda` and `attention_grad_cuda`: there threads share tiles, on the CPU
+they share nothing.
 
 The score of query i and key j draws the dropout's random word at position (b, h, j, i),
 in C order: the factors are those of `nnlib.kernels.dropout` on an array (B, H, S, L).
@@ -30,15 +31,9 @@ import numpy as np
 
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import special
-from nnlib.kernels.attention_cuda import (
-    ROWS,
-    dimensions,
-    key_features,
-    keys_cuda,
-    longest,
-    queries_cuda,
-    queries_grad_cuda,
-)
+from nnlib.kernels.attention_blocks import ROWS, dimensions, key_features, longest
+from nnlib.kernels.attention_cuda import queries_cuda
+from nnlib.kernels.attention_grad_cuda import keys_cuda, queries_grad_cuda
 from nnlib.kernels.attention_tiles import backward_cpu, forward_cpu
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda

@@ -177,11 +177,15 @@ def _bodies_in_simulator() -> Iterator[None]:
     """Let bodies of other modules than the kernel's call ``cuda`` as well."""
     runner = importlib.import_module("numba.cuda.simulator.kernel")
     original = runner.swapped_cuda_module
-    module = importlib.import_module("nnlib.kernels.persistent")
+    persistent = importlib.import_module("nnlib.kernels.persistent")
+    blocks = importlib.import_module("nnlib.kernels.attention_blocks")
+    others = (persistent.arrive, blocks.add_scores)
 
     @contextlib.contextmanager
     def swapped(function: Any, fake: Any) -> Iterator[None]:
-        with original(function, fake), original(module.arrive, fake):
+        with contextlib.ExitStack() as stack:
+            for other in (function, *others):
+                stack.enter_context(original(other, fake))
             yield
 
     runner.swapped_cuda_module = swapped

@@ -65,3 +65,35 @@ def curve(
         losses.append(float(optimizer.step(closure).item()))
     assert np.isfinite(losses).all()
     return losses
+
+
+def numbers(*shape: int, seed: int = 3) -> nnlib.Tensor:
+    return nnlib.tensor(np.random.default_rng(seed).standard_normal(shape))
+
+
+def mlp(device: str) -> Any:
+    """Return a float64 network with statistics, of the same weights everywhere."""
+    nnlib.manual_seed(1)
+    layers = (nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    return nn.Sequential(*layers).double().to(device)
+
+
+def samples() -> tuple[nnlib.Tensor, nnlib.Tensor]:
+    labels = np.random.default_rng(4).integers(0, 3, 48)
+    return numbers(48, 6), nnlib.tensor(labels)
+
+
+def weights(model: Any) -> list[Any]:
+    return [x.detach() for x in model.state_dict().values()]
+
+
+def train_some(model: Any, optimizer: Any, device: str, steps: int = 4) -> list[Any]:
+    x, y = (part.to(device) for part in samples())
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return losses

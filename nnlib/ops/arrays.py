@@ -73,7 +73,8 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
     16-bit floats are accumulated in float32, integers in int64.
     """
     if type(x) is not _ndarray:
-        if x.size >= _KERNEL_SIZE and x.dtype in _DOT:
+        # CuPy takes a thread for each sum.
+        if x.size and x.dtype in _DOT:
             out = _by_kernel(x, dims, keepdim)
             if out is not None:
                 return out
@@ -190,6 +191,10 @@ def _wide(dtype: Any) -> Any:
     return dtype if dtype.kind == "f" else int64
 
 
+def _without(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([n for dim, n in enumerate(shape) if dim not in dims])
+
+
 def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
     """Sum a large array by a kernel: all, leading or trailing dimensions."""
     from nnlib import kernels
@@ -209,6 +214,13 @@ def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
         rest = x.shape[: ndim - count]
         out = kernels.reduction.reduce_rows(x.reshape(int(np.prod(rest)), -1))
         out = out.reshape(rest)
+    elif type(x) is not _ndarray and ordered[0] == 0 and ordered[-1] == ndim - 1:
+        # The first and the last dimensions: in two steps.
+        first = next(k for k, dim in enumerate(ordered) if k != dim)
+        inner = add_up(x, ordered[first:], False)
+        return add_up(inner, ordered[:first], False).reshape(
+            kept_shape(x.shape, ordered) if keepdim else _without(x.shape, ordered)
+        )
     else:
         return None
     return out.reshape(kept_shape(x.shape, ordered)) if keepdim else out

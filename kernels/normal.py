@@ -202,7 +202,7 @@ def normal(
     args = (flat, np.uint64(seed), np.uint64(offset), kind(mean), kind(std))
     if on_cuda(out):
         if single:
-            pairs = (offset + flat.size + 1) // 2 - offset // 2
+            pairs = (offset + flat.size + 1) // 2 - offset // 2 if flat.size else 0
             normal_single_cuda(*args, items=draws(pairs, offset // 2, LANES // 2))
         else:
             normal_double_cuda(*args, items=flat.size)

@@ -150,7 +150,9 @@ def place_of(t: Any, gap: Any, offset: Any) -> Any:
 
 
 def draws(size: int, offset: int, gap: int) -> int:
-    """Return how many blocks the elements from `offset` on take."""
+    """Return how many blocks the elements from `offset` on take; none for none."""
+    if not size:
+        return 0
     group = 4 * gap
     return ((offset + size + group - 1) // group - offset // group) * gap
 

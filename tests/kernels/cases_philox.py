@@ -29,7 +29,7 @@ def _places(function, dtype, *settings):
 
     def run(rng, put):
         found = []
-        for size, offset in ((1, 1), (2, 511), (70, 255), (300, 0), (301, 77)):
+        for size, offset in ((0, 3), (1, 1), (2, 511), (70, 255), (300, 0), (301, 77)):
             for place in (0, 1, 2):
                 out = put(np.zeros(size + 3, dtype))
                 function(out[place : place + size], 2**33 + 1, offset, *settings)
@@ -41,7 +41,7 @@ def _places(function, dtype, *settings):
 
 def _dropout_places(rng, put):
     found = []
-    for size, offset in ((1, 3), (65, 254), (300, 0), (515, 2**33 + 77)):
+    for size, offset in ((0, 3), (1, 3), (65, 254), (300, 0), (515, 2**33 + 77)):
         for place in (0, 1):
             x = put(rng.standard_normal(size + 1).astype("f4"))
             out = put(np.zeros(size + 1, "f4"))

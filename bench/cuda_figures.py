@@ -165,6 +165,33 @@ def _layers(x: Any, y: Any, out: Any) -> Iterator[Item]:
             yield name, partial(call, function), moved
 
 
+def _normalisation(x: Any, y: Any, out: Any) -> Iterator[Item]:
+    """Measure passes of normalisation and softmax one by one."""
+    size = x.nbytes
+    channels, layer = kernels.normalization, kernels.normalization_rows
+    images, grad, to = (a.reshape(1, -1, 64) for a in (x, y, out))
+    w = y.reshape(-1)[:64]
+    mean, _, scale, factor = channels.statistics(images, w, 1e-5)
+    *_, slope, start = channels.slopes(grad, images, mean, scale, w)
+    yield "channels: statistics", lambda: channels.statistics(images, w, 1e-5), size
+    run_map = partial(channels.normalize, images, mean, factor, mean, to)
+    yield "channels: normalize", run_map, 2 * size
+    sums = partial(channels.slopes, grad, images, mean, scale, w)
+    yield "channels: gradient sums", sums, 2 * size
+    last = partial(
+        channels.input_gradient, grad, images, mean, factor, slope, start, to
+    )
+    yield "channels: input gradient", last, 3 * size
+    rows, slopes = x.reshape(-1, 1024), y.reshape(-1, 1024)
+    v = y.reshape(-1)[:1024]
+    _, means, scales = layer.forward(rows, v, v, 1e-5)
+    yield "layer_norm of 1024", lambda: layer.forward(rows, v, v, 1e-5), 2 * size
+    back = partial(layer.backward, slopes, rows, v, means, scales)
+    yield "layer_norm of 1024, backward", back, 3 * size
+    gradient = partial(kernels.softmax.softmax_backward, slopes, rows)
+    yield "softmax backward", gradient, 3 * size
+
+
 def bandwidth(report: Report, device: str, deadline: float, elements: int = 0) -> None:
     """Measure memory-bound kernels against the copy of an array beyond the cache."""
     clock = Clock(device)
@@ -185,7 +212,7 @@ def bandwidth(report: Report, device: str, deadline: float, elements: int = 0) -
     report.put("array_mb", x.nbytes / 1e6)
     report.put("aim_share_of_copy", AIM)
     with nnlib.no_grad():
-        for group in (_others, _updates, _layers, _elementwise):
+        for group in (_others, _updates, _layers, _normalisation, _elementwise):
             try:
                 for name, step, moved in group(x, y, out):
                     if time.monotonic() > deadline:

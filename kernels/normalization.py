@@ -134,13 +134,12 @@ def moments(x: Any) -> tuple[Any, Any]:
     (array([[2.]]), array([[1.]]))
     """
     _check("moments", x)
+    if on_cuda(x):
+        eps = x.dtype.type(0)
+        mean, var, *_ = normalization_cuda.statistics(x, _nothing(x), eps, 1)
+        return mean, var
     module = array_module(x)
     mean, var = (module.empty((x.shape[0], x.shape[2]), x.dtype) for _ in range(2))
-    if on_cuda(x):
-        scale = module.empty_like(var)
-        none = _nothing(x)
-        normalization_cuda.statistics(x, none, x.dtype.type(0), mean, var, scale, none)
-        return mean, var
     shape, step = _cut(x)
     parts = shape[0] * shape[3] * shape[2]
     means, spreads = (module.empty(parts, x.dtype) for _ in range(2))
@@ -205,14 +204,12 @@ def gradient_sums(g: Any, x: Any, mean: Any) -> tuple[Any, Any]:
     (array([[4.]]), array([[6.]]))
     """
     _check("gradient_sums", x, g=g, mean=mean)
-    module = array_module(x)
-    plain, weighted = (module.empty(mean.shape, x.dtype) for _ in range(2))
     if on_cuda(x):
         none = _nothing(x)
-        normalization_grad_cuda.gradient_sums(
-            g, x, mean, none, none, plain, weighted, none, none
-        )
-        return plain, weighted
+        made = normalization_grad_cuda.gradient_sums(g, x, mean, none, none, 1)
+        return made[0], made[1]
+    module = array_module(x)
+    plain, weighted = (module.empty(mean.shape, x.dtype) for _ in range(2))
     shape, step = _cut(x)
     parts = shape[0] * shape[3] * shape[2]
     first, second = (module.empty(parts, x.dtype) for _ in range(2))
@@ -306,18 +303,7 @@ def statistics(
         scale = 1 / np.sqrt(var + eps)
         return mean, var, scale, scale if weight is None else scale * weight
     _check("statistics", x)
-    shape = (x.shape[0], x.shape[2])
-    mean, var, scale = (array_module(x).empty(shape, x.dtype) for _ in range(3))
-    made = _nothing(x) if weight is None else array_module(x).empty(shape, x.dtype)
-    factor = scale if weight is None else made
-    weight = _vector(weight, x)
-    normalization_cuda.statistics(x, weight, eps, mean, var, scale, made)
-    if group > 1:
-        normalization_cuda.group_statistics_cuda(
-            group, weight, eps, mean, var, scale, made.reshape(-1, shape[1]),
-            items=mean.size // group,
-        )  # fmt: skip
-    return mean, var, scale, factor
+    return normalization_cuda.statistics(x, _vector(weight, x), eps, group)
 
 
 def slopes(
@@ -360,14 +346,10 @@ def slopes(
         slope = second * scale * scale * scale / -x.dtype.type(count)
         return plain, normal, slope, first * scale / -x.dtype.type(count)
     _check("slopes", x, g=g, mean=mean)
-    made = [array_module(x).empty(mean.shape, x.dtype) for _ in range(4)]
-    weight = _vector(weight, x)
-    normalization_grad_cuda.gradient_sums(g, x, mean, weight, scale, *made)
-    if group > 1:
-        normalization_grad_cuda.group_slopes_cuda(
-            group, x.shape[1], weight, scale, *made, items=mean.size // group
-        )
-    return tuple(made)  # type: ignore[return-value]
+    made = normalization_grad_cuda.gradient_sums(
+        g, x, mean, _vector(weight, x), scale, group
+    )
+    return made[0], made[1], made[2], made[3]
 
 
 def scales(var: Any, weight: Any, eps: float) -> tuple[Any, Any]:

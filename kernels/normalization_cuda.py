@@ -41,7 +41,7 @@ def _moments_kernel(width: int) -> CudaKernel:
 
     def moments(
         x: Any, rows: Any, channels: Any, shift: Any, tiles: Any, slices: Any,
-        step: Any, means: Any, spreads: Any,
+        step: Any, parts: Any,
     ) -> None:  # fmt: skip
         values = cuda.local.array(held, x.dtype)
         first = cuda.local.array(width, x.dtype)
@@ -103,23 +103,28 @@ def _moments_kernel(width: int) -> CudaKernel:
             half >>= 1
         if lane == 0 and c < channels:
             place = (b * slices + k) * channels + c
+            second = parts.size >> 1
             for e in range(width):
-                means[place + e] = centres[e * THREADS + thread]
-                spreads[place + e] = around[e * THREADS + thread]
+                parts[place + e] = centres[e * THREADS + thread]
+                parts[second + place + e] = around[e * THREADS + thread]
 
     return kernel_variant(moments, width)
 
 
 @cuda_kernel(threads=THREADS)
 def join_moments_cuda(
-    means: Any, spreads: Any, rows: Any, channels: Any, slices: Any, step: Any,
-    shift: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any,
+    parts: Any, rows: Any, channels: Any, slices: Any, step: Any, shift: Any,
+    weight: Any, eps: Any, items: Any, made: Any,
 ) -> None:  # fmt: skip
-    """Put the slices' statistics together, ``1 << shift`` threads a channel."""
-    counts = cuda.shared.array(THREADS, dtype=means.dtype)
-    centres = cuda.shared.array(THREADS, dtype=means.dtype)
-    around = cuda.shared.array(THREADS, dtype=means.dtype)
-    kind = means.dtype.type
+    """Put the slices' statistics together, ``1 << shift`` threads a channel.
+
+    `made` holds mean, variance, scale and factor of all `items`, one after the other.
+    """
+    counts = cuda.shared.array(THREADS, dtype=parts.dtype)
+    centres = cuda.shared.array(THREADS, dtype=parts.dtype)
+    around = cuda.shared.array(THREADS, dtype=parts.dtype)
+    kind = parts.dtype.type
+    second = parts.size >> 1
     thread = cuda.threadIdx.x
     # Neighbouring threads have neighbouring channels.
     across = SHIFT - shift
@@ -130,14 +135,14 @@ def join_moments_cuda(
     seen = 0
     middle = kind(0)
     total = kind(0)
-    if item < mean.size:
+    if item < items:
         for k in range(lane, slices, 1 << shift):
             count = min(step, rows - k * step)
             part = kind(count) / kind(seen + count)
             place = (b * slices + k) * channels + c
-            delta = means[place] - middle
+            delta = parts[place] - middle
             middle += delta * part
-            total += spreads[place] + delta * delta * (kind(seen) * part)
+            total += parts[second + place] + delta * delta * (kind(seen) * part)
             seen += count
     counts[thread] = kind(seen)
     centres[thread] = middle
@@ -154,43 +159,43 @@ def join_moments_cuda(
             around[thread] += around[other] + delta * delta * (counts[thread] * part)
             counts[thread] = both
         half >>= 1
-    if lane == 0 and item < mean.size:
+    if lane == 0 and item < items:
         spread = around[thread] / kind(rows)
-        mean[item] = centres[thread]
-        var[item] = spread
+        made[item] = centres[thread]
+        made[items + item] = spread
         value = kind(1) / kind(math.sqrt(spread + eps))
-        scale[item] = value
+        made[2 * items + item] = value
         if weight.size > 0:
-            factor[item] = value * weight[c]
+            made[3 * items + item] = value * weight[c]
 
 
 @cuda_kernel
 def group_statistics_cuda(
-    group: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any
+    group: Any, channels: Any, weight: Any, eps: Any, items: Any, made: Any
 ) -> None:
-    """Replace the statistics of channels by those of groups of them."""
-    batches, channels = mean.shape
-    kind = mean.dtype.type
-    groups = channels // group
-    for item in range(cuda.grid(1), batches * groups, cuda.gridsize(1)):
-        b = item // groups
-        low = (item - b * groups) * group
+    """Replace the statistics of channels by those of groups of them.
+
+    `made` and `items` are those of `join_moments_cuda`.
+    """
+    kind = made.dtype.type
+    for number in range(cuda.grid(1), items // group, cuda.gridsize(1)):
+        low = number * group
         middle = kind(0)
-        for c in range(low, low + group):
-            middle += mean[b, c]
+        for item in range(low, low + group):
+            middle += made[item]
         middle /= kind(group)
         spread = kind(0)
-        for c in range(low, low + group):
-            away = mean[b, c] - middle
-            spread += var[b, c] + away * away
+        for item in range(low, low + group):
+            away = made[item] - middle
+            spread += made[items + item] + away * away
         spread /= kind(group)
         value = kind(1) / kind(math.sqrt(spread + eps))
-        for c in range(low, low + group):
-            mean[b, c] = middle
-            var[b, c] = spread
-            scale[b, c] = value
+        for item in range(low, low + group):
+            made[item] = middle
+            made[items + item] = spread
+            made[2 * items + item] = value
             if weight.size > 0:
-                factor[b, c] = value * weight[c]
+                made[3 * items + item] = value * weight[item % channels]
 
 
 @cuda_kernel
@@ -266,36 +271,43 @@ def join_grid(items: int, slices: int) -> tuple[int, int]:
     return shift, -(-items // (THREADS >> shift))
 
 
-def statistics(
-    x: Any, weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any
-) -> None:
-    """Write mean, variance, ``1 / sqrt(var + eps)`` and that times the weight."""
+def statistics(x: Any, weight: Any, eps: Any, group: int) -> tuple[Any, Any, Any, Any]:
+    """Return mean, variance, ``1 / sqrt(var + eps)`` and that times the weight.
+
+    An empty `weight` stands for none; `group` channels share their statistics.
+    """
     batches, rows, channels = x.shape
     tiles = Tiles.of(x)
-    module = array_module(x)
-    means, spreads = (
-        module.empty(batches * tiles.slices * channels, x.dtype) for _ in range(2)
-    )
+    slices = tiles.slices
+    parts = array_module(x).empty(2 * batches * slices * channels, x.dtype)
     _moments_kernel(tiles.width)(
-        x.reshape(-1), rows, channels, *tiles[1:], means, spreads,
-        blocks=batches * tiles.slices * tiles.tiles, threads=THREADS,
+        x.reshape(-1), rows, channels, *tiles[1:], parts,
+        blocks=batches * slices * tiles.tiles, threads=THREADS,
     )  # fmt: skip
-    join(
-        means, spreads, rows, channels, tiles.slices, tiles.step, weight, eps, mean,
-        var, scale, factor,
-    )  # fmt: skip
+    return join(parts, batches, rows, channels, slices, tiles.step, weight, eps, group)
 
 
 def join(
-    means: Any, spreads: Any, rows: int, channels: int, slices: int, step: int,
-    weight: Any, eps: Any, mean: Any, var: Any, scale: Any, factor: Any,
-) -> None:  # fmt: skip
-    """Put statistics of slices of `step` rows, (B, slices, C), together."""
-    shift, blocks = join_grid(mean.size, slices)
+    parts: Any, batches: int, rows: int, channels: int, slices: int, step: int,
+    weight: Any, eps: Any, group: int,
+) -> tuple[Any, Any, Any, Any]:  # fmt: skip
+    """Put statistics of slices of `step` rows together; see `statistics`.
+
+    `parts` holds the means and the sums of squared distances, both (B, slices, C).
+    """
+    items = batches * channels
+    made = array_module(parts).empty((4 if weight.size else 3) * items, parts.dtype)
+    shift, blocks = join_grid(items, slices)
     join_moments_cuda(
-        means, spreads, rows, channels, slices, step, shift, weight, eps,
-        *flat(mean, var, scale, factor), blocks=blocks,
+        parts, rows, channels, slices, step, shift, weight, eps, items, made,
+        blocks=blocks,
     )  # fmt: skip
+    if group > 1:
+        group_statistics_cuda(
+            group, channels, weight, eps, items, made, items=items // group
+        )
+    vectors = made.reshape(-1, batches, channels)
+    return vectors[0], vectors[1], vectors[2], vectors[-1]
 
 
 def normalize(x: Any, mean: Any, factor: Any, offset: Any, out: Any) -> None:

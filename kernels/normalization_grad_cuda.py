@@ -31,7 +31,7 @@ def _gradient_sums_kernel(width: int) -> CudaKernel:
 
     def gradient_sums(
         g: Any, x: Any, rows: Any, channels: Any, shift: Any, tiles: Any, slices: Any,
-        step: Any, mean: Any, first: Any, second: Any,
+        step: Any, mean: Any, parts: Any,
     ) -> None:  # fmt: skip
         values = cuda.local.array(held, x.dtype)
         slopes = cuda.local.array(held, x.dtype)
@@ -80,22 +80,27 @@ def _gradient_sums_kernel(width: int) -> CudaKernel:
             half >>= 1
         if lane == 0 and c < channels:
             place = (b * slices + k) * channels + c
+            second = parts.size >> 1
             for e in range(width):
-                first[place + e] = left[e * THREADS + thread]
-                second[place + e] = right[e * THREADS + thread]
+                parts[place + e] = left[e * THREADS + thread]
+                parts[second + place + e] = right[e * THREADS + thread]
 
     return kernel_variant(gradient_sums, width)
 
 
 @cuda_kernel(threads=THREADS)
 def join_sums_cuda(
-    first: Any, second: Any, rows: Any, channels: Any, slices: Any, shift: Any,
-    weight: Any, scale: Any, plain: Any, normal: Any, slope: Any, offset: Any,
+    parts: Any, rows: Any, channels: Any, slices: Any, shift: Any, weight: Any,
+    scale: Any, items: Any, made: Any,
 ) -> None:  # fmt: skip
-    """Add the slices' sums up, ``1 << shift`` threads a channel."""
-    left = cuda.shared.array(THREADS, dtype=first.dtype)
-    right = cuda.shared.array(THREADS, dtype=first.dtype)
-    kind = first.dtype.type
+    """Add the slices' sums up, ``1 << shift`` threads a channel.
+
+    `made` holds both sums, slope and offset of all `items`, one after the other.
+    """
+    left = cuda.shared.array(THREADS, dtype=parts.dtype)
+    right = cuda.shared.array(THREADS, dtype=parts.dtype)
+    kind = parts.dtype.type
+    second = parts.size >> 1
     thread = cuda.threadIdx.x
     across = SHIFT - shift
     lane = thread >> across
@@ -104,11 +109,11 @@ def join_sums_cuda(
     c = item - b * channels
     here = kind(0)
     there = kind(0)
-    if item < plain.size:
+    if item < items:
         for k in range(lane, slices, 1 << shift):
             place = (b * slices + k) * channels + c
-            here += first[place]
-            there += second[place]
+            here += parts[place]
+            there += parts[second + place]
     left[thread] = here
     right[thread] = there
     half = 1 << shift >> 1
@@ -118,45 +123,45 @@ def join_sums_cuda(
             left[thread] += left[thread + (half << across)]
             right[thread] += right[thread + (half << across)]
         half >>= 1
-    if lane == 0 and item < plain.size:
+    if lane == 0 and item < items:
         here = left[thread]
         there = right[thread]
-        plain[item] = here
+        made[item] = here
         if scale.size == 0:
-            normal[item] = there
+            made[items + item] = there
         else:
             value = scale[item]
             there *= value
-            normal[item] = there
+            made[items + item] = there
             value /= -kind(rows)
             if weight.size > 0:
                 value *= weight[c]
-            offset[item] = here * value
-            slope[item] = there * value * scale[item]
+            made[2 * items + item] = there * value * scale[item]
+            made[3 * items + item] = here * value
 
 
 @cuda_kernel
 def group_slopes_cuda(
-    group: Any, rows: Any, weight: Any, scale: Any, plain: Any, normal: Any,
-    slope: Any, offset: Any,
+    group: Any, rows: Any, channels: Any, weight: Any, scale: Any, items: Any,
+    made: Any,
 ) -> None:  # fmt: skip
-    """Write slopes and offsets of channels that share statistics."""
-    batches, channels = scale.shape
+    """Write slopes and offsets of channels that share statistics.
+
+    `made` and `items` are those of `join_sums_cuda`.
+    """
     kind = scale.dtype.type
-    groups = channels // group
-    for item in range(cuda.grid(1), batches * groups, cuda.gridsize(1)):
-        b = item // groups
-        low = (item - b * groups) * group
+    for number in range(cuda.grid(1), items // group, cuda.gridsize(1)):
+        low = number * group
         here = kind(0)
         there = kind(0)
-        for c in range(low, low + group):
-            factor = weight[c] if weight.size > 0 else kind(1)
-            here += plain[b, c] * factor
-            there += normal[b, c] * factor
-        value = scale[b, low] / -kind(rows * group)
-        for c in range(low, low + group):
-            offset[b, c] = here * value
-            slope[b, c] = there * value * scale[b, low]
+        for item in range(low, low + group):
+            factor = weight[item % channels] if weight.size > 0 else kind(1)
+            here += made[item] * factor
+            there += made[items + item] * factor
+        value = scale[low] / -kind(rows * group)
+        for item in range(low, low + group):
+            made[2 * items + item] = there * value * scale[low]
+            made[3 * items + item] = here * value
 
 
 @functools.cache
@@ -206,39 +211,43 @@ def _input_gradient_kernel(width: int) -> CudaKernel:
 
 
 def gradient_sums(
-    g: Any, x: Any, mean: Any, weight: Any, scale: Any, plain: Any, normal: Any,
-    slope: Any, offset: Any,
-) -> None:  # fmt: skip
-    """Write the sums of ``g`` and of ``g * (x - mean) * scale``, and what follows.
+    g: Any, x: Any, mean: Any, weight: Any, scale: Any, group: int
+) -> Any:
+    """Return the sums of ``g`` and of ``g * (x - mean) * scale``, slope and offset.
 
-    With an empty `scale` it counts as 1, and slope and offset are not written.
+    All are (B, C). With an empty `scale` it counts as 1, and there are the sums alone.
     """
     batches, rows, channels = x.shape
     tiles = Tiles.of(x, g)
-    module = array_module(x)
-    first, second = (
-        module.empty(batches * tiles.slices * channels, x.dtype) for _ in range(2)
-    )
+    slices = tiles.slices
+    parts = array_module(x).empty(2 * batches * slices * channels, x.dtype)
     _gradient_sums_kernel(tiles.width)(
-        *flat(g, x), rows, channels, *tiles[1:], mean.reshape(-1), first, second,
-        blocks=batches * tiles.slices * tiles.tiles, threads=THREADS,
+        *flat(g, x), rows, channels, *tiles[1:], mean.reshape(-1), parts,
+        blocks=batches * slices * tiles.tiles, threads=THREADS,
     )  # fmt: skip
-    join(
-        first, second, rows, channels, tiles.slices, weight, scale, plain, normal,
-        slope, offset,
-    )  # fmt: skip
+    return join(parts, batches, rows, channels, slices, weight, scale, group)
 
 
 def join(
-    first: Any, second: Any, rows: int, channels: int, slices: int, weight: Any,
-    scale: Any, plain: Any, normal: Any, slope: Any, offset: Any,
-) -> None:  # fmt: skip
-    """Add sums of slices, (B, slices, C), up; `rows` are those of all slices."""
-    shift, blocks = join_grid(plain.size, slices)
+    parts: Any, batches: int, rows: int, channels: int, slices: int, weight: Any,
+    scale: Any, group: int,
+) -> Any:  # fmt: skip
+    """Add sums of slices up; `rows` are those of all slices. See `gradient_sums`.
+
+    `parts` holds both sums, (B, slices, C) each.
+    """
+    items = batches * channels
+    made = array_module(parts).empty((4 if scale.size else 2) * items, parts.dtype)
+    scale = scale.reshape(-1)
+    shift, blocks = join_grid(items, slices)
     join_sums_cuda(
-        first, second, rows, channels, slices, shift, weight,
-        *flat(scale, plain, normal, slope, offset), blocks=blocks,
-    )  # fmt: skip
+        parts, rows, channels, slices, shift, weight, scale, items, made, blocks=blocks
+    )
+    if group > 1:
+        group_slopes_cuda(
+            group, rows, channels, weight, scale, items, made, items=items // group
+        )
+    return made.reshape(-1, batches, channels)
 
 
 def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any, out: Any) -> None:

@@ -51,9 +51,7 @@ def _moments_kernel(width: int, held: int) -> CudaKernel:
     load, _ = access(width, held)
     size = width * held
 
-    def plane_moments(
-        x: Any, rows: Any, count: Any, shift: Any, means: Any, spreads: Any
-    ) -> None:
+    def plane_moments(x: Any, rows: Any, count: Any, shift: Any, parts: Any) -> None:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
@@ -79,8 +77,9 @@ def _moments_kernel(width: int, held: int) -> CudaKernel:
         # What rounding of a large mean has left over.
         rest = group_reduce(SUM, shared, rest, shift)
         if lane == 0 and row < rows:
-            means[row] = mean + rest / kind(count)
-            spreads[row] = max(total - rest * (rest / kind(count)), kind(0))
+            parts[row] = mean + rest / kind(count)
+            spread = max(total - rest * (rest / kind(count)), kind(0))
+            parts[rows + row] = spread
 
     return kernel_variant(plane_moments, width, held)
 
@@ -119,7 +118,7 @@ def _sums_kernel(width: int, held: int) -> CudaKernel:
 
     def plane_sums(
         g: Any, x: Any, rows: Any, count: Any, shift: Any, channels: Any, mean: Any,
-        first: Any, second: Any,
+        parts: Any,
     ) -> None:  # fmt: skip
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
@@ -140,8 +139,8 @@ def _sums_kernel(width: int, held: int) -> CudaKernel:
         plain = group_reduce(SUM, shared, plain, shift)
         weighted = group_reduce(SUM, shared, weighted, shift)
         if lane == 0 and row < rows:
-            first[row] = plain
-            second[row] = weighted
+            parts[row] = plain
+            parts[rows + row] = weighted
 
     return kernel_variant(plane_sums, width, held)
 
@@ -213,26 +212,18 @@ def statistics(
         As by `nnlib.kernels.normalization.statistics`, B being 1 or N.
     """
     images, channels, size = x.shape
-    empty = array_module(x).empty
-    shape = (1 if whole else images, channels)
-    means, spreads = (empty(images * channels, x.dtype) for _ in range(2))
-    _launch(_moments_kernel, HELD, (x,), means, spreads)
-    mean, var, scale = (empty(shape, x.dtype) for _ in range(3))
-    none = means[:0]
-    made = none if weight is None else empty(shape, x.dtype)
-    factor = scale if weight is None else made
-    weight = none if weight is None else weight
+    parts = array_module(x).empty(2 * images * channels, x.dtype)
+    _launch(_moments_kernel, HELD, (x,), parts)
+    weight = parts[:0] if weight is None else weight
     eps = x.dtype.type(eps)
-    normalization_cuda.join(
-        means, spreads, images * size if whole else size, channels,
-        images if whole else 1, size, weight, eps, mean, var, scale, made,
-    )  # fmt: skip
-    if group > 1:
-        normalization_cuda.group_statistics_cuda(
-            group, weight, eps, mean, var, scale, made.reshape(-1, channels),
-            items=mean.size // group,
-        )  # fmt: skip
-    return mean, var, scale, factor
+    if whole:
+        # A plane is a slice of its channel.
+        return normalization_cuda.join(
+            parts, 1, images * size, channels, images, size, weight, eps, group
+        )
+    return normalization_cuda.join(
+        parts, images, size, channels, 1, size, weight, eps, group
+    )
 
 
 def normalize(x: Any, mean: Any, factor: Any, offset: Any) -> Any:
@@ -247,22 +238,18 @@ def slopes(
 ) -> tuple[Any, Any, Any, Any]:
     """Return what `nnlib.kernels.normalization.slopes` does."""
     images, channels, size = x.shape
-    empty = array_module(x).empty
-    first, second = (empty(images * channels, x.dtype) for _ in range(2))
-    _launch(_sums_kernel, PAIRS, (g, x), channels, mean.reshape(-1), first, second)
-    made = [empty(mean.shape, x.dtype) for _ in range(4)]
-    whole = mean.shape[0] == 1
-    none = first[:0]
-    weight = none if weight is None else weight
-    count = images * size if whole else size
-    normalization_grad_cuda.join(
-        first, second, count, channels, images if whole else 1, weight, scale, *made
-    )
-    if group > 1:
-        normalization_grad_cuda.group_slopes_cuda(
-            group, count, weight, scale, *made, items=mean.size // group
+    parts = array_module(x).empty(2 * images * channels, x.dtype)
+    _launch(_sums_kernel, PAIRS, (g, x), channels, mean.reshape(-1), parts)
+    weight = parts[:0] if weight is None else weight
+    if mean.shape[0] == 1:
+        made = normalization_grad_cuda.join(
+            parts, 1, images * size, channels, images, weight, scale, group
         )
-    return tuple(made)  # type: ignore[return-value]
+    else:
+        made = normalization_grad_cuda.join(
+            parts, images, size, channels, 1, weight, scale, group
+        )
+    return made[0], made[1], made[2], made[3]
 
 
 def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any) -> Any:

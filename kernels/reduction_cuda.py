@@ -35,12 +35,10 @@ PARTS = 1024
 
 
 @functools.cache
-def _all_kernel(width: int) -> CudaKernel:
+def _all_kernel(operation: int, width: int) -> CudaKernel:
     held = AHEAD * width
 
-    def reduce_all(
-        operation: Any, x: Any, size: Any, step: Any, out: Any, scale: Any
-    ) -> None:
+    def reduce_all(x: Any, size: Any, step: Any, out: Any, scale: Any) -> None:
         # A block's elements are neighbours; one result per block.
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(held, x.dtype)
@@ -76,16 +74,16 @@ def _all_kernel(width: int) -> CudaKernel:
         if thread == 0:
             out[cuda.blockIdx.x] = total * scale
 
-    return kernel_variant(reduce_all, width)
+    return kernel_variant(reduce_all, operation, width)
 
 
 @functools.cache
-def _rows_kernel(width: int, held: int) -> CudaKernel:
+def _rows_kernel(operation: int, width: int, held: int) -> CudaKernel:
     load, _ = access(width, held)
     size = width * held
 
     def reduce_rows(
-        operation: Any, x: Any, rows: Any, count: Any, shift: Any, out: Any, scale: Any
+        x: Any, rows: Any, count: Any, shift: Any, out: Any, scale: Any
     ) -> None:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
@@ -103,7 +101,7 @@ def _rows_kernel(width: int, held: int) -> CudaKernel:
         if lane == 0 and row < rows:
             out[row] = total * scale
 
-    return kernel_variant(reduce_rows, width, held)
+    return kernel_variant(reduce_rows, operation, width, held)
 
 
 @cuda_kernel(threads=THREADS)
@@ -125,20 +123,20 @@ def all_of(operation: int, x: Any, out: Any, scale: Any) -> None:
     kind = type(scale)
     # Vectors begin at multiples of their width; what is left over is read singly.
     width = width_of(x.itemsize, 0, x)
-    kernel = _all_kernel(width)
+    kernel = _all_kernel(operation, width)
     turn = THREADS * width * AHEAD
     # The number of partial results depends on the size alone: equal bits on every GPU.
     step = -(-x.size // PARTS)
     step = max(1, -(-step // turn)) * turn
     blocks = -(-x.size // step)
     if blocks == 1:
-        kernel(operation, x, x.size, step, out, scale, blocks=1)
+        kernel(x, x.size, step, out, scale, blocks=1, threads=THREADS)
         return
     partial = array_module(x).empty(blocks, x.dtype)
-    kernel(operation, x, x.size, step, partial, kind(1), blocks=blocks)
+    kernel(x, x.size, step, partial, kind(1), blocks=blocks, threads=THREADS)
     second = SUM if operation == SQUARES else operation
-    kernel = _all_kernel(width_of(x.itemsize, 0, partial))
-    kernel(second, partial, blocks, PARTS * 4, out, scale, blocks=1)
+    kernel = _all_kernel(second, width_of(x.itemsize, 0, partial))
+    kernel(partial, blocks, blocks, out, scale, blocks=1, threads=THREADS)
 
 
 def rows_of(operation: int, x: Any, out: Any, scale: Any) -> None:
@@ -149,7 +147,7 @@ def rows_of(operation: int, x: Any, out: Any, scale: Any) -> None:
     if plan is None:
         reduce_rows_cuda(operation, x, count, out, scale, blocks=rows)
         return
-    _rows_kernel(plan.width, plan.held)(
-        operation, x, rows, count, plan.shift, out, scale,
+    _rows_kernel(operation, plan.width, plan.held)(
+        x, rows, count, plan.shift, out, scale,
         blocks=plan.blocks(rows), threads=plan.threads,
     )  # fmt: skip

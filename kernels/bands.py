@@ -20,7 +20,13 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body
 from nnlib.kernels.machinery.caches import level2_bytes
 from nnlib.kernels.tiles import MOST_ROWS, SPARE, tile_cost, tile_of
-from nnlib.kernels.vectors import REGISTER_BYTES, clear_bytes, copy_bytes
+from nnlib.kernels.vectors import (
+    REGISTER_BYTES,
+    clear_bytes,
+    copy_bytes,
+    copy_element,
+    keep_small,
+)
 
 __all__ = [
     "GEOMETRY",
@@ -229,6 +235,7 @@ def plan_bands(
 @body
 def frame_of(x: Any, geo: Any) -> Any:
     """Return an array for a frame that begins on a cache line, with room behind it."""
+    keep_small()
     if not geo.framed:
         return np.empty(0, x.dtype)
     rows = (geo.rows - 1) * geo.stride_h + geo.span_h
@@ -251,13 +258,22 @@ def pitches(x: Any, geo: Any) -> Any:
 
 
 @body
-def copy_row(row: Any, repeat: int, to: Any) -> None:
-    """Copy a row (pixels, channels) of any strides into a row of the frame."""
-    deep = row.shape[1] * repeat
+def copy_row(
+    source: int, count: int, strides: Any, deep: int, repeat: int, to: int, like: Any
+) -> None:
+    """Copy a row (pixels, channels) of any strides to `deep` channels each.
+
+    By addresses: slices of an array, whose bounds are checked for being negative, made
+    this a fifth of the code of a convolution.
+    """
+    keep_small()
+    pixel = deep * like.itemsize
     for i in range(deep):
-        source = row[:, i // repeat]
-        for w in range(source.size):
-            to[w * deep + i] = source[w]
+        first = source + i // repeat * strides[4]
+        for w in range(count):
+            copy_element(
+                to + w * pixel + i * like.itemsize, first + w * strides[3], like[0]
+            )
 
 
 @body
@@ -268,6 +284,7 @@ def copy_band(
 
     The borders at left and right are zero already.
     """
+    keep_small()
     _, depth, height, width, c = x.shape
     size = x.itemsize
     plane, pitch, pixel = pitches(x, geo)
@@ -286,15 +303,17 @@ def copy_band(
         for r in range((rows - 1) * geo.stride_h + geo.span_h):
             h = h0 + r
             to = a * plane + r * pitch
+            start = n * x.strides[0] + d * x.strides[1] + h * x.strides[2]
+            start += x.ctypes.data + w0 * x.strides[3]
             if not (0 <= d < depth and 0 <= h < height):
                 clear_bytes(frame.ctypes.data + to, pitch)
             elif tight:
-                start = n * x.strides[0] + d * x.strides[1] + h * x.strides[2]
-                start += x.ctypes.data + w0 * pixel
                 copy_bytes(left + to, start, count * pixel)
-            elif count > 0:
-                first = (to + (w0 - geo.low_w) * pixel) // size
-                copy_row(x[n, d, h, w0 : w0 + count], geo.repeat, frame[first:])
+            else:
+                copy_row(
+                    start, count, x.strides, c * geo.repeat, geo.repeat, left + to,
+                    frame,
+                )  # fmt: skip
 
 
 @body
@@ -302,6 +321,7 @@ def find_offsets(
     axes: Any, plane: int, row: int, pixel: int, channels: int, size: int, offsets: Any
 ) -> None:
     """Write the distance of each tap's channels from a window's first input."""
+    keep_small()
     t = 0
     for a in range(axes[9]):
         for b in range(axes[10]):
@@ -318,6 +338,7 @@ def open_band(x: Any, job: int, geo: Any, frame: Any) -> Any:
 
     The place is image, slice, first row of outputs and the one behind the last.
     """
+    keep_small()
     band = job % geo.bands
     d = job // geo.bands % geo.depth
     n = job // geo.bands // geo.depth
@@ -353,6 +374,7 @@ def list_segments(
     x: Any, y: Any, place: Any, axes: Any, geo: Any, lefts: Any, targets: Any
 ) -> int:
     """Write where the segments of a band read and write; return how many there are."""
+    keep_small()
     n, d, q0, q1, _ = place
     if d >= axes[0]:
         return 0

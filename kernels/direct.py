@@ -34,7 +34,7 @@ from nnlib.kernels.bands import (
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 from nnlib.kernels.tiles import SPARE, run_tile, tile_cost
-from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, padded
+from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, keep_small, padded
 
 __all__ = ["correlate"]
 
@@ -49,6 +49,7 @@ def correlate_tiles(
     `packed` holds (groups, depth * filters), filters rounded up to vectors, and strip
     by strip; `start` the sums' first values (groups, filters).
     """
+    keep_small()
     size = x.itemsize
     groups, wide = start.shape
     cg = x.shape[4] // groups
@@ -77,6 +78,7 @@ def add_lines(
     Inputs at a distance of so many pixels add to outputs of their own, so they may be
     in one tile.
     """
+    keep_small()
     n, d, q0, q1, _ = place
     size = x.itemsize
     _, row, pixel = pitches(x, geo)
@@ -111,6 +113,7 @@ def correlate_bands(
     geo: Any,
 ) -> None:  # fmt: skip
     """Compute the bands `begin` to `end`."""
+    keep_small()
     groups, wide = start.shape
     cg = x.shape[4] // groups
     plane, row, pixel = pitches(x, geo)
@@ -143,6 +146,7 @@ def pack_filters(
     begin: int, end: int, w: Any, order: Any, axes: Any, packed: Any, wide: int
 ) -> None:
     """Write rows of (groups, in, out, taps) for each plan: see `correlate_tiles`."""
+    keep_small()
     groups, cg, kg, _ = w.shape
     vector = REGISTER_BYTES // w.itemsize
     zero = w.dtype.type(0)
@@ -170,6 +174,7 @@ def correlate_loop(
     x: Any, w: Any, start: Any, y: Any, packed: Any, axes: Any, order: Any, geo: Any
 ) -> None:
     """Pack the filters, then compute all bands, on the pool."""
+    keep_small()
     groups, cg, kg, _ = w.shape
     rows = max(order.size * kg, 1)
     spread(

@@ -28,7 +28,7 @@ from nnlib.kernels.bands import (
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 from nnlib.kernels.tiles import SPARE, run_tile
-from nnlib.kernels.vectors import REGISTER_BYTES, copy_bytes, padded
+from nnlib.kernels.vectors import REGISTER_BYTES, copy_bytes, keep_small, padded
 
 __all__ = [
     "PARTIAL_SUMS",
@@ -52,6 +52,7 @@ def list_runs(
     `merged` taps of a line make a run of some `length`; `step` is the distance of two
     rows of a segment, `sums` (segments, rows, filters).
     """
+    keep_small()
     plane, row, pixel = pitches
     count = 0
     pitch = sums.shape[1] * sums.shape[2] * sums.itemsize
@@ -74,6 +75,7 @@ def list_runs(
 @body
 def list_outputs(stride: Any, row: int, pixel: int, width: int, offsets: Any) -> None:
     """Write the distance of the input of each output of a band from the first's."""
+    keep_small()
     for i in range(offsets.size):
         offsets[i] = i // width * stride[0] * row + i % width * stride[1] * pixel
 
@@ -85,6 +87,7 @@ def band_of_gradient(g: Any, place: Any, ragged: bool, buffer: Any) -> int:
     Tiles read whole vectors, also beyond the band: where the array ends sooner, the
     band is copied to where they may.
     """
+    keep_small()
     n, d, q0, q1, _ = place
     row = g.shape[3] * g.shape[4] * g.itemsize
     first = (n * g.shape[1] + d) * g.shape[2] + q0
@@ -103,6 +106,7 @@ def grad_part(
     merged: int, geo: Any,
 ) -> None:  # fmt: skip
     """Sum over one part of the bands: (groups, segments, rows, filters)."""
+    keep_small()
     groups, segments, _, wide = sums.shape
     size = x.itemsize
     vector = REGISTER_BYTES // size
@@ -140,6 +144,7 @@ def grad_parts(
     merged: int, geo: Any,
 ) -> None:  # fmt: skip
     """Sum the parts `begin` to `end`."""
+    keep_small()
     for part in range(begin, end):
         grad_part(part, sums.shape[0], x, g, sums[part], axes, cg, kg, merged, geo)
 
@@ -147,6 +152,7 @@ def grad_parts(
 @cpu_loop
 def fold_channels(begin: int, end: int, sums: Any, dw: Any, merged: int) -> None:
     """Add the parts up, in their order; `merged` taps of a line are one run."""
+    keep_small()
     parts, _, _, segment, _ = sums.shape
     _, kg, cg, taps = dw.shape
     length = merged * cg
@@ -170,6 +176,7 @@ def grad_loop(
     x: Any, g: Any, sums: Any, axes: Any, dw: Any, merged: int, geo: Any
 ) -> None:
     """Sum by parts, on the pool, and fold."""
+    keep_small()
     groups, kg, cg, taps = dw.shape
     spread(grad_parts, sums.shape[0], 1, (x, g, sums, axes, cg, kg, merged, geo))
     spread(fold_channels, groups * cg, max(1, 4096 // (taps * kg)), (sums, dw, merged))

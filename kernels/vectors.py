@@ -31,6 +31,8 @@ __all__ = [
     "aligned_empty",
     "clear_bytes",
     "copy_bytes",
+    "copy_element",
+    "keep_small",
     "count_loop",
     "multiply_narrow",
     "multiply_tile",
@@ -78,6 +80,34 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Any:
     """
     raw = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
     return np.ndarray(shape, dtype, raw, -raw.ctypes.data % _LINE)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def keep_small(context: Any) -> Any:
+    """Have the function that calls this compiled for size.
+
+    For what prepares the work of tiles: the compiler would unroll and split its loops,
+    which takes it twice as long and gains nothing.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.function.attributes.add("optsize")
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_element(context: Any, target: Any, source: Any, like: Any) -> Any:
+    """Copy one element of the type of `like` from one address to another."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = context.get_value_type(like).as_pointer()
+        to, source_ = (builder.inttoptr(address, pointer) for address in args[:2])
+        builder.store(builder.load(source_), to)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, like), lower
 
 
 @intrinsic  # type: ignore[untyped-decorator]

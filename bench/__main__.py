@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nnlib
+from nnlib.backend.threads import own_settings
 from nnlib.bench import (
     attention,
     convolution,
@@ -28,7 +29,6 @@ from nnlib.bench import (
     training,
     word_vectors,
 )
-from nnlib.bench.compare import HEADER
 
 __all__ = ["main", "machine"]
 
@@ -52,18 +52,22 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "versions": versions,
-        # Settings of the user's that change the speed of either library.
-        "environment": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name.startswith(("OPENBLAS_", "OMP_", "GOMP_", "MKL_", "NUMBA_"))
-        },
+        # Settings that change the speed of either library.
+        "environment": _settings(),
+    }
+
+
+def _settings() -> dict[str, str]:
+    """Return the settings of thread pools and compilers; which are nnlib's is said."""
+    return {
+        name: f"{value} (set by nnlib)" if name in own_settings else value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(("OPENBLAS_", "OMP_", "GOMP_", "MKL_", "NUMBA_"))
     }
 
 
 def _word_vectors(rounds: int) -> dict[str, Any]:
     """Time a step against PyTorch's, and whole texts against gensim."""
-    print(HEADER)
     found: dict[str, Any] = {
         "step": [row.as_dict() for row in word_vectors.run(rounds)]
     }

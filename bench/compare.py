@@ -8,15 +8,16 @@ PyTorch are the same.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["HEADER", "Comparison", "Pair", "compare", "libraries"]
+__all__ = ["HEADER", "Comparison", "Pair", "compare", "libraries", "read_options"]
 
 
 @dataclass
@@ -81,13 +82,12 @@ def _work(
     library: str,
     build: Callable[[Any, str], Any],
     threads: int | None,
-    clock: str,
 ) -> None:
     """Run as many steps of a case as the parent asks for, until it asks for none."""
     module = libraries(library)
     if threads is not None:
         module.set_num_threads(threads)
-    now = getattr(time, clock)
+    now = time.thread_time if threads == 1 else time.perf_counter
     built: str | None = None
     while True:
         case, count, idle = pipe.recv()
@@ -116,10 +116,8 @@ class Pair:
         without arguments that does the work once and returns a number (a loss).
         Must be importable (the processes are spawned).
     threads : int, optional
-        Threads of each library; default: its own choice.
-    clock : str, default "perf_counter"
-        The function of `time` to measure with; ``"thread_time"`` leaves out what other
-        processes take, and is right for work of one thread.
+        Threads of each library; default: its own choice. With 1 the thread's own time
+        is measured, which leaves out what other processes take.
     """
 
     def __init__(
@@ -127,7 +125,6 @@ class Pair:
         build: Callable[[Any, str], Any],
         *,
         threads: int | None = None,
-        clock: str = "perf_counter",
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipes: list[Any] = []
@@ -136,7 +133,7 @@ class Pair:
             mine, theirs = context.Pipe()
             process = context.Process(
                 target=_work,
-                args=(theirs, library, build, threads, clock),
+                args=(theirs, library, build, threads),
                 daemon=True,
             )
             process.start()
@@ -210,15 +207,64 @@ class Pair:
 
 def compare(
     build: Callable[[Any, str], Any],
-    case: str,
+    cases: Iterable[str | tuple[str, ...]],
     *,
     rounds: int = 15,
-    budget: float = 0.1,
+    only: list[str] | None = None,
     threads: int | None = None,
-) -> Comparison:
-    """Time ``build(library, case)()`` in both libraries, in processes of their own.
+) -> list[Comparison]:
+    """Time ``build(library, case)()`` in both libraries, new processes for each case.
 
-    See `Pair` and `Pair.time` for the arguments.
+    Parameters
+    ----------
+    build, threads
+        As for `Pair`.
+    cases : iterable of str or tuple of str
+        Of a tuple (PyTorch's memory formats) the one counts that PyTorch does best in.
+    rounds
+        As for `Pair.time`.
+    only : list of str, optional
+        Parts of names: others are left out.
+
+    Returns
+    -------
+    list of Comparison
+        Each is printed as it is known.
     """
-    with Pair(build, threads=threads) as pair:
-        return pair.time(case, rounds=rounds, budget=budget)
+    found = []
+    for case in cases:
+        names = (case,) if isinstance(case, str) else case
+        if only and not any(part in names[0] for part in only):
+            continue
+        with Pair(build, threads=threads) as pair:
+            rows = [pair.time(name, rounds=rounds) for name in names]
+        found.append(min(rows, key=lambda row: row.ratio))
+        print(found[-1].row(), flush=True)
+    return found
+
+
+def read_options(
+    text: str | None, *, rounds: int = 15, parser: argparse.ArgumentParser | None = None
+) -> Any:
+    """Read the options that comparisons share: rounds, only and threads.
+
+    Parameters
+    ----------
+    text : str
+        A module's docstring: its first line tells what the program does.
+    rounds : int
+        The default.
+    parser : argparse.ArgumentParser, optional
+        Has the program's other options.
+    """
+    parser = parser or argparse.ArgumentParser()
+    parser.description = (text or "").splitlines()[0]
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--only", nargs="*", help="parts of case names")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="of each library; with 1, the thread's own time is measured, which holds "
+        "on a busy machine",
+    )
+    return parser.parse_args()

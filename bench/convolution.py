@@ -9,14 +9,13 @@ before would leave them (the networks' first layers: as images come, NCHW).
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlib.bench.compare import HEADER, Comparison, Pair
+from nnlib.bench.compare import HEADER, Comparison, Pair, read_options
 
 __all__ = ["SHAPES", "main", "run"]
 
@@ -128,18 +127,20 @@ def build(library: Any, case: str, device: str = "cpu") -> Callable[[], Result]:
     return step
 
 
-def run(rounds: int, only: str = "", budget: float = 0.1) -> list[Comparison]:
+def run(
+    rounds: int, only: list[str] | None = None, threads: int | None = None
+) -> list[Comparison]:
     """Compare every shape; print the table and the means."""
     found = []
     print(HEADER)
-    with Pair(build) as pair:
+    with Pair(build, threads=threads) as pair:
         for what in (FORWARD, BOTH):
             ratios: dict[bool, list[float]] = {True: [], False: []}
             for name, shape in SHAPES.items():
-                if only not in name:
+                if only and not any(part in name for part in only):
                     continue
                 rows = [
-                    pair.time(f"{name}: {what}, {memory}", rounds=rounds, budget=budget)
+                    pair.time(f"{name}: {what}, {memory}", rounds=rounds)
                     for memory in (CHANNELS_LAST, "NCHW")
                 ]
                 row = min(rows, key=lambda result: result.ratio)
@@ -155,11 +156,8 @@ def run(rounds: int, only: str = "", budget: float = 0.1) -> list[Comparison]:
 
 def main() -> None:
     """Read the options and compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="part of a shape's name")
-    options = parser.parse_args()
-    run(options.rounds, options.only)
+    options = read_options(__doc__)
+    run(options.rounds, options.only, options.threads)
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def build(lib: Any, case: str) -> Callable[[], float]:
 def run(rounds: int = 9, only: list[str] | None = None) -> list[Cost]:
     """Time every case, or those whose text holds one of `only`; print, worst first."""
     found = []
-    with Pair(build, threads=1, clock="thread_time") as pair:
+    with Pair(build, threads=1) as pair:
         for case in CASES:
             if only and not any(name in case for name in only):
                 continue

@@ -10,13 +10,12 @@ chooses one of 77 classes by the last states of both directions.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nnlib.bench.compare import HEADER, Comparison, Pair
+from nnlib.bench.compare import HEADER, Comparison, compare, read_options
 
 __all__ = ["CASES", "build", "main", "run"]
 
@@ -86,37 +85,17 @@ def build(lib: Any, case: str, device: str = "cpu") -> Callable[[], float]:
 
 
 def run(
-    rounds: int = 15,
-    only: list[str] | None = None,
-    threads: int | None = None,
-    clock: str = "perf_counter",
+    rounds: int = 15, only: list[str] | None = None, threads: int | None = None
 ) -> list[Comparison]:
     """Time every case; print each row as it is known."""
     print(HEADER, flush=True)
-    found = []
-    for case in CASES:
-        if only and not any(part in case for part in only):
-            continue
-        with Pair(build, threads=threads, clock=clock) as pair:
-            found.append(pair.time(case, rounds=rounds))
-        print(found[-1].row(), flush=True)
-    return found
+    return compare(build, CASES, rounds=rounds, only=only, threads=threads)
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", nargs="*", help="parts of case names")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        help="of each library; with 1, the thread's own time is measured, which holds "
-        "on a busy machine",
-    )
-    options = parser.parse_args()
-    clock = "thread_time" if options.threads == 1 else "perf_counter"
-    run(options.rounds, options.only, options.threads, clock)
+    options = read_options(__doc__)
+    run(options.rounds, options.only, options.threads)
 
 
 if __name__ == "__main__":

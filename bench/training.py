@@ -12,7 +12,6 @@ trains convolutional networks in both of its memory formats, and the faster one 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.bench import generative, networks, word_vectors
-from nnlib.bench.compare import HEADER, Comparison, Pair
+from nnlib.bench.compare import HEADER, Comparison, compare, read_options
 
 __all__ = ["CASES", "Case", "build", "draw", "main"]
 
@@ -172,46 +171,26 @@ def build(
 
 
 def run(
-    rounds: int = 15,
-    only: list[str] | None = None,
-    threads: int | None = None,
-    clock: str = "perf_counter",
+    rounds: int = 15, only: list[str] | None = None, threads: int | None = None
 ) -> list[Comparison]:
     """Time every case; print each row as it is known."""
     print(HEADER, flush=True)
-    found = []
-    for case, what in CASES.items():
-        if only and not any(part in case for part in only):
-            continue
-        names = [case, case + CHANNELS_LAST] if what.images else [case]
-        with Pair(build, threads=threads, clock=clock) as pair:
-            rows = [pair.time(name, rounds=rounds) for name in names]
-        found.append(min(rows, key=lambda row: row.ratio))
-        print(found[-1].row(), flush=True)
+    cases = [
+        (case, case + CHANNELS_LAST) if what.images else case
+        for case, what in CASES.items()
+    ]
+    found = compare(build, cases, rounds=rounds, only=only, threads=threads)
     for module in (generative, word_vectors):
-        for case in module.CASES:
-            if only and not any(part in case for part in only):
-                continue
-            with Pair(module.build, threads=threads, clock=clock) as pair:
-                found.append(pair.time(case, rounds=rounds))
-            print(found[-1].row(), flush=True)
+        found += compare(
+            module.build, module.CASES, rounds=rounds, only=only, threads=threads
+        )
     return found
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", nargs="*", help="parts of case names")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        help="of each library; with 1, the thread's own time is measured, which holds "
-        "on a busy machine",
-    )
-    options = parser.parse_args()
-    clock = "thread_time" if options.threads == 1 else "perf_counter"
-    run(options.rounds, options.only, options.threads, clock)
+    options = read_options(__doc__)
+    run(options.rounds, options.only, options.threads)
 
 
 if __name__ == "__main__":

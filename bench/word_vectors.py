@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.bench.compare import HEADER, Comparison, Pair
+from nnlib.bench.compare import HEADER, Comparison, compare, read_options
 
 __all__ = ["CASES", "build", "main", "run", "words_per_second"]
 
@@ -80,15 +80,11 @@ def _composed(lib: Any, tables: Any, words: Any, targets: Any, negatives: Any) -
 
 
 def run(
-    rounds: int = 15, threads: int | None = None, clock: str = "perf_counter"
+    rounds: int = 15, only: list[str] | None = None, threads: int | None = None
 ) -> list[Comparison]:
     """Time the step against PyTorch; print each row as it is known."""
-    found = []
-    with Pair(build, threads=threads, clock=clock) as pair:
-        for case in CASES:
-            found.append(pair.time(case, rounds=rounds))
-            print(found[-1].row(), flush=True)
-    return found
+    print(HEADER, flush=True)
+    return compare(build, CASES, rounds=rounds, only=only, threads=threads)
 
 
 def _text(words: int) -> list[list[str]]:
@@ -137,21 +133,16 @@ def words_per_second(
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--words", type=int, default=500_000)
-    options = parser.parse_args()
-    print(HEADER, flush=True)
-    clock = "thread_time" if options.threads == 1 else "perf_counter"
-    run(options.rounds, options.threads, clock)
+    options = read_options(__doc__, parser=parser)
+    run(options.rounds, options.only, options.threads)
+    threads = options.threads or 1
     print("\n| words per second | nnlib | gensim | nnlib / gensim |")
     print("| --- | --- | --- | --- |")
     for cbow in (False, True):
-        mine, theirs = words_per_second(
-            cbow, words=options.words, threads=options.threads
-        )
-        name = f"{'CBoW' if cbow else 'skip-gram'}, {options.threads} thread(s)"
+        mine, theirs = words_per_second(cbow, words=options.words, threads=threads)
+        name = f"{'CBoW' if cbow else 'skip-gram'}, {threads} thread(s)"
         other, ratio = "not installed", ""
         if theirs:
             other, ratio = f"{theirs:,.0f}", f"{mine / theirs:.2f}"

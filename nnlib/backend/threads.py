@@ -22,7 +22,13 @@ from typing import Any, Protocol
 from nnlib.backend import memory
 from nnlib.backend.errors import ArgumentError, DeviceError
 
-__all__ = ["available_cores", "get_num_threads", "pool", "set_num_threads"]
+__all__ = [
+    "available_cores",
+    "get_num_threads",
+    "own_settings",
+    "pool",
+    "set_num_threads",
+]
 
 # Iterations an idle OpenMP thread spins before it sleeps: long enough to bridge the gap
 # between two kernels of a step, short enough to leave the core to NumPy's threads.
@@ -205,6 +211,10 @@ def prepare() -> None:
         numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
 
 
+# The variables of the environment that nnlib has set in this process.
+own_settings: set[str] = set()
+
+
 def bound_spinning() -> None:
     """Bound the spinning of idle threads: OpenMP's and those of NumPy's OpenBLAS.
 
@@ -213,9 +223,11 @@ def bound_spinning() -> None:
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = _SPINS
+        own_settings.add("GOMP_SPINCOUNT")
     if "OPENBLAS_THREAD_TIMEOUT" in os.environ:
         return
     os.environ["OPENBLAS_THREAD_TIMEOUT"] = _TIMEOUT
+    own_settings.add("OPENBLAS_THREAD_TIMEOUT")
     if "numpy" not in sys.modules or sys.platform == "win32":
         return
     for path in numpy_openblas():

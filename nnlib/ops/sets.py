@@ -353,5 +353,10 @@ def isin(
     """
     x, others = raw(elements), raw(test_elements)
     module = array_module(x if hasattr(x, "dtype") else others)
-    found = module.isin(x, others, assume_unique=assume_unique, invert=invert)
+    found = module.isin(
+        module.asarray(x),
+        module.asarray(others),
+        assume_unique=assume_unique,
+        invert=invert,
+    )
     return Tensor._from_array(module.asarray(found))

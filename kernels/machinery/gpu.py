@@ -1,7 +1,9 @@
 """CUDA kernels: `cuda_kernel`, their launch through CuPy, and the lazy `cuda` module.
 
-A launch goes through CuPy, on CuPy's current stream: Numba's own way costs tens of
-microseconds, this one a few. Numba's calling convention is spelled out by `pack`.
+A launch goes to the driver, on CuPy's current stream: Numba's own way costs tens of
+microseconds, and so does CuPy's with the many fields of Numba's arrays. Their calling
+convention is spelled out by `pack`; what a launch finds again (the same types, shapes
+and strides) is packed once, so that it only fills in addresses and numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +12,10 @@ import importlib
 from collections.abc import Callable
 from typing import Any, overload
 
+import numpy as np
+
 from nnlib.backend import device as backend
+from nnlib.backend import driver
 from nnlib.kernels.machinery import compile as compiler
 
 __all__ = [
@@ -24,6 +29,8 @@ __all__ = [
     "tests_launcher",
 ]
 
+# Forms of a launch that a kernel keeps.
+_MOST_FORMS = 1024
 # Blocks per multiprocessor of a grid-stride loop: enough to hide the latency of memory.
 _BLOCKS_PER_PROCESSOR = 16
 
@@ -66,31 +73,61 @@ class Launch:
 tests_launcher: Callable[[Launch], None] | None = None
 
 
-def pack(args: tuple[Any, ...]) -> list[Any]:
-    """Spell arguments out as Numba's kernels take them.
+_FORMATS: dict[type[Any], str] = {
+    int: "q",
+    bool: "?",
+    np.bool_: "?",
+    np.float16: "e",
+    np.float32: "f",
+    np.float64: "d",
+    np.int8: "b",
+    np.int16: "h",
+    np.int32: "i",
+    np.int64: "q",
+    np.uint8: "B",
+    np.uint16: "H",
+    np.uint32: "I",
+    np.uint64: "Q",
+}
+
+
+def pack(args: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    """Spell arguments out as Numba's kernels take them, with their formats.
 
     An array is: null, null, its size, its item size, its address, its shape, its
-    strides in bytes (each 64 bits wide); a scalar is itself. CuPy passes a Python int
-    as 64 bits.
+    strides in bytes (each 64 bits wide); a scalar is itself, a Python int 64 bits wide.
+    Addresses and scalars, which are set anew for each launch, are given as None.
 
     Examples
     --------
     >>> class Cupy:
     ...     size, itemsize, shape, strides = 6, 4, (2, 3), (12, 4)
-    ...     class data:
-    ...         ptr = 4096
-    >>> pack((Cupy(), 7))
-    [0, 0, 6, 4, 4096, 2, 3, 12, 4, 7]
+    >>> [value for _, value in pack((Cupy(), 7))]
+    [0, 0, 6, 4, None, 2, 3, 12, 4, None]
     """
-    fields: list[Any] = []
+    fields: list[tuple[str, Any]] = []
     for arg in args:
-        if hasattr(arg, "strides") and hasattr(arg.data, "ptr"):
-            fields += (0, 0, arg.size, arg.itemsize, arg.data.ptr)
-            fields += arg.shape
-            fields += arg.strides
-        else:
-            fields.append(arg)
+        kind = _FORMATS.get(type(arg))
+        if kind is not None:
+            fields.append((kind, None))
+            continue
+        numbers = (0, 0, arg.size, arg.itemsize, None, *arg.shape, *arg.strides)
+        fields += [("q", number) for number in numbers]
     return fields
+
+
+class _Form:
+    """A kernel loaded for arguments of certain types, shapes and strides."""
+
+    __slots__ = ("free", "function", "library", "most")
+
+    def __init__(self, function: Any, library: Any, most: int) -> None:
+        self.function = function
+        self.library = library
+        self.most = most
+        # Arguments ready to be filled. A launch takes one out and puts it back, so that
+        # two threads never fill the same.
+        self.free: list[driver.Arguments] = []
 
 
 class CudaKernel:
@@ -113,6 +150,7 @@ class CudaKernel:
         self.__doc__ = function.__doc__
         self.threads = threads
         self._loaded: dict[Any, Any] = {}
+        self._forms: dict[Any, _Form] = {}
 
     def __repr__(self) -> str:
         """Name the kernel."""
@@ -124,6 +162,7 @@ class CudaKernel:
         items: int | None = None,
         blocks: int | None = None,
         threads: int | None = None,
+        flat: bool = False,
     ) -> None:
         """Launch on CuPy's current stream; returns at once.
 
@@ -138,42 +177,106 @@ class CudaKernel:
             The grid, where the kernel counts on it.
         threads : int, optional
             Threads per block.
+        flat : bool
+            Hand the arrays over as ``array.reshape(-1)``, without making these: all
+            must be dense in memory, in one order of their elements.
         """
         if items == 0 or blocks == 0:
             return
         if tests_launcher is not None:
+            if flat:
+                args = tuple([_flattened(arg) for arg in args])
             tests_launcher(Launch(self, args, blocks, threads))
             return
-        threads = threads or self.threads
-        key = tuple([_key(arg) for arg in args])
-        module = backend.cupy()
-        number = module.cuda.runtime.getDevice()
-        found = self._loaded.get((number, key))
-        if found is None:
-            found = self._load(module, args, number)
-            self._loaded[number, key] = found
-        function, processors = found
+        cupy = backend.cupy()
+        # One walk: what decides the form of the launch, and what each launch sets.
+        key: list[Any] = [cupy.cuda.runtime.getDevice(), flat]
+        values = []
+        try:
+            for arg in args:
+                kind = type(arg)
+                if kind in _FORMATS:
+                    key.append(kind)
+                    values.append(arg)
+                else:
+                    key.append(arg.dtype)
+                    if flat:
+                        key.append(arg.size)
+                    else:
+                        key.append(arg.shape)
+                        key.append(arg.strides)
+                    values.append(arg.data.ptr)
+        except AttributeError:
+            # No array and no number: this says what is wrong with it.
+            compiler.signature_of(args)
+            raise
+        found = tuple(key)
+        form = self._forms.get(found)
+        if form is None:
+            form = self._prepare(cupy, found, args, flat)
+        free = form.free
+        arguments = free.pop() if free else self._arguments(args, flat)
+        arguments.set(*values)
+        if threads is None:
+            threads = self.threads
         if blocks is None:
-            most = processors * _BLOCKS_PER_PROCESSOR
-            blocks = max(1, min(-(-(items or 1) // threads), most))
-        function((blocks, 1, 1), (threads, 1, 1), pack(args))
+            blocks = -(-(items or 1) // threads)
+            if blocks > form.most:
+                blocks = form.most
+        driver.launch(form.function, blocks, threads, arguments, cupy)
+        free.append(arguments)
 
-    def _load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
+    def _prepare(
+        self, cupy: Any, key: tuple[Any, ...], args: tuple[Any, ...], flat: bool
+    ) -> _Form:
+        """Load the kernel for these types, if need be, and keep the form."""
+        if flat:
+            args = tuple([_flattened(arg) for arg in args])
+        number = key[0]
+        types = (number, *map(_type_key, args))
+        loaded = self._loaded.get(types)
+        if loaded is None:
+            loaded = self._loaded[types] = self._load(cupy, args, number)
+        if len(self._forms) >= _MOST_FORMS:
+            # Shapes may be new in each step.
+            self._forms.clear()
+        form = self._forms[key] = _Form(*loaded)
+        return form
+
+    def _arguments(self, args: tuple[Any, ...], flat: bool) -> driver.Arguments:
+        if flat:
+            args = tuple([_flattened(arg) for arg in args])
+        return driver.Arguments(pack(args))
+
+    def _load(
+        self, module: Any, args: tuple[Any, ...], number: int
+    ) -> tuple[Any, Any, int]:
         device = module.cuda.Device(number)
         capability = device.compute_capability
         cc = (int(capability[:-1]), int(capability[-1]))
         compiled = compiler.compile_for(self.function, compiler.signature_of(args), cc)
         library = module.cuda.function.Module()
         library.load(compiled.cubin)
+        function = driver.handle(library.get_function(compiled.entry))
         processors = int(device.attributes["MultiProcessorCount"])
-        return library.get_function(compiled.entry), processors
+        return function, library, processors * _BLOCKS_PER_PROCESSOR
 
 
-def _key(arg: Any) -> Any:
+def _flattened(arg: Any) -> Any:
+    """Return an array as its elements in memory order; anything else as it is."""
+    if type(arg) in _FORMATS or arg.ndim == 1:
+        return arg
+    if not arg.flags.c_contiguous:
+        strides = arg.strides
+        arg = arg.transpose(sorted(range(arg.ndim), key=lambda axis: -strides[axis]))
+    return arg.reshape(-1)
+
+
+def _type_key(arg: Any) -> Any:
     """Return what decides which compilation an argument needs."""
-    if hasattr(arg, "strides") and hasattr(arg.data, "ptr"):
-        return (arg.dtype, arg.ndim, arg.flags.c_contiguous)
-    return type(arg)
+    if type(arg) in _FORMATS:
+        return type(arg)
+    return (arg.dtype, arg.ndim, arg.flags.c_contiguous)
 
 
 @overload

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
+import types
+
 import numpy as np
 import pytest
 
@@ -57,12 +61,16 @@ class FakeArray:
         self.flags = plain.flags
         self.data = type("Memory", (), {"ptr": address})()
 
+    def reshape(self, size):
+        return FakeArray((self.size,), self.dtype)
+
 
 class FakeCupy:
-    """A driver that takes down what it is asked for."""
+    """A CUDA machine that takes down what it is asked for."""
 
     def __init__(self):
-        self.loaded, self.launched = [], []
+        self.loaded, self.launched, self.contexts = [], [], 0
+        self.stream, self.statuses, self.kinds = 0, [], ""
         outer = self
 
         class Module:
@@ -70,57 +78,138 @@ class FakeCupy:
                 outer.loaded.append(cubin)
 
             def get_function(self, name):
-                return lambda *args: outer.launched.append((name, *args))
+                return types.SimpleNamespace(ptr=4711)
 
         class Device:
             compute_capability = "90"
             attributes = {"MultiProcessorCount": 4}
 
-            def __init__(self, number):
+            def __init__(self, number=0):
                 assert number == 0
 
-        class Space:
+            def use(self):
+                outer.contexts += 1
+
+        class DriverError(RuntimeError):
             pass
 
-        self.cuda = Space()
-        self.cuda.Device = Device
-        self.cuda.runtime = Space()
-        self.cuda.runtime.getDevice = lambda: 0
-        self.cuda.function = Space()
-        self.cuda.function.Module = Module
+        space = types.SimpleNamespace
+        self.cuda = space(
+            Device=Device,
+            runtime=space(getDevice=lambda: 0, free=lambda pointer: None),
+            function=space(Module=Module),
+            driver=space(CUDADriverError=DriverError),
+            get_current_stream=lambda: space(ptr=self.stream),
+        )
+
+    def launch(self, function, bx, by, bz, tx, ty, tz, shared, stream, args, extra):
+        """Stand for cuLaunchKernel: read the arguments where it would."""
+        assert (by, bz, ty, tz, shared, extra) == (1, 1, 1, 1, 0, None)
+        status = self.statuses.pop() if self.statuses else 0
+        if status:
+            return status
+        values = []
+        for kind, place in zip(self.kinds, args, strict=True):
+            (value,) = struct.unpack(
+                kind, ctypes.string_at(place, struct.calcsize(kind))
+            )
+            values.append(value)
+        stream = None if stream is None else stream.value
+        self.launched.append((function.value, bx, tx, stream, values))
+        return 0
 
 
-def test_launch_packs_arguments_and_loads_once(monkeypatch):
+@pytest.fixture
+def machine(monkeypatch):
     fake = FakeCupy()
-    asked = []
+    fake.asked = []
 
     def compiled(function, signature, cc):
-        asked.append((function, str(signature), cc))
+        fake.asked.append((function, str(signature), cc))
         return Compiled("entry", b"cubin", 32, 0, 0, 0)
 
     monkeypatch.setattr(gpu.backend, "cupy", lambda: fake)
     monkeypatch.setattr(gpu.compiler, "compile_for", compiled)
+    monkeypatch.setattr(gpu.driver, "launcher", lambda: fake.launch)
+    return fake
 
-    def loop(x, y, n, factor):
-        raise AssertionError
 
+def loop(x, y, n, factor):
+    raise AssertionError
+
+
+def test_launch_packs_arguments_and_loads_once(machine):
     kernel = gpu.CudaKernel(loop, 128)
     x = FakeArray((3, 5), np.float32, address=1 << 40)
     y = FakeArray((5,), np.float32, strides=(8,))
     half = np.float32(0.5)
+    machine.kinds = "q" * 17 + "f"
     kernel(x, y, 9, half, items=15)
-    kernel(x, y, 9, half, items=10**9)
-    kernel(x, y, 9, half, blocks=3, threads=64)
+    kernel(x, y, -7, half, items=10**9)
+    machine.stream = 1 << 33
+    moved = FakeArray((5,), np.float32, strides=(8,), address=8192)
+    kernel(x, moved, 9, np.float32(2), blocks=3, threads=64)
     kernel(x, y, 9, half, items=0)
-    packed = [0, 0, 15, 4, 1 << 40, 3, 5, 20, 4, 0, 0, 5, 4, 4096, 5, 8, 9, half]
-    assert fake.launched == [
-        ("entry", (1, 1, 1), (128, 1, 1), packed),
-        ("entry", (64, 1, 1), (128, 1, 1), packed),
-        ("entry", (3, 1, 1), (64, 1, 1), packed),
+
+    def packed(address, number, factor):
+        first = [0, 0, 15, 4, 1 << 40, 3, 5, 20, 4]
+        return [*first, 0, 0, 5, 4, address, 5, 8, number, factor]
+
+    assert machine.launched == [
+        (4711, 1, 128, None, packed(4096, 9, 0.5)),
+        (4711, 64, 128, None, packed(4096, -7, 0.5)),
+        (4711, 3, 64, 1 << 33, packed(8192, 9, 2.0)),
     ]
-    assert fake.loaded == [b"cubin"] and len(asked) == 1 and asked[0][2] == (9, 0)
+    assert machine.loaded == [b"cubin"]
+    assert len(machine.asked) == 1 and machine.asked[0][2] == (9, 0)
+
+
+def test_launch_follows_shapes_strides_and_types(machine):
+    kernel = gpu.CudaKernel(loop, 128)
+    half = np.float32(0.5)
+    machine.kinds = "q" * 17 + "f"
+    y = FakeArray((5,), np.float32)
+    for shape, strides in (((3, 5), None), ((5, 3), None), ((3, 5), (4, 12))):
+        kernel(FakeArray(shape, np.float32, strides), y, 9, half, items=15)
+    found = [values[5:9] for *_, values in machine.launched]
+    assert found == [[3, 5, 20, 4], [5, 3, 12, 4], [3, 5, 4, 12]]
+    # Strides that are not contiguous make another type; another shape does not.
+    assert len(machine.asked) == 2
+    x = FakeArray((3, 5), np.float32)
     kernel(x, FakeArray((5,), np.float64), 9, half, items=15)
-    assert len(asked) == 2
+    assert len(machine.asked) == 3
+    machine.kinds = "q" * 17 + "d"
+    kernel(x, y, 9, np.float64(0.5), items=15)
+    machine.kinds = "q" * 16 + "?f"
+    kernel(x, y, True, half, items=15)
+    assert len(machine.asked) == 5 and machine.launched[-1][-1][16:] == [True, 0.5]
+    with pytest.raises(DTypeError, match="x.dtype.type"):
+        kernel(x, y, 9, 0.5, items=15)
+
+
+def test_flat_launch_sees_elements_in_memory_order(machine):
+    kernel = gpu.CudaKernel(loop, 128)
+    machine.kinds = "q" * 14
+    x, y = FakeArray((2, 3), np.float32), FakeArray((2, 3), np.float32, (4, 8))
+    y.transpose = lambda axes: FakeArray((3, 2), np.float32)
+    kernel(x, y, items=6, flat=True)
+    one = [0, 0, 6, 4, 4096, 6, 4]
+    assert machine.launched == [(4711, 1, 128, None, one + one)]
+    assert "32, 1, 'C'" in machine.asked[0][1] and "32, 2" not in machine.asked[0][1]
+
+
+def test_launch_errors_are_raised_and_a_context_is_made(machine):
+    kernel = gpu.CudaKernel(loop, 128)
+    machine.kinds = "q" * 7
+    x = FakeArray((3,), np.float32)
+    machine.statuses = [201]
+    kernel(x, items=3)
+    assert machine.contexts == 1 and len(machine.launched) == 1
+    machine.statuses = [700]
+    with pytest.raises(machine.cuda.driver.CUDADriverError, match="700"):
+        kernel(x, items=3)
+    kernel(x, items=3)
+    assert len(machine.launched) == 2
 
 
 def test_cubins_are_kept_and_torn_files_are_not_used(tmp_path, monkeypatch):

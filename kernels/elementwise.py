@@ -26,9 +26,12 @@ from nnlib.kernels.elementwise_cuda import (
 )
 from nnlib.kernels.machinery import (
     array_module,
+    contiguous,
     cpu_kernel,
     cpu_loop,
     cuda_kernel,
+    empty,
+    empty_like,
     on_cuda,
     spread,
 )
@@ -109,6 +112,26 @@ def _memory_axes(x: Any) -> tuple[int, ...]:
     return tuple(sorted(range(x.ndim), key=lambda axis: -strides[axis]))
 
 
+def _alike(inputs: tuple[Any, ...], out: Any) -> bool:
+    """Tell whether arrays of one shape lie densely in memory, in one order."""
+    if contiguous(out):
+        for x in inputs:
+            if not contiguous(x):
+                return False
+        return True
+    strides = out.strides
+    for x in inputs:
+        if x.strides != strides:
+            return False
+    expected = out.itemsize
+    for stride, length in sorted(zip(strides, out.shape, strict=True)):
+        if length != 1:
+            if stride != expected:
+                return False
+            expected *= length
+    return True
+
+
 def flat_views(*arrays: Any) -> tuple[Any, ...] | None:
     """Return the arrays, all of one shape, as flat views of equal element order.
 
@@ -163,7 +186,17 @@ class _Elementwise:
     def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
         raise NotImplementedError
 
+    def _parameter(self, x: Any, parameter: float) -> Any:
+        """Return the parameter in the type of the elements of `x`, which it checks."""
+        number = _PARAMETERS.get((x.dtype, parameter))
+        if number is None:
+            number = _make_parameter(self.__name__, x, parameter)
+        return number
+
     def _run(self, inputs: tuple[Any, ...], out: Any, parameter: Any) -> None:
+        if on_cuda(out) and _alike(inputs, out):
+            self.cuda(*inputs, out, parameter, items=quads(out.size), flat=True)
+            return
         views = flat_views(*inputs, out)
         if views is None:
             module = array_module(out)
@@ -220,12 +253,12 @@ class Map(_Elementwise):
             cpu = self.cpu
             (cpu.dispatcher or cpu.entry)(x.ravel(), out.ravel(), number)
             return out
-        kind = scalar_type(self.__name__, x)
+        number = self._parameter(x, parameter)
         if out is None:
-            out = array_module(x).empty_like(x)
+            out = empty_like(x)
         else:
             _check(self.__name__, x, "out", out)
-        self._run((x,), out, kind(parameter))
+        self._run((x,), out, number)
         return out
 
     def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
@@ -292,13 +325,13 @@ class Gradient(_Elementwise):
             run = cpu.dispatcher or cpu.entry
             run(gradient.ravel(), saved.ravel(), out.ravel(), number)
             return out
-        kind = scalar_type(self.__name__, gradient)
+        number = self._parameter(gradient, parameter)
         _check(self.__name__, gradient, "the saved value", saved)
         if out is None:
-            out = array_module(saved).empty_like(saved)
+            out = empty_like(saved)
         else:
             _check(self.__name__, gradient, "out", out)
-        self._run((gradient, saved), out, kind(parameter))
+        self._run((gradient, saved), out, number)
         return out
 
     def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
@@ -346,29 +379,24 @@ class BiasMap(_Elementwise):
         array like `x`
         """
         name = f"bias_{self.__name__}"
-        kind = scalar_type(name, x)
+        number = self._parameter(x, parameter)
         if x.ndim < 1 or bias.shape != x.shape[-1:]:
             raise ShapeError(
                 f"{name}: bias has shape {bias.shape}, expected {x.shape[-1:]}"
             )
         if bias.dtype != x.dtype:
             raise DTypeError(f"{name}: bias has dtype {bias.dtype}, expected {x.dtype}")
-        module = array_module(x)
         if out is None:
-            out = module.empty(x.shape, x.dtype)
+            out = empty(x, x.shape, x.dtype)
         else:
             _check(name, x, "out", out)
-        x = module.ascontiguousarray(x)
-        result = out if out.flags.c_contiguous else module.empty(x.shape, x.dtype)
-        if x.size:
-            rows = x.reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
-            target = result.reshape(rows.shape)
-            bias = module.ascontiguousarray(bias)
-            if on_cuda(x):
-                flat = (x.reshape(-1), bias, result.reshape(-1))
-                self.cuda(*flat, kind(parameter), items=quads(x.size))
-            else:
-                self.cpu(rows, bias, target, kind(parameter))
+        dense = [each if contiguous(each) else each.copy("C") for each in (x, bias)]
+        result = out if contiguous(out) else empty(x, x.shape, x.dtype)
+        if on_cuda(x):
+            self.cuda(*dense, result, number, items=quads(x.size), flat=True)
+        elif x.size:
+            rows = dense[0].reshape(-1, x.shape[-1])  # (..., C) -> (N, C)
+            self.cpu(rows, dense[1], result.reshape(rows.shape), number)
         if result is not out:
             out[...] = result
         return out

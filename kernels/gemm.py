@@ -2,8 +2,8 @@
 
 CPU: the output is cut into one block per thread of the pool; each thread calls our own
 single-threaded OpenBLAS for its block and finishes it (bias, ReLU). Operands go in by
-their strides: a transposed view of a contiguous matrix costs nothing. CUDA: cuBLAS
-through CuPy, then one element-wise kernel. Two ways, because a product written by hand
+their strides: a transposed view of a contiguous matrix costs nothing. CUDA: cuBLAS,
+then one element-wise kernel. Two ways, because a product written by hand
 loses to both libraries.
 
 Same bits from run to run for one number of threads: each element is summed by one
@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.backend import cublas
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import activation as activations
 from nnlib.kernels.gemm_cpu import REAL
-from nnlib.kernels.machinery import array_module, on_cuda
+from nnlib.kernels.machinery import array_module, contiguous, empty, on_cuda
+from nnlib.kernels.machinery.arrays import DeviceArray
 
 __all__ = ["matmul"]
 
@@ -121,15 +123,17 @@ def _general(
         raise DTypeError(f"matmul: b is {b.dtype}, a is {dtype}; expected one dtype")
     if dtype.kind != "f" and dtype.name != "bfloat16":
         raise DTypeError(f"matmul: expected floating matrices, got {dtype}")
-    try:
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except ValueError:
-        raise _mismatch(a, b) from None
+    batch: tuple[int, ...] = ()
+    if a.ndim > 2 or b.ndim > 2:
+        try:
+            batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            raise _mismatch(a, b) from None
     shape = (*batch, a.shape[-2], b.shape[-1])
     if out is None:
         if accumulate:
             raise ShapeError("matmul: accumulate=True needs an out to add to")
-        out = array_module(a).empty(shape, dtype)
+        out = empty(a, shape, dtype)
     elif not _fits(out, shape, dtype):
         raise _misfit(out, shape, dtype)
     if bias is not None:
@@ -140,16 +144,25 @@ def _general(
         if not accumulate:
             out[...] = 0
     elif on_cuda(a):
-        if accumulate:
-            out += array_module(a).matmul(a, b)
-        else:
-            array_module(a).matmul(a, b, out=out)
+        _on_cuda(a, b, out, accumulate)
     elif dtype not in REAL:
         return _half(a, b, out, bias, activation, accumulate)
     else:
         _multiply(a, b, out, accumulate)
     _finish(out, bias, activation)
     return out
+
+
+def _on_cuda(a: Any, b: Any, out: Any, accumulate: bool) -> None:
+    """Multiply stacks of matrices into `out`, on CUDA."""
+    if type(a) is not DeviceArray and cublas.multiply(a, b, out, accumulate):
+        return
+    # CuPy copies what cuBLAS cannot read as it lies.
+    module = array_module(a)
+    if accumulate:
+        out += module.matmul(a, b)
+    else:
+        module.matmul(a, b, out=out)
 
 
 def _multiply(a: Any, b: Any, out: Any, accumulate: bool) -> None:
@@ -225,7 +238,7 @@ def _finish(out: Any, bias: Any, activation: str | None) -> None:
 
 
 def _fits(out: Any, shape: tuple[int, ...], dtype: Any) -> bool:
-    return out.shape == shape and out.dtype == dtype and bool(out.flags.c_contiguous)
+    return out.shape == shape and out.dtype == dtype and contiguous(out)
 
 
 def _misfit(out: Any, shape: tuple[int, ...], dtype: Any) -> Exception:
@@ -249,4 +262,4 @@ def _row(bias: Any, n: int, dtype: Any) -> Any:
         raise ShapeError(f"matmul: bias has shape {bias.shape}, expected ({n},)")
     if bias.dtype != dtype:
         raise DTypeError(f"matmul: bias is {bias.dtype}, expected {dtype}")
-    return array_module(bias).ascontiguousarray(bias)
+    return bias if contiguous(bias) else array_module(bias).ascontiguousarray(bias)

@@ -68,7 +68,13 @@ Rules that are easy to break:
 from __future__ import annotations
 
 from nnlib.kernels.machinery import faults
-from nnlib.kernels.machinery.arrays import array_module, on_cuda
+from nnlib.kernels.machinery.arrays import (
+    array_module,
+    contiguous,
+    empty,
+    empty_like,
+    on_cuda,
+)
 from nnlib.kernels.machinery.cpu import (
     CpuKernel,
     body,
@@ -85,10 +91,13 @@ __all__ = [
     "CudaKernel",
     "array_module",
     "body",
+    "contiguous",
     "cpu_kernel",
     "cpu_loop",
     "cuda",
     "cuda_kernel",
+    "empty",
+    "empty_like",
     "faults",
     "num_threads",
     "on_cuda",

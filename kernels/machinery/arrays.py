@@ -13,7 +13,14 @@ import numpy as np
 
 from nnlib.backend.device import array_module as _backend_module
 
-__all__ = ["DeviceArray", "array_module", "on_cuda"]
+__all__ = [
+    "DeviceArray",
+    "array_module",
+    "contiguous",
+    "empty",
+    "empty_like",
+    "on_cuda",
+]
 
 
 class DeviceArray(np.ndarray[Any, Any]):
@@ -74,3 +81,52 @@ def array_module(array: Any) -> Any:
     if kind is DeviceArray:
         return _device_module
     return _backend_module(array)
+
+
+def contiguous(array: Any) -> bool:
+    """Tell whether an array is C-contiguous.
+
+    CuPy makes an object of its flags for each question; the flag itself is at hand.
+
+    Examples
+    --------
+    >>> contiguous(np.zeros((2, 3)).T)
+    False
+    """
+    if isinstance(array, np.ndarray):
+        return array.flags.c_contiguous
+    try:
+        return array._c_contiguous  # type: ignore[no-any-return]
+    except AttributeError:
+        return array.flags.c_contiguous  # type: ignore[no-any-return]
+
+
+def empty(like: Any, shape: Any, dtype: Any) -> Any:
+    """Return a new C-contiguous array where `like` lives, its values unset.
+
+    Examples
+    --------
+    >>> empty(np.zeros(2), (3, 4), np.float32).shape
+    (3, 4)
+    """
+    kind = type(like)
+    if kind is np.ndarray:
+        return np.empty(shape, dtype)
+    if kind is DeviceArray:
+        return np.empty(shape, dtype).view(DeviceArray)
+    # What CuPy's `empty` comes to, after its checks.
+    return kind(shape, dtype)
+
+
+def empty_like(array: Any) -> Any:
+    """Return a new array of the shape, dtype and memory layout of `array`.
+
+    Examples
+    --------
+    >>> empty_like(np.zeros((2, 3), order="F")).strides
+    (8, 16)
+    """
+    kind = type(array)
+    if kind is not np.ndarray and kind is not DeviceArray and contiguous(array):
+        return kind(array.shape, array.dtype)
+    return array_module(array).empty_like(array)

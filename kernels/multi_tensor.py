@@ -133,7 +133,9 @@ class ParameterTable:
             _addresses(arrays, self.addresses[row])
         self.chunks = self._cut([array.size for array in params])
         self.gradients: list[Any] = []
+        # The addresses that the device has, and a copy of them.
         self._on_device: Any = None
+        self._sent = b""
         if self.cuda:
             self.shift = self._parts()
             self.chunks = self.module.asarray(self.chunks)
@@ -234,7 +236,11 @@ class ParameterTable:
         """Return the addresses where the kernel reads them."""
         if not self.cuda:
             return self.addresses
-        self._on_device = self.module.asarray(self.addresses)
+        # The pool hands out the same memory step by step: mostly nothing is new.
+        wanted = self.addresses.tobytes()
+        if self._sent != wanted:
+            self._on_device = self.module.asarray(self.addresses)
+            self._sent = wanted
         return self._on_device
 
 

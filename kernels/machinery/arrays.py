@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 
+_NUMPY = (np.ndarray, np.generic)
+
+
 class DeviceArray(np.ndarray[Any, Any]):
     """A NumPy array that the kernels take for a CUDA array (tests only)."""
 
@@ -93,7 +96,7 @@ def contiguous(array: Any) -> bool:
     >>> contiguous(np.zeros((2, 3)).T)
     False
     """
-    if isinstance(array, np.ndarray):
+    if isinstance(array, _NUMPY):
         return array.flags.c_contiguous
     try:
         return array._c_contiguous  # type: ignore[no-any-return]
@@ -112,8 +115,8 @@ def empty(like: Any, shape: Any, dtype: Any) -> Any:
     kind = type(like)
     if kind is np.ndarray:
         return np.empty(shape, dtype)
-    if kind is DeviceArray:
-        return np.empty(shape, dtype).view(DeviceArray)
+    if isinstance(like, _NUMPY):
+        return array_module(like).empty(shape, dtype)
     # What CuPy's `empty` comes to, after its checks.
     return kind(shape, dtype)
 
@@ -126,7 +129,6 @@ def empty_like(array: Any) -> Any:
     >>> empty_like(np.zeros((2, 3), order="F")).strides
     (8, 16)
     """
-    kind = type(array)
-    if kind is not np.ndarray and kind is not DeviceArray and contiguous(array):
-        return kind(array.shape, array.dtype)
+    if not isinstance(array, _NUMPY) and contiguous(array):
+        return type(array)(array.shape, array.dtype)
     return array_module(array).empty_like(array)

@@ -47,6 +47,8 @@ class _Board:
         pending, self.pending = self.pending, []
         used = self.slots[: len(pending)]
         found = used.get() if hasattr(used, "get") else np.array(used)
+        if (found == _NOTHING).all():
+            return
         used.fill(_NOTHING)
         for position, (indices, describe) in zip(found, pending, strict=True):
             if position != _NOTHING:

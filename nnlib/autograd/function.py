@@ -416,13 +416,21 @@ def _to_one_device(cls: type[Function], args: Sequence[Any]) -> list[Any] | None
         The arguments, with tensors without dimensions moved there from the CPU, where
         the operation takes them for numbers; None if there were none.
     """
+    only = None
+    for x in args:
+        if type(x) in TENSOR_TYPES:
+            device = device_of(x._array)
+            if only is None:
+                only = device
+            elif device is not only and device != only:
+                break
+    else:
+        return None
     devices = {
         position: device_of(x._array)
         for position, x in enumerate(args)
         if isinstance(x, Tensor)
     }
-    if len(set(devices.values())) < 2:
-        return None
     numbers = [
         position
         for position, device in devices.items()

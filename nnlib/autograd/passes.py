@@ -25,7 +25,7 @@ from nnlib.autograd.mode import state
 from nnlib.autograd.saved import raise_freed
 from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import ARRAYS, array_module
 from nnlib.backend.dtypes import HALF
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -67,15 +67,15 @@ def _memory_is_its_own(value: Any) -> bool:
     A view may be all that is left of its base: images are permuted views.
     """
     base = value.base
+    plain = type(value) is _ndarray
     if base is None:
-        return type(value) is not _ndarray or bool(value.flags.writeable)
+        return not plain or bool(value.flags.writeable)
     return (
-        type(value) is _ndarray
-        and type(base) is _ndarray
+        type(base) is type(value)
         and base.base is None
         and base.size == value.size
         and base.dtype is value.dtype
-        and value.flags.writeable
+        and (not plain or value.flags.writeable)
         and _references(base) == _BASE_ALONE
     )
 
@@ -353,6 +353,8 @@ def _wrap(array: Any) -> Tensor:
 
 def _as_gradient(value: Any, derived: bool, sender: Any) -> Any:
     """Bring what a node returned into the form of this pass."""
+    if type(value) in ARRAYS:
+        return _wrap(value) if derived else value
     if isinstance(value, Tensor):
         return value if derived else value._array
     if isinstance(value, np.generic | int | float):

@@ -19,6 +19,7 @@ import numpy as np
 from nnlib.backend.errors import DeviceError
 
 __all__ = [
+    "ARRAYS",
     "CPU",
     "CudaStatus",
     "Device",
@@ -186,6 +187,11 @@ def cupy() -> ModuleType:
     status = cuda_status()
     if not status.ok:
         raise DeviceError(f"device 'cuda': {status.reason}; to mend it: {status.mend}")
+    return _imported()
+
+
+@functools.cache
+def _imported() -> ModuleType:
     import cupy as module
 
     return module  # type: ignore[no-any-return]
@@ -216,12 +222,24 @@ def resolve_device(device: str | int | Device | None) -> Device:
     return device if isinstance(device, Device) else Device(device)
 
 
+# The types of array that have been seen, with the modules they belong to: a look-up is
+# all that an array costs from then on.
+ARRAYS: dict[type[Any], ModuleType] = {np.ndarray: np}
+# The CUDA devices by their numbers.
+_cuda_devices: dict[int, Device] = {}
+
+
 def array_module(array: Any) -> ModuleType:
     """Return the module whose functions work on `array`: numpy or cupy."""
+    kind = type(array)
+    found = ARRAYS.get(kind)
+    if found is not None:
+        return found
     if isinstance(array, np.ndarray | np.generic):
         return np
-    if type(array).__module__.startswith("cupy"):
-        return cupy()
+    if kind.__module__.startswith("cupy"):
+        ARRAYS[kind] = module = cupy()
+        return module
     return np
 
 
@@ -229,7 +247,11 @@ def device_of(array: Any) -> Device:
     """Return the device that holds `array`."""
     if isinstance(array, np.ndarray):
         return CPU
-    return Device("cuda", int(array.device.id))
+    number = int(array.data.device_id)
+    found = _cuda_devices.get(number)
+    if found is None:
+        found = _cuda_devices[number] = Device("cuda", number)
+    return found
 
 
 def module_of(device: Device) -> ModuleType:

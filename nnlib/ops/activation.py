@@ -103,7 +103,7 @@ class Relu(Function):
         """Return the positive part."""
         if x.size <= SMALL and type(x) is np.ndarray:
             y = np.maximum(x, *constants(x, 0))
-        elif x.size <= SMALL or x.dtype.kind in "biu":
+        elif x.dtype.kind in "biu":
             y = array_module(x).maximum(x, 0)
         else:
             y = kernels.activation.relu(x)

@@ -196,7 +196,7 @@ def _without(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
-    """Sum a large array by a kernel: all, leading or trailing dimensions."""
+    """Sum an array by a kernel: all, leading or trailing dimensions; or return None."""
     from nnlib import kernels
 
     ndim = x.ndim
@@ -208,11 +208,11 @@ def _by_kernel(x: Any, dims: Any, keepdim: bool) -> Any:
         out = kernels.reduction.reduce_all(x)
     elif ordered == tuple(range(count)):
         rest = x.shape[count:]
-        out = kernels.reduction.sum_columns(x.reshape(-1, int(np.prod(rest))))
+        out = kernels.reduction.sum_columns(x.reshape(-1, math.prod(rest)))
         out = out.reshape(rest)
     elif ordered == tuple(range(ndim - count, ndim)):
         rest = x.shape[: ndim - count]
-        out = kernels.reduction.reduce_rows(x.reshape(int(np.prod(rest)), -1))
+        out = kernels.reduction.reduce_rows(x.reshape(math.prod(rest), -1))
         out = out.reshape(rest)
     elif type(x) is not _ndarray and ordered[0] == 0 and ordered[-1] == ndim - 1:
         # The first and the last dimensions: in two steps.

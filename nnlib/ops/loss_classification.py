@@ -109,7 +109,10 @@ class CrossEntropy(Function):
         """Return ``softmax(x) - one_hot``, weighted, times the gradient."""
         x, labels = self.saved
         if self.reduction == "mean":
-            grad = grad / self.count
+            if type(grad) is np.ndarray or isinstance(grad, Tensor):
+                grad = grad / self.count
+            else:
+                grad = kernels.loss_numbers.quotient(grad, self.count)
         grad = CrossEntropyBackward.apply(
             grad, x, raw(labels), self.lse, params=self.params
         )

@@ -23,6 +23,7 @@ from nnlib.ops.dims import raw
 
 __all__ = ["bmm", "dot", "matmul", "mm", "mv"]
 
+_ndarray = np.ndarray
 # Up to so many multiplications NumPy's BLAS computes on the calling thread alone.
 SMALL = 1 << 13
 
@@ -36,7 +37,8 @@ def product(a: Any, b: Any, bias: Any = None) -> Any:
     b : array, shape (..., K, N)
     bias : array, shape (N,), optional
     """
-    if a.size * b.shape[-1] <= SMALL or a.dtype.kind in "biu":
+    small = a.size * b.shape[-1] <= SMALL and type(a) is _ndarray
+    if small or a.dtype.kind in "biu":
         out = a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
         if bias is not None:
             out += bias
@@ -79,7 +81,7 @@ class MatMul(Function):
         if a.shape[-1] != b.shape[-2]:
             raise _mismatch("matmul", a, b)
         try:
-            if a.size * b.shape[-1] <= SMALL:
+            if a.size * b.shape[-1] <= SMALL and type(a) is _ndarray:
                 # For matrices alone `dot` is the same, and half the call.
                 return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
             return product(a, b)
@@ -113,7 +115,7 @@ class MatVec(Function):
                 f"matmul: a matrix of shape {tuple(a.shape)} and a vector of "
                 f"{v.shape[0]} elements do not fit"
             )
-        if a.size <= SMALL:
+        if a.size <= SMALL and type(a) is _ndarray:
             return a.dot(v)
         column = v.reshape(-1, 1)  # (K,) -> (K, 1)
         return product(a, column).reshape(a.shape[:-1])
@@ -152,6 +154,11 @@ class Dot(Function):
         )
 
 
+def _column_sums(grad: Any) -> Any:
+    """Add up the rows of a Tensor, or of a CUDA array."""
+    return grad.sum(0) if isinstance(grad, Tensor) else add_up(grad, (0,), False)
+
+
 class Linear(Function):
     """``x w^T + b`` over the last dimension."""
 
@@ -183,8 +190,7 @@ class Linear(Function):
         if self.needs(1):
             gw = multiply(grad.swapaxes(0, 1), as_rows(x))
         if self.needs(2):
-            plain = isinstance(grad, (Tensor, np.ndarray))
-            gb = grad.sum(0) if plain else add_up(grad, (0,), False)
+            gb = grad.sum(0) if type(grad) is _ndarray else _column_sums(grad)
         return gx, gw, gb
 
 

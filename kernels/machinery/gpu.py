@@ -188,9 +188,9 @@ class CudaKernel:
                 args = tuple([_flattened(arg) for arg in args])
             tests_launcher(Launch(self, args, blocks, threads))
             return
-        cupy = backend.cupy()
+        device, stream, launch = driver.bindings()
         # One walk: what decides the form of the launch, and what each launch sets.
-        key: list[Any] = [cupy.cuda.runtime.getDevice(), flat]
+        key: list[Any] = [device(), flat]
         values = []
         try:
             for arg in args:
@@ -213,7 +213,7 @@ class CudaKernel:
         found = tuple(key)
         form = self._forms.get(found)
         if form is None:
-            form = self._prepare(cupy, found, args, flat)
+            form = self._prepare(found, args, flat)
         free = form.free
         arguments = free.pop() if free else self._arguments(args, flat)
         arguments.set(*values)
@@ -223,11 +223,17 @@ class CudaKernel:
             blocks = -(-(items or 1) // threads)
             if blocks > form.most:
                 blocks = form.most
-        driver.launch(form.function, blocks, threads, arguments, cupy)
+        call = (
+            form.function, blocks, 1, 1, threads, 1, 1, 0,
+            driver.stream_handle(stream().ptr), arguments.pointers, None,
+        )  # fmt: skip
+        status = launch(*call)
+        if status:
+            driver.retry(status, call)
         free.append(arguments)
 
     def _prepare(
-        self, cupy: Any, key: tuple[Any, ...], args: tuple[Any, ...], flat: bool
+        self, key: tuple[Any, ...], args: tuple[Any, ...], flat: bool
     ) -> _Form:
         """Load the kernel for these types, if need be, and keep the form."""
         if flat:
@@ -236,7 +242,7 @@ class CudaKernel:
         types = (number, *map(_type_key, args))
         loaded = self._loaded.get(types)
         if loaded is None:
-            loaded = self._loaded[types] = self._load(cupy, args, number)
+            loaded = self._loaded[types] = self._load(backend.cupy(), args, number)
         if len(self._forms) >= _MOST_FORMS:
             # Shapes may be new in each step.
             self._forms.clear()

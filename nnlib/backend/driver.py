@@ -14,28 +14,38 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nnlib.backend import device
 from nnlib.backend.errors import DeviceError
 
-__all__ = ["Arguments", "handle", "launch", "launcher"]
+__all__ = ["Arguments", "bindings", "handle", "retry", "stream_handle"]
 
 # What the driver says where a thread has not used its device yet, or used another one.
 _NO_CONTEXT = frozenset({3, 201, 400})
 
 
 @functools.cache
-def launcher() -> Callable[..., int]:
-    """Return the driver's ``cuLaunchKernel``.
+def bindings() -> tuple[Callable[[], int], Callable[[], Any], Callable[..., int]]:
+    """Return what a launch calls.
 
-    Its arguments carry no types: plain ints go through as 32 bits, and pointers are
-    made once.
+    Returns
+    -------
+    device : callable
+        The number of the current device.
+    stream : callable
+        CuPy's current stream.
+    launch : callable
+        The driver's ``cuLaunchKernel``. Its arguments carry no types: plain ints go
+        through as 32 bits, and pointers are made once.
     """
+    cupy = device.cupy()
     names = ("nvcuda.dll",) if os.name == "nt" else ("libcuda.so.1", "libcuda.so")
     for name in names:
         try:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        return library.cuLaunchKernel  # type: ignore[no-any-return]
+        runtime, stream = cupy.cuda.runtime, cupy.cuda.get_current_stream
+        return runtime.getDevice, stream, library.cuLaunchKernel
     raise DeviceError(
         f"device 'cuda': the driver's library {names[0]} cannot be loaded; install the "
         "NVIDIA driver"
@@ -103,35 +113,31 @@ def handle(function: Any) -> Any:
     return ctypes.c_void_p(function.ptr)
 
 
-def launch(
-    function: Any, blocks: int, threads: int, arguments: Arguments, cupy: Any
-) -> None:
-    """Launch a kernel on CuPy's current stream; return at once.
+def stream_handle(address: int) -> Any:
+    """Return a stream as the driver takes it; the default one is null."""
+    return ctypes.c_void_p(address) if address else None
+
+
+def retry(status: int, call: tuple[Any, ...]) -> None:
+    """Launch again if the thread had no context yet; raise any other failure.
 
     Parameters
     ----------
-    function : ctypes.c_void_p
-        From `handle`.
-    blocks, threads : int
-        The grid and its blocks, of one dimension.
-    arguments : Arguments
-        The driver has copied them when this returns.
-    cupy : module
+    status : int
+        What the driver returned, not 0.
+    call : tuple
+        The arguments of ``cuLaunchKernel``.
 
     Raises
     ------
     CUDADriverError
         If the driver refuses, or an earlier kernel has failed.
     """
-    address = cupy.cuda.get_current_stream().ptr
-    stream = None if address == 0 else ctypes.c_void_p(address)
-    call = launcher()
-    pointers = arguments.pointers
-    status = call(function, blocks, 1, 1, threads, 1, 1, 0, stream, pointers, None)
+    cupy = device.cupy()
     if status in _NO_CONTEXT:
         # A thread's first use of the device: the runtime makes its context current.
         cupy.cuda.Device().use()
         cupy.cuda.runtime.free(0)
-        status = call(function, blocks, 1, 1, threads, 1, 1, 0, stream, pointers, None)
+        status = bindings()[2](*call)
     if status:
         raise cupy.cuda.driver.CUDADriverError(status)

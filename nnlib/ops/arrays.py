@@ -73,8 +73,7 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
     16-bit floats are accumulated in float32, integers in int64.
     """
     if type(x) is not _ndarray:
-        # CuPy takes a thread for each sum.
-        if x.size and x.dtype in _DOT:
+        if x.size and x.dtype in _DOT and not isinstance(x, _ndarray):
             out = _by_kernel(x, dims, keepdim)
             if out is not None:
                 return out

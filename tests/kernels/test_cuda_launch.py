@@ -130,7 +130,9 @@ def machine(monkeypatch):
 
     monkeypatch.setattr(gpu.backend, "cupy", lambda: fake)
     monkeypatch.setattr(gpu.compiler, "compile_for", compiled)
-    monkeypatch.setattr(gpu.driver, "launcher", lambda: fake.launch)
+    runtime, stream = fake.cuda.runtime, fake.cuda.get_current_stream
+    calls = runtime.getDevice, stream, fake.launch
+    monkeypatch.setattr(gpu.driver, "bindings", lambda: calls)
     return fake
 
 

@@ -15,8 +15,10 @@ from nnlib.kernels.column_sum_cuda import column_sums
 from nnlib.kernels.elementwise import GRAIN, scalar_type
 from nnlib.kernels.machinery import (
     array_module,
+    contiguous,
     cpu_kernel,
     cpu_loop,
+    empty,
     on_cuda,
     spread,
 )
@@ -67,7 +69,7 @@ def matrix_out(name: str, x: Any, out: Any, axis: int) -> tuple[Any, Any]:
         raise ShapeError(f"{name}: x has shape {x.shape}, expected two dimensions")
     length = x.shape[axis]
     if out is None:
-        return module, module.empty(length, x.dtype)
+        return module, empty(x, length, x.dtype)
     if out.shape != (length,) or out.dtype != x.dtype or not out.flags.c_contiguous:
         raise ShapeError(
             f"{name}: out is {out.dtype} of shape {out.shape}, expected "
@@ -106,7 +108,8 @@ def sum_columns(x: Any, out: Any = None) -> Any:
         out[...] = 0
     if not rows or not columns:
         return out
-    x = module.ascontiguousarray(x)
+    if not contiguous(x):
+        x = module.ascontiguousarray(x)
     if on_cuda(x):
         column_sums(x.reshape(1, rows, columns), out)
         return out

@@ -74,14 +74,10 @@ def matmul(
     array([[0., 4.],
            [0., 4.]])
     """
+    if type(a) is not np.ndarray:
+        return _general(a, b, out, bias, activation, accumulate)
     real = REAL.get(a.dtype)
-    if (
-        real is None
-        or type(a) is not np.ndarray
-        or a.ndim != 2
-        or b.ndim != 2
-        or b.dtype != a.dtype
-    ):
+    if real is None or a.ndim != 2 or b.ndim != 2 or b.dtype != a.dtype:
         return _general(a, b, out, bias, activation, accumulate)
     m, k = a.shape
     n = b.shape[1]
@@ -111,25 +107,27 @@ def _general(
     a: Any, b: Any, out: Any, bias: Any, activation: str | None, accumulate: bool
 ) -> Any:
     """Serve what the fast path of `matmul` does not: batches, half floats, CUDA."""
-    if a.ndim < 2 or b.ndim < 2:
+    shape_a, shape_b = a.shape, b.shape
+    if len(shape_a) < 2 or len(shape_b) < 2:
         raise ShapeError(
-            f"matmul: expected two or more dimensions, got shapes {a.shape} and "
-            f"{b.shape}"
+            f"matmul: expected two or more dimensions, got shapes {shape_a} and "
+            f"{shape_b}"
         )
-    if a.shape[-1] != b.shape[-2]:
+    k = shape_a[-1]
+    if k != shape_b[-2]:
         raise _mismatch(a, b)
     dtype = a.dtype
-    if b.dtype != dtype:
+    if b.dtype is not dtype and b.dtype != dtype:
         raise DTypeError(f"matmul: b is {b.dtype}, a is {dtype}; expected one dtype")
     if dtype.kind != "f" and dtype.name != "bfloat16":
         raise DTypeError(f"matmul: expected floating matrices, got {dtype}")
     batch: tuple[int, ...] = ()
-    if a.ndim > 2 or b.ndim > 2:
+    if len(shape_a) > 2 or len(shape_b) > 2:
         try:
-            batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            batch = np.broadcast_shapes(shape_a[:-2], shape_b[:-2])
         except ValueError:
             raise _mismatch(a, b) from None
-    shape = (*batch, a.shape[-2], b.shape[-1])
+    shape = (*batch, shape_a[-2], shape_b[-1])
     if out is None:
         if accumulate:
             raise ShapeError("matmul: accumulate=True needs an out to add to")
@@ -138,9 +136,9 @@ def _general(
         raise _misfit(out, shape, dtype)
     if bias is not None:
         bias = _row(bias, shape[-1], dtype)
-    if out.size == 0:
+    if 0 in shape:
         return out
-    if a.shape[-1] == 0:
+    if k == 0:
         if not accumulate:
             out[...] = 0
     elif on_cuda(a):

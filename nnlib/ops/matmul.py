@@ -156,7 +156,11 @@ class Dot(Function):
 
 def _column_sums(grad: Any) -> Any:
     """Add up the rows of a Tensor, or of a CUDA array."""
-    return grad.sum(0) if isinstance(grad, Tensor) else add_up(grad, (0,), False)
+    if isinstance(grad, Tensor):
+        return grad.sum(0)
+    if isinstance(grad, _ndarray) or grad.dtype.char not in "fd" or 0 in grad.shape:
+        return add_up(grad, (0,), False)
+    return kernels.reduction.sum_columns(grad)
 
 
 class Linear(Function):

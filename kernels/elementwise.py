@@ -42,6 +42,7 @@ __all__ = [
     "BiasMap",
     "Gradient",
     "Map",
+    "alike",
     "flat_views",
     "scalar",
     "scalar_type",
@@ -112,7 +113,7 @@ def _memory_axes(x: Any) -> tuple[int, ...]:
     return tuple(sorted(range(x.ndim), key=lambda axis: -strides[axis]))
 
 
-def _alike(inputs: tuple[Any, ...], out: Any) -> bool:
+def alike(inputs: tuple[Any, ...], out: Any) -> bool:
     """Tell whether arrays of one shape lie densely in memory, in one order."""
     if contiguous(out):
         for x in inputs:
@@ -194,7 +195,7 @@ class _Elementwise:
         return number
 
     def _run(self, inputs: tuple[Any, ...], out: Any, parameter: Any) -> None:
-        if on_cuda(out) and _alike(inputs, out):
+        if on_cuda(out) and alike(inputs, out):
             self.cuda(*inputs, out, parameter, items=quads(out.size), flat=True)
             return
         views = flat_views(*inputs, out)

@@ -92,10 +92,18 @@ _BASE_ALONE = _count_base()
 
 def _add_into(total: Any, value: Any) -> Any:
     """Add `value` to `total` in place."""
-    if type(total) is _ndarray and total.nbytes >= _LARGE:
+    kind = type(total)
+    if (total.nbytes >= _LARGE) if kind is _ndarray else kind in ARRAYS:
         return kernels.arithmetic.add(total, value, out=total)
     total += value
     return total
+
+
+def _sum_of(x: Any, y: Any) -> Any:
+    """Return the sum of two gradients."""
+    if type(x) is not _ndarray and type(x) in ARRAYS:
+        return kernels.arithmetic.add(x, y)
+    return x + y
 
 
 def run_pass(
@@ -227,7 +235,7 @@ class _Pass:
             # What came first belongs to others as well (both sides of a sum).
             slot[:] = _add_into(value, slot[0]), True
         else:
-            total = slot[0] + value
+            total = _sum_of(slot[0], value)
             # NumPy adds arrays without dimensions up to a scalar.
             slot[0] = np.asarray(total) if isinstance(total, np.generic) else total
             slot[1] = not self.derived

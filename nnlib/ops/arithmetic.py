@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import ARRAYS
 from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arrays import add_up, constants, stretch_array
@@ -32,6 +35,7 @@ __all__ = [
     "true_divide",
 ]
 
+_ndarray = np.ndarray
 # From so many elements on a kernel's threads are ahead of NumPy's one.
 _LARGE = 1 << 18
 
@@ -109,7 +113,7 @@ class Add(Function):
         """Return the sum."""
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
-            if getattr(x, "size", 0) >= _LARGE:
+            if (x.size >= _LARGE) if type(x) is _ndarray else type(x) in ARRAYS:
                 return kernels.arithmetic.add(x, y)
             return x + y
         except (ValueError, TypeError, OverflowError) as error:
@@ -133,7 +137,7 @@ class Sub(Function):
         """Return the difference."""
         self.shapes = getattr(x, "shape", ()), getattr(y, "shape", ())
         try:
-            if getattr(x, "size", 0) >= _LARGE:
+            if (x.size >= _LARGE) if type(x) is _ndarray else type(x) in ARRAYS:
                 return kernels.arithmetic.subtract(x, y)
             return x - y
         except (ValueError, TypeError, OverflowError) as error:
@@ -167,7 +171,7 @@ class Mul(Function):
             else:
                 self.save_for_backward(x, y)
         try:
-            if getattr(x, "size", 0) >= _LARGE:
+            if (x.size >= _LARGE) if type(x) is _ndarray else type(x) in ARRAYS:
                 return kernels.arithmetic.multiply(x, y)
             return x * y
         except (ValueError, TypeError, OverflowError) as error:

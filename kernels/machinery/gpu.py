@@ -1,7 +1,8 @@
 """CUDA kernels: `cuda_kernel`, their launch through CuPy, and the lazy `cuda` module.
 
 A launch goes to the driver, on CuPy's current stream: Numba's own way costs tens of
-microseconds, and so does CuPy's with the many fields of Numba's arrays. Their calling
+microseconds, and so does CuPy's with the many fields of Numba's arrays, which is taken
+only where a trial finds the direct one wrong (`launch_check`). Numba's calling
 convention is spelled out by `pack`; what a launch finds again (the same types, shapes
 and strides) is packed once, so that it only fills in addresses and numbers.
 """
@@ -24,6 +25,7 @@ __all__ = [
     "Launch",
     "cuda",
     "cuda_kernel",
+    "numbers",
     "pack",
     "registry",
     "tests_launcher",
@@ -116,14 +118,28 @@ def pack(args: tuple[Any, ...]) -> list[tuple[str, Any]]:
     return fields
 
 
+def numbers(args: tuple[Any, ...]) -> list[Any]:
+    """Return all of a launch's arguments as CuPy's launch takes them."""
+    found: list[Any] = []
+    for arg in args:
+        if type(arg) in _FORMATS:
+            found.append(arg)
+        else:
+            found += (0, 0, arg.size, arg.itemsize, arg.data.ptr)
+            found += arg.shape
+            found += arg.strides
+    return found
+
+
 class _Form:
     """A kernel loaded for arguments of certain types, shapes and strides."""
 
-    __slots__ = ("free", "function", "library", "most")
+    __slots__ = ("free", "function", "handle", "most")
 
-    def __init__(self, function: Any, library: Any, most: int) -> None:
+    def __init__(self, function: Any, most: int, direct: bool) -> None:
+        # CuPy's function; the driver's handle, if launches go there at once.
         self.function = function
-        self.library = library
+        self.handle = driver.handle(function) if direct else None
         self.most = most
         # Arguments ready to be filled. A launch takes one out and puts it back, so that
         # two threads never fill the same.
@@ -141,7 +157,12 @@ class CudaKernel:
         Its module and name.
     threads : int
         Threads per block, unless a call says otherwise.
+    direct : bool, optional
+        Whether launches go to the driver at once, or through CuPy. None: the former,
+        where a trial has shown that it works (`launch_check`).
     """
+
+    direct: bool | None = None
 
     def __init__(self, function: Callable[..., Any], threads: int) -> None:
         self.function = function
@@ -214,17 +235,22 @@ class CudaKernel:
         form = self._forms.get(found)
         if form is None:
             form = self._prepare(found, args, flat)
-        free = form.free
-        arguments = free.pop() if free else self._arguments(args, flat)
-        arguments.set(*values)
         if threads is None:
             threads = self.threads
         if blocks is None:
             blocks = -(-(items or 1) // threads)
             if blocks > form.most:
                 blocks = form.most
+        if form.handle is None:
+            if flat:
+                args = tuple([_flattened(arg) for arg in args])
+            form.function((blocks, 1, 1), (threads, 1, 1), numbers(args))
+            return
+        free = form.free
+        arguments = free.pop() if free else self._arguments(args, flat)
+        arguments.set(*values)
         call = (
-            form.function, blocks, 1, 1, threads, 1, 1, 0,
+            form.handle, blocks, 1, 1, threads, 1, 1, 0,
             driver.stream_handle(stream().ptr), arguments.pointers, None,
         )  # fmt: skip
         status = launch(*call)
@@ -246,7 +272,15 @@ class CudaKernel:
         if len(self._forms) >= _MOST_FORMS:
             # Shapes may be new in each step.
             self._forms.clear()
-        form = self._forms[key] = _Form(*loaded)
+        direct = self.direct
+        if direct is None:
+            # It launches kernels itself.
+            from nnlib.kernels.machinery import launch_check
+
+            direct = launch_check.direct(number)
+        form = _Form(*loaded, direct)
+        if direct or not driver.capturing():
+            self._forms[key] = form
         return form
 
     def _arguments(self, args: tuple[Any, ...], flat: bool) -> driver.Arguments:
@@ -254,18 +288,16 @@ class CudaKernel:
             args = tuple([_flattened(arg) for arg in args])
         return driver.Arguments(pack(args))
 
-    def _load(
-        self, module: Any, args: tuple[Any, ...], number: int
-    ) -> tuple[Any, Any, int]:
+    def _load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
         device = module.cuda.Device(number)
         capability = device.compute_capability
         cc = (int(capability[:-1]), int(capability[-1]))
         compiled = compiler.compile_for(self.function, compiler.signature_of(args), cc)
         library = module.cuda.function.Module()
         library.load(compiled.cubin)
-        function = driver.handle(library.get_function(compiled.entry))
+        function = library.get_function(compiled.entry)
         processors = int(device.attributes["MultiProcessorCount"])
-        return function, library, processors * _BLOCKS_PER_PROCESSOR
+        return function, processors * _BLOCKS_PER_PROCESSOR
 
 
 def _flattened(arg: Any) -> Any:

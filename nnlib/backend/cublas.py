@@ -6,17 +6,29 @@ call. cuBLAS counts columns first, so that the product of row-major matrices is 
 for as ``out^T = b^T a^T``.
 
 The precision is that of the dtype: no TF32; 16-bit floats are added up in float32.
+
+Before the first product of a dtype, ones of every form are compared with NumPy's; on
+any difference or error all go through CuPy's `matmul`, and `report` says why.
+
+Environment
+-----------
+NNLIB_DIRECT_CUBLAS
+    ``0``: all products go through CuPy.
 """
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["multiply"]
+from nnlib.backend import device, driver
+from nnlib.backend.dtypes import bfloat16
+
+__all__ = ["multiply", "report"]
 
 # Values of cuBLAS' and CUDA's enumerations.
 _COMPUTE_32F = 68
@@ -39,22 +51,23 @@ class _Routine(NamedTuple):
     handle: Any
 
 
+# What was tried: the routines, None where CuPy's are used instead, and why.
+_routines: dict[str, _Routine | None] = {}
+_problems: dict[str, str] = {}
+
 _constants = {char: np.array([0, 1], char) for char in "fd"}
 
 
 def _bindings() -> Any:
     """Return CuPy's module of cuBLAS, and what gives the thread's handle."""
-    from cupy.cuda import device
+    from cupy.cuda.device import get_cublas_handle
     from cupy_backends.cuda.libs import cublas
 
-    return cublas, device.get_cublas_handle
+    return cublas, get_cublas_handle
 
 
-@functools.cache
-def _routine(char: str) -> _Routine | None:
-    """Return what multiplies arrays of a dtype; None if nothing does."""
-    if char not in "fd" and char not in _HALVES:
-        return None
+def _routine_of(char: str) -> _Routine:
+    """Return what multiplies arrays of a dtype."""
     cublas, handle = _bindings()
     constants = _constants["d" if char == "d" else "f"]
     zero = constants.ctypes.data
@@ -131,6 +144,93 @@ def _step(array: Any, batch: tuple[int, ...]) -> int | None:
     return 0 if step is None else step
 
 
+def _view(base: Any, form: str) -> Any:
+    """Return stacks of matrices in the form that they are tried in."""
+    if form == "turned":
+        return base.swapaxes(-1, -2)
+    return base[..., 1:-2] if form == "part" else base
+
+
+def _base_shape(shape: tuple[int, ...], form: str) -> tuple[int, ...]:
+    *batch, m, n = shape
+    if form == "turned":
+        return (*batch, n, m)
+    return (*batch, m, n + 3) if form == "part" else shape
+
+
+_FORMS = ("whole", "part", "turned")
+_TRIED = (
+    ((5, 7), (7, 3)), ((1, 7), (7, 4)), ((5, 7), (7, 1)), ((5, 1), (1, 6)),
+    ((3, 5, 7), (3, 7, 2)), ((3, 5, 7), (7, 2)), ((5, 7), (3, 7, 2)),
+    ((2, 3, 5, 7), (2, 3, 7, 4)),
+)  # fmt: skip
+_TOLERANCES = {"f": 1e-5, "d": 1e-13, "e": 4e-3, "E": 3e-2}
+
+
+def _try(routine: _Routine, char: str, cupy: Any) -> str:
+    """Multiply matrices of every form; return what is wrong, if anything."""
+    rng = np.random.default_rng(0)
+    kind = bfloat16 if char == "E" else np.dtype(char)
+    accumulate = False
+    for shapes in _TRIED:
+        for forms in itertools.product(_FORMS, repeat=2):
+            both = []
+            for shape, form in zip(shapes, forms, strict=True):
+                base = rng.standard_normal(_base_shape(shape, form)).astype(kind)
+                wide = _view(base, form).astype(np.float64)
+                both.append((wide, _view(cupy.asarray(base), form)))
+            (x, a), (y, b) = both
+            expected = x @ y
+            out = cupy.asarray(rng.standard_normal(expected.shape).astype(kind))
+            accumulate = not accumulate
+            if accumulate:
+                expected += out.get().astype(np.float64)
+            if not _run(routine, a, b, out, accumulate):
+                continue
+            error = np.abs(out.get().astype(np.float64) - expected).max()
+            if not error <= _TOLERANCES[char] * max(1.0, np.abs(expected).max()):
+                return f"{kind}, shapes {shapes}, {forms}: off by {error:.2g}"
+    return ""
+
+
+def _routine(char: str) -> _Routine | None:
+    """Return what multiplies arrays of a dtype, once it was tried; None: CuPy does."""
+    if char in _routines:
+        return _routines[char]
+    if char not in _TOLERANCES:
+        return None
+    if driver.capturing():
+        # A trial waits for the device, which would break the recording.
+        return None
+    found: _Routine | None = None
+    if os.environ.get("NNLIB_DIRECT_CUBLAS") == "0":
+        problem = "NNLIB_DIRECT_CUBLAS is 0"
+    else:
+        try:
+            found = _routine_of(char)
+            problem = _try(found, char, device.cupy())
+        except Exception as error:  # noqa: BLE001 - any failure: CuPy's way
+            problem = f"the trial failed: {type(error).__name__}: {error}"
+    _problems[char] = problem
+    _routines[char] = None if problem else found
+    return _routines[char]
+
+
+def report() -> dict[str, str]:
+    """Say how matrices of each dtype used so far are multiplied.
+
+    Examples
+    --------
+    >>> report()
+    {}
+    """
+    names = {"f": "float32", "d": "float64", "e": "float16", "E": "bfloat16"}
+    return {
+        names[char]: f"through CuPy: {problem}" if problem else "straight by cuBLAS"
+        for char, problem in _problems.items()
+    }
+
+
 def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
     """Write ``a @ b`` to `out`, or add it there, on CuPy's current stream.
 
@@ -150,8 +250,10 @@ def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
         False if cuBLAS cannot read the operands as they lie; nothing is done then.
     """
     routine = _routine(a.dtype.char)
-    if routine is None:
-        return False
+    return routine is not None and _run(routine, a, b, out, accumulate)
+
+
+def _run(routine: _Routine, a: Any, b: Any, out: Any, accumulate: bool) -> bool:
     single, batched, size, zero, one, get_handle = routine
     *batch, m, n = out.shape
     *lead_a, _, k = a.shape

@@ -1,12 +1,13 @@
 """The CUDA driver's launch of a kernel, called with arguments prepared beforehand.
 
 CuPy makes an object for each field of each argument; an array alone has seven. Here the
-arguments lie in memory of our own, where a launch changes the addresses and the
-numbers: a few microseconds, where it were tens.
+arguments lie in memory of our own, where a launch changes the addresses and the numbers
+alone. `nnlib.kernels.machinery.launch_check` tries it before it is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -15,16 +16,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnlib.backend import device
-from nnlib.backend.errors import DeviceError
 
-__all__ = ["Arguments", "bindings", "handle", "retry", "stream_handle"]
+__all__ = ["Arguments", "bindings", "capturing", "handle", "retry", "stream_handle"]
 
 # What the driver says where a thread has not used its device yet, or used another one.
 _NO_CONTEXT = frozenset({3, 201, 400})
 
 
 @functools.cache
-def bindings() -> tuple[Callable[[], int], Callable[[], Any], Callable[..., int]]:
+def bindings() -> tuple[Callable[[], int], Callable[[], Any], Any]:
     """Return what a launch calls.
 
     Returns
@@ -33,23 +33,18 @@ def bindings() -> tuple[Callable[[], int], Callable[[], Any], Callable[..., int]
         The number of the current device.
     stream : callable
         CuPy's current stream.
-    launch : callable
-        The driver's ``cuLaunchKernel``. Its arguments carry no types: plain ints go
-        through as 32 bits, and pointers are made once.
+    launch : callable or None
+        The driver's ``cuLaunchKernel``, if it is found. Its arguments carry no types:
+        plain ints go through as 32 bits, and pointers are made once.
     """
     cupy = device.cupy()
+    launch = None
     names = ("nvcuda.dll",) if os.name == "nt" else ("libcuda.so.1", "libcuda.so")
     for name in names:
-        try:
-            library = ctypes.CDLL(name)
-        except OSError:
-            continue
-        runtime, stream = cupy.cuda.runtime, cupy.cuda.get_current_stream
-        return runtime.getDevice, stream, library.cuLaunchKernel
-    raise DeviceError(
-        f"device 'cuda': the driver's library {names[0]} cannot be loaded; install the "
-        "NVIDIA driver"
-    )
+        with contextlib.suppress(OSError, AttributeError):
+            launch = ctypes.CDLL(name).cuLaunchKernel
+            break
+    return cupy.cuda.runtime.getDevice, cupy.cuda.get_current_stream, launch
 
 
 class Arguments:
@@ -116,6 +111,15 @@ def handle(function: Any) -> Any:
 def stream_handle(address: int) -> Any:
     """Return a stream as the driver takes it; the default one is null."""
     return ctypes.c_void_p(address) if address else None
+
+
+def capturing() -> bool:
+    """Tell whether the current stream records a graph instead of running."""
+    try:
+        return bool(device.cupy().cuda.get_current_stream().is_capturing())
+    except RuntimeError:
+        # The default stream refuses the question while another one records.
+        return True
 
 
 def retry(status: int, call: tuple[Any, ...]) -> None:

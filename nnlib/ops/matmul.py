@@ -394,13 +394,15 @@ def _check_linear(x: Any, weight: Any, bias: Any) -> None:
             f"linear: x has {x_shape[-1] if x_shape else 'no'} features in its last "
             f"dimension, weight expects {weight_shape[1]}"
         )
-    if x.dtype != weight.dtype:
+    dtype = x.dtype
+    if weight.dtype is not dtype:
         check_dtypes("linear", "weight", x, weight)
     if bias is not None:
+        bias = getattr(bias, "_array", bias)
         if bias.shape != weight_shape[:1]:
             raise ShapeError(
                 f"linear: bias has shape {tuple(bias.shape)}, expected "
                 f"{weight_shape[:1]}"
             )
-        if bias.dtype != x.dtype:
+        if bias.dtype is not dtype:
             check_dtypes("linear", "bias", x, bias)

@@ -85,26 +85,37 @@ def _at(address, kind, shape, steps):
     return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=True)
 
 
-class OnDevice:
-    """As much of a CuPy array as is looked at, in the memory of a NumPy array."""
+class OnDevice(np.ndarray):
+    """A host array with what is asked of a CuPy array."""
 
-    def __init__(self, array):
-        self.dtype, self.ndim = array.dtype, array.ndim
-        self.shape, self.strides = array.shape, array.strides
-        self.data = types.SimpleNamespace(ptr=array.ctypes.data)
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+    def get(self):
+        return np.array(self)
+
+
+def asarray(x):
+    return np.array(x).view(OnDevice)
 
 
 @pytest.fixture
 def library(monkeypatch):
+    """Put the stand-in where cuBLAS is looked for; nothing is tried yet."""
     fake = Cublas()
-    cublas._routine.cache_clear()
     monkeypatch.setattr(cublas, "_bindings", lambda: (fake, lambda: 7))
-    yield fake
-    cublas._routine.cache_clear()
+    monkeypatch.setattr(cublas, "_routines", {})
+    monkeypatch.setattr(cublas, "_problems", {})
+    monkeypatch.setattr(cublas.driver, "capturing", lambda: False)
+    module = types.SimpleNamespace(asarray=asarray)
+    monkeypatch.setattr(cublas.device, "cupy", lambda: module)
+    return fake
 
 
 def multiply(a, b, out, accumulate=False):
-    return cublas.multiply(OnDevice(a), OnDevice(b), OnDevice(out), accumulate)
+    a, b, there = a.view(OnDevice), b.view(OnDevice), out.view(OnDevice)
+    return cublas.multiply(a, b, there, accumulate)
 
 
 def laid_out(rng, shape, how, kind=np.float64):
@@ -125,6 +136,8 @@ LAYOUTS = ("plain", "transposed", "columns", "rows")
 
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_matrices_of_every_layout(rng, library, accumulate):
+    assert multiply(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)))
+    library.calls.clear()  # those of the trial
     for m, k, n in ((3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 5), (1, 4, 1)):
         for first, second in itertools.product(LAYOUTS, LAYOUTS):
             a, b = laid_out(rng, (m, k), first), laid_out(rng, (k, n), second)
@@ -152,7 +165,7 @@ def test_stacks(rng, library):
                 assert len(lead_a) > 1 or len(lead_b) > 1
                 assert {"columns", "rows"} & {first, second}
     a, b = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((5, 7))
-    library.calls.clear()
+    library.calls.clear()  # also those of the trial
     assert multiply(a, b, np.empty((2, 3, 4, 7)))
     # A stack by one matrix is one product.
     assert library.calls == [(0, 0, 7, 24, 5, 1)]
@@ -161,6 +174,8 @@ def test_stacks(rng, library):
 def test_what_cannot_be_read_is_left(rng, library):
     a, b = rng.standard_normal((4, 5)), rng.standard_normal((5, 6))
     out = np.empty((4, 6))
+    assert multiply(a, b, out)
+    library.calls.clear()
     assert not multiply(rng.standard_normal((8, 10))[::2, ::2], b, out)
     assert not multiply(a[::-1], b, out)
     assert not multiply(a, np.broadcast_to(b[:1], (5, 6)), out)
@@ -173,6 +188,44 @@ def test_what_cannot_be_read_is_left(rng, library):
     whole = np.ones((4, 5), np.int64)
     assert not multiply(whole, whole.T, np.ones((4, 4), np.int64))
     assert not library.calls
+
+
+def test_a_trial_decides(rng, library, monkeypatch):
+    a, b, out = (
+        rng.standard_normal((4, 5)),
+        rng.standard_normal((5, 6)),
+        np.ones((4, 6)),
+    )
+    assert multiply(a, b, out) and cublas.report() == {"float64": "straight by cuBLAS"}
+    # Products of every form, and then the one that was asked for.
+    assert len(library.calls) == 8 * 9 + 1
+    single = [a.astype(np.float32), b.astype(np.float32), out.astype(np.float32)]
+    right = library._gemm
+    for wrong in ("alpha", "transpose", "tf32", "refused"):
+
+        def gemm(kind, ta, tb, m, n, k, alpha, *rest, how=wrong):
+            if how == "refused":
+                raise RuntimeError("no such function")
+            if how == "tf32":
+                alpha = np.array([1.001], kind).ctypes.data
+            if how == "alpha":
+                alpha = np.array([0], kind).ctypes.data
+            right(kind, 0 if how == "transpose" else ta, tb, m, n, k, alpha, *rest)
+
+        monkeypatch.setattr(library, "_gemm", gemm)
+        cublas._routines.clear()
+        assert not multiply(*single)
+        assert cublas.report()["float32"].startswith("through CuPy: ")
+    # It is not tried again, nor while a graph is recorded.
+    monkeypatch.setattr(library, "_gemm", right)
+    assert not multiply(*single)
+    cublas._routines.clear()
+    monkeypatch.setattr(cublas.driver, "capturing", lambda: True)
+    assert not multiply(*single)
+    monkeypatch.setattr(cublas.driver, "capturing", lambda: False)
+    monkeypatch.setenv("NNLIB_DIRECT_CUBLAS", "0")
+    assert not multiply(*single)
+    assert cublas.report()["float32"] == "through CuPy: NNLIB_DIRECT_CUBLAS is 0"
 
 
 @pytest.mark.parametrize(

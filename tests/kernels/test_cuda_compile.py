@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import struct
 
+import numpy as np
 import pytest
 from numba import types
+from numba.np.numpy_support import as_dtype
 from registers import CAPABILITIES, all_launches, table
 
 from nnlib.kernels.machinery import compile as compiler
 from nnlib.kernels.machinery import gpu as machinery
+from nnlib.kernels.machinery import launch_check
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
@@ -51,6 +55,37 @@ def test_calling_convention_is_the_one_that_launches_spell_out():
     assert sorted(int(loaded[register]) for register in addresses) == [4, 9 + 4]
 
 
+_BYTES = {"8": 1, "16": 2, "32": 4, "64": 8}
+
+
+def _declared(ptx):
+    """Return the bytes of each parameter that the PTX of a kernel declares."""
+    head = re.search(r"\.entry \S+\((.*?)\)", ptx, re.DOTALL)[1]
+    lines = [line.strip() for line in head.split(",") if line.strip()]
+    found = [re.fullmatch(r"\.param \.[usfb](\d+) \S+_param_(\d+)", x) for x in lines]
+    assert all(found), f"a parameter is no single number: {lines}"
+    assert [int(match[2]) for match in found] == list(range(len(lines)))
+    return [_BYTES[match[1]] for match in found]
+
+
+class _Shaped:
+    size = itemsize = 4
+
+    def __init__(self, ndim):
+        self.shape = self.strides = (4,) * ndim
+
+
+def _packed(signature):
+    """Return the bytes of each argument that a launch with these types packs."""
+    args = []
+    for kind in signature:
+        if isinstance(kind, types.Array):
+            args.append(_Shaped(kind.ndim))
+        else:
+            args.append(np.bool_() if kind == types.boolean else as_dtype(kind).type())
+    return [struct.calcsize("=" + kind) for kind, _ in machinery.pack(tuple(args))]
+
+
 def _is_double(kind):
     return getattr(kind, "dtype", kind) == types.float64
 
@@ -60,6 +95,8 @@ def test_compiles_without_doubles_or_spills(launches, cc):
     problems = []
     for (name, text), (kernel, signature) in launches.items():
         compiled = compiler.compile_for(kernel, signature, cc, keep=False)
+        if _declared(compiled.ptx) != _packed(signature):
+            problems.append(f"{name}{text}: {_declared(compiled.ptx)} bytes declared")
         if compiled.spills:
             problems.append(f"{name}{text}: spills {compiled.spills} bytes")
         if ".f64" in compiled.ptx and not any(map(_is_double, signature)):
@@ -67,6 +104,15 @@ def test_compiles_without_doubles_or_spills(launches, cc):
         assert compiled.cubin.startswith(b"\x7fELF")
         assert 0 < compiled.registers <= 255
     assert not problems, "\n".join(problems)
+
+
+def test_trial_of_launches_compiles():
+    args = launch_check._arguments(np.asarray, True, 1)
+    out = np.zeros(4)
+    signature = compiler.signature_of((*args, out))
+    compiled = compiler.compile_for(launch_check.probe, signature, (8, 0), keep=False)
+    assert _declared(compiled.ptx) == _packed(signature)
+    assert _packed(signature).count(1) == 1 and _packed(signature).count(4) == 2
 
 
 def test_table_of_registers(launches):

@@ -11,7 +11,7 @@ import pytest
 
 from nnlib import kernels
 from nnlib.backend.errors import DeviceError, DTypeError
-from nnlib.kernels.machinery import cache, cuda_kernel, faults, gpu
+from nnlib.kernels.machinery import cache, cuda_kernel, faults, gpu, launch_check
 from nnlib.kernels.machinery.arrays import DeviceArray, array_module, on_cuda
 from nnlib.kernels.machinery.compile import Compiled, compile_for, signature_of
 
@@ -71,14 +71,21 @@ class FakeCupy:
     def __init__(self):
         self.loaded, self.launched, self.contexts = [], [], 0
         self.stream, self.statuses, self.kinds = 0, [], ""
+        self.capturing = False
         outer = self
+
+        class Entry:
+            ptr = 4711
+
+            def __call__(self, grid, block, args):
+                outer.launched.append((grid[0], block[0], args))
 
         class Module:
             def load(self, cubin):
                 outer.loaded.append(cubin)
 
             def get_function(self, name):
-                return types.SimpleNamespace(ptr=4711)
+                return Entry()
 
         class Device:
             compute_capability = "90"
@@ -99,7 +106,9 @@ class FakeCupy:
             runtime=space(getDevice=lambda: 0, free=lambda pointer: None),
             function=space(Module=Module),
             driver=space(CUDADriverError=DriverError),
-            get_current_stream=lambda: space(ptr=self.stream),
+            get_current_stream=lambda: space(
+                ptr=self.stream, is_capturing=lambda: self.capturing
+            ),
         )
 
     def launch(self, function, bx, by, bz, tx, ty, tz, shared, stream, args, extra):
@@ -133,6 +142,8 @@ def machine(monkeypatch):
     runtime, stream = fake.cuda.runtime, fake.cuda.get_current_stream
     calls = runtime.getDevice, stream, fake.launch
     monkeypatch.setattr(gpu.driver, "bindings", lambda: calls)
+    # The trial is tested below.
+    monkeypatch.setattr(launch_check, "_found", {0: ""})
     return fake
 
 
@@ -212,6 +223,169 @@ def test_launch_errors_are_raised_and_a_context_is_made(machine):
         kernel(x, items=3)
     kernel(x, items=3)
     assert len(machine.launched) == 2
+
+
+def test_launch_through_cupy(machine, monkeypatch):
+    monkeypatch.setattr(launch_check, "_found", {0: "something is wrong"})
+    kernel = gpu.CudaKernel(loop, 128)
+    half = np.float32(0.5)
+    x = FakeArray((3, 5), np.float32, address=1 << 40)
+    y = FakeArray((5,), np.float32, strides=(8,))
+    kernel(x, y, 9, half, items=15)
+    kernel(x, y, 9, half, blocks=3, threads=64)
+    packed = [0, 0, 15, 4, 1 << 40, 3, 5, 20, 4, 0, 0, 5, 4, 4096, 5, 8, 9, half]
+    assert machine.launched == [(1, 128, packed), (3, 64, packed)]
+    kernel(x, x, 9, half, items=15, flat=True)
+    assert machine.launched[2][2][:7] == [0, 0, 15, 4, 4096, 15, 4]
+    assert launch_check.report() == {0: "through CuPy: something is wrong"}
+
+
+# -- the trial that decides how kernels are launched ---------------------------------
+
+
+class HostArray(np.ndarray):
+    """A host array with what is asked of a CuPy array."""
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+    def get(self):
+        return np.array(self)
+
+
+def _read(fields):
+    """Make the arguments of `launch_check.probe` from the fields of a launch."""
+    fields, args = list(fields), []
+    for kind in (
+        (2, "f4"),
+        None,
+        (1, "f8"),
+        None,
+        None,
+        (3, "i8"),
+        *[None] * 3,
+        (1, "f8"),
+    ):
+        if kind is None:
+            args.append(fields.pop(0))
+            continue
+        ndim, dtype = kind
+        nulls, numbers = fields[:2], fields[2 : 5 + 2 * ndim]
+        del fields[: 5 + 2 * ndim]
+        size, itemsize, address, *rest = numbers
+        shape, strides = rest[:ndim], rest[ndim:]
+        assert nulls == [0, 0] and itemsize == np.dtype(dtype).itemsize
+        assert size == np.prod(shape)
+        extent = itemsize + sum(
+            (n - 1) * s for n, s in zip(shape, strides, strict=True)
+        )
+        memory = (ctypes.c_char * extent).from_address(address)
+        flat = np.frombuffer(memory, dtype)
+        args.append(np.lib.stride_tricks.as_strided(flat, shape, strides))
+    assert not fields
+    return args
+
+
+@pytest.fixture
+def trial(machine, monkeypatch):
+    """A machine that runs the trial's kernel from the memory of its arguments."""
+    formats = [
+        kind for kind, _ in gpu.pack(launch_check._arguments(np.asarray, True, 1))
+    ]
+    machine.kinds = [*formats, *"qqqqqqq"]
+    machine.changed = lambda values: values
+
+    class Stream:
+        ptr = 0
+        is_capturing = staticmethod(lambda: machine.capturing)
+
+        def __init__(self, ptr=0, **kwargs):
+            self.ptr = ptr or 1 << 20
+
+        def __enter__(self):
+            self.before, machine.stream = machine.stream, self.ptr
+            return self
+
+        def __exit__(self, *error):
+            machine.stream = self.before
+
+    def current():
+        stream = Stream()
+        stream.ptr = machine.stream
+        return stream
+
+    def run(threads, blocks, values):
+        values = _read(values)
+        for i in range(threads * blocks):
+            grid = types.SimpleNamespace(grid=lambda axis, i=i: i)
+            monkeypatch.setattr(launch_check, "cuda", grid)
+            launch_check.probe(*values)
+
+    def direct(function, bx, by, bz, tx, *rest):
+        if tx > 1024:
+            return 0 if machine.deaf else 1
+        status = machine.launch(function, bx, by, bz, tx, *rest)
+        run(tx, bx, machine.changed(machine.launched[-1][-1]))
+        return status
+
+    class Entry:
+        ptr = 4711
+
+        def __call__(self, grid, block, args):
+            run(block[0], grid[0], args)
+
+    machine.deaf = False
+    machine.cuda.Stream = Stream
+    machine.cuda.get_current_stream = current
+    machine.asarray = lambda x: np.array(x).view(HostArray)
+    machine.cuda.function.Module.get_function = lambda self, name: Entry()
+    calls = [machine.cuda.runtime.getDevice, current, direct]
+    monkeypatch.setattr(gpu.driver, "bindings", lambda: calls)
+    machine.calls = calls
+    launch_check._found.clear()
+    return machine
+
+
+def test_trial_passes(trial):
+    assert launch_check.direct(0)
+    assert launch_check.report() == {0: "straight by the driver"}
+    streams = [stream for _, _, _, stream, _ in trial.launched]
+    assert streams == [None, None, 1 << 20, 1 << 20]
+    # It is not made again.
+    assert launch_check.direct(0) and len(trial.launched) == 4
+
+
+@pytest.mark.parametrize("place", [7, 9, 20, 35, 38])
+def test_trial_finds_wrong_arguments(trial, place):
+    def changed(values):
+        values = list(values)
+        values[place] += 1
+        return values
+
+    trial.changed = changed
+    assert not launch_check.direct(0)
+    assert launch_check.report()[0].startswith("through CuPy: ")
+
+
+def test_trial_finds_other_troubles(trial, monkeypatch):
+    trial.capturing = True
+    assert not launch_check.direct(0) and not launch_check.report()
+    trial.capturing = False
+    trial.deaf = True
+    assert not launch_check.direct(0)
+    assert launch_check.report()[0].endswith("an error of the driver was not told")
+    launch_check._found.clear()
+    trial.deaf, trial.calls[2] = False, None
+    assert not launch_check.direct(0)
+    assert launch_check.report()[0].endswith("has no cuLaunchKernel")
+    launch_check._found.clear()
+    trial.calls[2] = lambda *call: 999
+    assert not launch_check.direct(0)
+    assert "the trial failed: DriverError" in launch_check.report()[0]
+    launch_check._found.clear()
+    monkeypatch.setenv("NNLIB_DIRECT_LAUNCH", "0")
+    assert not launch_check.direct(0)
 
 
 def test_cubins_are_kept_and_torn_files_are_not_used(tmp_path, monkeypatch):

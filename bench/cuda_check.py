@@ -145,7 +145,17 @@ def _gpu() -> dict[str, Any]:
         "driver_cuda": runtime.driverGetVersion(),
         "runtime_cuda": runtime.runtimeGetVersion(),
         "driver": _driver(),
+        **_tried(),
     }
+
+
+def _tried() -> dict[str, Any]:
+    """Say how kernels are launched and matrices multiplied: both are tried here."""
+    from nnlib.bench.cuda_host import ways
+
+    x = nnlib.ones(4, 4, device="cuda")
+    nnlib.relu(x @ x)
+    return ways()
 
 
 def _driver() -> str:

@@ -28,7 +28,7 @@ import numpy as np
 from nnlib.backend import device, driver
 from nnlib.backend.dtypes import bfloat16
 
-__all__ = ["multiply", "report"]
+__all__ = ["multiply", "report", "tried"]
 
 # Values of cuBLAS' and CUDA's enumerations.
 _COMPUTE_32F = 68
@@ -193,7 +193,7 @@ def _try(routine: _Routine, char: str, cupy: Any) -> str:
     return ""
 
 
-def _routine(char: str) -> _Routine | None:
+def tried(char: str) -> _Routine | None:
     """Return what multiplies arrays of a dtype, once it was tried; None: CuPy does."""
     if char in _routines:
         return _routines[char]
@@ -249,7 +249,7 @@ def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
     bool
         False if cuBLAS cannot read the operands as they lie; nothing is done then.
     """
-    routine = _routine(a.dtype.char)
+    routine = tried(a.dtype.char)
     return routine is not None and _run(routine, a, b, out, accumulate)
 
 

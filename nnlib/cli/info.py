@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 
+from nnlib.backend import cublas
 from nnlib.backend.device import Device, cuda_status, cupy
 from nnlib.backend.threads import available_cores, get_num_threads, pool
 
@@ -93,7 +94,21 @@ def _cuda() -> list[tuple[str, str]]:
     lines = [("CUDA", f"used; {versions}")]
     for index in range(runtime.getDeviceCount()):
         lines.append((f"cuda:{index}", _gpu_name(index)))
-    return lines
+    return lines + _ways()
+
+
+def _ways() -> list[tuple[str, str]]:
+    """Say how kernels are launched and matrices multiplied; this tries both."""
+    from nnlib.kernels.machinery import launch_check
+
+    number = int(cupy().cuda.runtime.getDevice())
+    launch_check.direct(number)
+    cublas.tried("f")
+    launches, products = launch_check.report(), cublas.report()
+    return [
+        ("CUDA launches", launches.get(number, "not tried")),
+        ("CUDA products", products.get("float32", "not tried")),
+    ]
 
 
 def _gpu_name(index: int) -> str:

@@ -31,6 +31,8 @@ __all__ = [
     "tests_launcher",
 ]
 
+# What CUDA takes; a larger number would lose its upper bits on the way.
+_MOST_BLOCKS = 2**31 - 1
 # Forms of a launch that a kernel keeps.
 _MOST_FORMS = 1024
 # Blocks per multiprocessor of a grid-stride loop: enough to hide the latency of memory.
@@ -201,6 +203,11 @@ class CudaKernel:
         flat : bool
             Hand the arrays over as ``array.reshape(-1)``, without making these: all
             must be dense in memory, in one order of their elements.
+
+        Raises
+        ------
+        ValueError
+            If there are more blocks than CUDA takes.
         """
         if items == 0 or blocks == 0:
             return
@@ -241,6 +248,10 @@ class CudaKernel:
             blocks = -(-(items or 1) // threads)
             if blocks > form.most:
                 blocks = form.most
+        elif blocks > _MOST_BLOCKS:
+            raise ValueError(
+                f"{self.name}: {blocks} blocks, expected {_MOST_BLOCKS} at most"
+            )
         if form.handle is None:
             if flat:
                 args = tuple([_flattened(arg) for arg in args])

@@ -37,6 +37,8 @@ _DEFAULT = -1
 _PLAIN, _TRANSPOSED = 0, 1
 # cuBLAS takes sizes as 32-bit integers.
 _LARGEST = 2**31 - 1
+# The size of a grid's third dimension, which counts the matrices of a stack.
+_MOST_MATRICES = 65535
 
 
 class _Routine(NamedTuple):
@@ -273,7 +275,7 @@ def _run(routine: _Routine, a: Any, b: Any, out: Any, accumulate: bool) -> bool:
         if step_b == 0 and (rows or count == 1):
             # (..., M, K) -> (...*M, K): one product
             m, count = m * count, 1
-    if max(m, n, k, count, form_a[1], form_b[1]) > _LARGEST:
+    if max(m, n, k, form_a[1], form_b[1]) > _LARGEST or count > _MOST_MATRICES:
         return False
     args = (
         get_handle(), form_b[0], form_a[0], n, m, k, one, b.data.ptr, form_b[1],

@@ -163,6 +163,8 @@ def test_launch_packs_arguments_and_loads_once(machine):
     moved = FakeArray((5,), np.float32, strides=(8,), address=8192)
     kernel(x, moved, 9, np.float32(2), blocks=3, threads=64)
     kernel(x, y, 9, half, items=0)
+    with pytest.raises(ValueError, match="4294967297 blocks"):
+        kernel(x, y, 9, half, blocks=2**32 + 1)
 
     def packed(address, number, factor):
         first = [0, 0, 15, 4, 1 << 40, 3, 5, 20, 4]

@@ -27,8 +27,8 @@ from nnlib.bench.report import Report
 __all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
 
 PARTS = (
-    "bandwidth", "training", "recurrent", "persistent", "convolution", "generative",
-    "attention", "compilation",
+    "bandwidth", "host", "training", "recurrent", "persistent", "convolution",
+    "generative", "attention", "compilation",
 )  # fmt: skip
 # The aim of a memory-bound kernel on CUDA, as a share of copy bandwidth.
 AIM = 0.85
@@ -296,6 +296,13 @@ def torch_can(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         return f"PyTorch {torch.__version__} sees no CUDA device"
     return ""
+
+
+def host(report: Report, device: str, deadline: float) -> None:
+    """Measure what calls cost the host."""
+    from nnlib.bench.cuda_host import host as measure
+
+    measure(report, device, deadline)
 
 
 def training(report: Report, device: str, deadline: float) -> None:

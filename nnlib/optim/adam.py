@@ -14,10 +14,24 @@ from nnlib import kernels
 from nnlib.optim.batch import Batch
 from nnlib.optim.optimizer import Optimizer
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam", "AdamW", "Moments"]
 
 
-class Adam(Optimizer):
+class Moments(Optimizer):
+    """What Adam and its kin share: the checks of their options, and what is kept."""
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Check the options of a group."""
+        names = ("lr", "eps", "weight_decay", "momentum_decay", "l1")
+        self._check_least(group, *(name for name in names if name in group))
+        self._check_betas(group)
+
+    def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the kept arrays."""
+        return "exp_avg", "exp_avg_sq"
+
+
+class Adam(Moments):
     """Adam: steps scaled by running means of the gradient and of its square.
 
     At step ``t``, with ``g`` the gradient and its penalties::
@@ -97,16 +111,11 @@ class Adam(Optimizer):
             },
         )
 
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the options of a group."""
-        self._check_least(group, "lr", "eps", "weight_decay", "l1")
-        self._check_betas(group)
-
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the kept arrays."""
         if group["amsgrad"]:
             return "exp_avg", "exp_avg_sq", "max_exp_avg_sq"
-        return "exp_avg", "exp_avg_sq"
+        return super().slots(group)
 
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
+from nnlib.optim.adam import Moments
 from nnlib.optim.batch import Batch
-from nnlib.optim.optimizer import Optimizer
 
 __all__ = ["Adamax", "NAdam", "RAdam"]
 
 
-class Adamax(Optimizer):
+class Adamax(Moments):
     """Adam by the largest gradient instead of the mean square.
 
     D. P. Kingma, J. Ba: Adam, ICLR 2015, algorithm 2::
@@ -52,11 +52,6 @@ class Adamax(Optimizer):
             },
         )
 
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the options of a group."""
-        self._check_least(group, "lr", "eps", "weight_decay", "l1")
-        self._check_betas(group)
-
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the kept arrays."""
         return "exp_avg", "exp_inf"
@@ -75,7 +70,7 @@ class Adamax(Optimizer):
         )
 
 
-class NAdam(Optimizer):
+class NAdam(Moments):
     """Adam with Nesterov's momentum.
 
     T. Dozat: Incorporating Nesterov momentum into Adam, ICLR workshop 2016. The
@@ -117,15 +112,6 @@ class NAdam(Optimizer):
             },
         )
 
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the options of a group."""
-        self._check_least(group, "lr", "eps", "weight_decay", "momentum_decay", "l1")
-        self._check_betas(group)
-
-    def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the kept arrays."""
-        return "exp_avg", "exp_avg_sq"
-
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch."""
         product = kernels.optimizer.nadam(
@@ -145,7 +131,7 @@ class NAdam(Optimizer):
             state["mu_product"] = product
 
 
-class RAdam(Optimizer):
+class RAdam(Moments):
     """Adam that waits with its scaling until the variance is known.
 
     L. Liu et al.: On the variance of the adaptive learning rate and beyond, ICLR 2020,
@@ -182,15 +168,6 @@ class RAdam(Optimizer):
                 "l1": l1,
             },
         )
-
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the options of a group."""
-        self._check_least(group, "lr", "eps", "weight_decay", "l1")
-        self._check_betas(group)
-
-    def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the kept arrays."""
-        return "exp_avg", "exp_avg_sq"
 
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error
+from nnlib.optim.adam import Moments
 from nnlib.optim.batch import Batch
-from nnlib.optim.optimizer import Optimizer
 
 __all__ = ["SparseAdam"]
 
 
-class SparseAdam(Optimizer):
+class SparseAdam(Moments):
     """Adam for row-sparse gradients: rows without a gradient keep their moments.
 
     At step ``t``, in the rows that the gradient ``g`` names::
@@ -62,15 +61,6 @@ class SparseAdam(Optimizer):
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize}
         super().__init__(params, defaults)
-
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the options of a group."""
-        self._check_least(group, "lr", "eps")
-        self._check_betas(group)
-
-    def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the kept arrays."""
-        return "exp_avg", "exp_avg_sq"
 
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Refuse dense gradients."""

@@ -168,8 +168,7 @@ def deviations(x: Any, dim: int, number: Any) -> tuple[Any, Any, Any] | None:
 
     Returns
     -------
-    distance, middle : array, shape of `x`, or its transpose for ``dim == 1``
-        The first dimension is the one that was `dim`.
+    distance, middle : array, shape of `x`
     ones : array, shape (length of `dim`,)
     """
     if type(x) is not _ndarray or x.ndim != 2 or x.size > _SHORT:
@@ -177,9 +176,8 @@ def deviations(x: Any, dim: int, number: Any) -> tuple[Any, Any, Any] | None:
     length, dtype = x.shape[dim], x.dtype
     if not 0 < length <= _NARROW or dtype not in _DOT:
         return None
-    if dim:
-        x = x.T
-    middle = _ones((length, length), dtype).dot(x)
+    square = _ones((length, length), dtype)
+    middle = x.dot(square) if dim else square.dot(x)
     middle /= number
     return x - middle, middle, _ones(length, dtype)
 

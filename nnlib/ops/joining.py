@@ -182,7 +182,11 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     >>> nnlib.cat([nnlib.tensor([1, 2]), nnlib.tensor([3])])
     tensor([1, 2, 3])
     """
-    found = _checked("cat", tensors)
+    return _join("cat", _checked("cat", tensors), dim)  # type: ignore[no-any-return]
+
+
+def _join(op: str, found: list[Any], dim: int) -> Any:
+    """Join tensors that are known to be some."""
     dims = [raw(x).ndim for x in found]
     ndim = dims[0]
     if dims.count(ndim) != len(dims):
@@ -190,10 +194,12 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         found = [x for x in found if x.shape != (0,)]
         ndim = found[0].ndim
     if not ndim:
-        raise ShapeError("cat: tensors without dimensions cannot be joined; stack them")
+        raise ShapeError(
+            f"{op}: tensors without dimensions cannot be joined; stack them"
+        )
     if type(dim) is not int or not 0 <= dim < ndim:
-        dim = one_dim("cat", dim, ndim)
-    return Cat.apply(*found, dim=dim)  # type: ignore[no-any-return]
+        dim = one_dim(op, dim, ndim)
+    return Cat.apply(*found, dim=dim)
 
 
 @public(method=False)
@@ -233,14 +239,15 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 def hstack(tensors: Any) -> Tensor:
     """Join along the second dimension (vectors: the first)."""
     found = [x if raw(x).ndim else atleast_1d(x) for x in _checked("hstack", tensors)]
-    return cat(found, 0 if raw(found[0]).ndim == 1 else 1)
+    return _join("hstack", found, 0 if raw(found[0]).ndim == 1 else 1)  # type: ignore[no-any-return]
 
 
 @public(method=False)
 def vstack(tensors: Any) -> Tensor:
     """Join along the first dimension, vectors as rows."""
     found = _checked("vstack", tensors)
-    return cat([x if raw(x).ndim > 1 else atleast_2d(x) for x in found], 0)
+    found = [x if raw(x).ndim > 1 else atleast_2d(x) for x in found]
+    return _join("vstack", found, 0)  # type: ignore[no-any-return]
 
 
 @public(method=False)

@@ -58,9 +58,11 @@ class _Spread(Function):
             out = add_up(distance, dims, keepdim)
         else:
             distance, middle, ones = short
-            middle = middle[0]
             distance *= distance
-            out = ones.dot(distance)
+            if dims[0]:
+                middle, out = middle[:, 0], distance.dot(ones)
+            else:
+                middle, out = middle[0], ones.dot(distance)
         if self.free:
             out /= free
         else:
@@ -121,7 +123,7 @@ class VarMean(_Spread):
         """Return both: the mean is on the way to the variance."""
         self.shape = x.shape
         out, middle = self.measure(x, dims, keepdim, correction, root)
-        return out, middle.reshape(out.shape)
+        return out, array_module(x).ascontiguousarray(middle).reshape(out.shape)
 
     def backward(self, grad: Any, grad_mean: Any) -> Any:
         """Return the gradient of the variance and that of the mean, added."""

@@ -278,7 +278,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @public()
 def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
     """Split one dimension into several, of lengths `sizes` (one may be -1)."""
-    shape = tuple(input.shape)
+    shape = raw(input).shape
     if not shape:
         raise ShapeError("unflatten: a tensor without dimensions has none to split")
     dim = one_dim("unflatten", dim, len(shape))
@@ -294,7 +294,9 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
             f"unflatten: sizes {tuple(sizes)} do not multiply to the length "
             f"{shape[dim]} of dimension {dim}"
         )
-    return reshape(input, (*shape[:dim], *parts, *shape[dim + 1 :]))
+    return Reshape.apply(  # type: ignore[no-any-return]
+        input, shape=(*shape[:dim], *parts, *shape[dim + 1 :])
+    )
 
 
 @public()

@@ -320,7 +320,7 @@ def recurrent(report: Report, device: str, deadline: float) -> None:
 
 
 def persistent(report: Report, device: str, deadline: float) -> None:
-    """Check and measure recurrent layers with all steps in one launch."""
+    """Check and measure the three ways of recurrent layers."""
     from nnlib.bench.persistent import measure
 
     clock = Clock(device, rounds=5, budget=0.01)

@@ -1,9 +1,11 @@
-"""Recurrent kernels with all steps in one launch, against step by step and cuDNN.
+"""Recurrent layers on CUDA in three ways, and cuDNN's.
 
-A part of `nnlib.bench.cuda_check`. The kernels wait for one another's blocks, so they
-are off until a run of this has shown them right on a GPU. Every figure of a shape is
-written down before the next one is tried. The peer's times are those of its whole
-layer, the products of the input and the weights' gradients included.
+A part of `nnlib.bench.cuda_check`: by cuBLAS, by a kernel for each step with the
+product inside, and by one launch for all steps (`nnlib.kernels.persistent`). In the
+last one blocks wait for one another, so it is off until a run of this has shown it
+right on a GPU; it comes last, and every shape's figures are written down before the
+next one is tried. The peer's times are those of its whole layer, the products of the input and the
+weights' gradients included.
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ from nnlib.bench.report import Report
 
 __all__ = ["SHAPES", "measure"]
 
+# Whether all steps are one launch, and whether the kernels are used at all.
+WAYS = {
+    "cublas": (False, False),
+    "each_step": (False, True),
+    "one_launch": (True, True),
+}
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 # Units, sequences, steps.
 SHAPES = ((256, 32, 64), (128, 32, 64), (512, 32, 64), (256, 128, 64), (256, 1, 256))
@@ -112,47 +120,58 @@ def measure(
     why_not : str
         Why PyTorch cannot be compared with; empty if it can.
     """
-    for shape in SHAPES if clock.cuda else ((16, 4, 3),):
-        for kind in GATES:
-            if time.monotonic() > deadline:
-                report.put("left_out", "the time was up")
-                return
-            name = f"{kind}, {shape[0]} units, {shape[1]} sequences, {shape[2]} steps"
-            try:
-                figures = _figures(kind, shape, device, clock, why_not)
-            except Exception as error:  # noqa: BLE001 - the next shape may work
-                figures = {"error": repr(error)}
-            report.put("layers", {name: figures})
-            print(f"  {name}: {figures}", flush=True)
+    for way, (together, ours) in WAYS.items():
+        for shape in SHAPES if clock.cuda else ((16, 4, 3),):
+            for kind in GATES:
+                if time.monotonic() > deadline:
+                    report.put("left_out", "the time was up")
+                    return
+                name = f"{kind}, {shape[0]} units, batch {shape[1]}, {shape[2]} steps"
+                before = kernels.persistent.enable(together)
+                kernels.persistent.decide(ours)
+                try:
+                    figures = _figures(kind, shape, device, clock)
+                except Exception as error:  # noqa: BLE001 - the next one may work
+                    figures = {"error": repr(error)}
+                finally:
+                    kernels.persistent.enable(before)
+                    kernels.persistent.decide(None)
+                report.put(way, {name: figures})
+                print(f"  {way}: {name}: {figures}", flush=True)
+                if not why_not and way == "cublas":
+                    report.put("pytorch", {name: _peers(kind, shape, device, clock)})
 
 
 def _figures(
-    kind: str, shape: tuple[int, int, int], device: str, clock: Any, why_not: str
+    kind: str, shape: tuple[int, int, int], device: str, clock: Any
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Return how right a way is, and its times."""
     true = _results(_calls(kind, shape, np.dtype("f8"), device))
     calls = _calls(kind, shape, np.dtype("f4"), device)
-    plain = [clock.median(call) * 1e3 for call in calls]
-    before = kernels.persistent.enable(True)
-    try:
-        first, again = _results(calls), _results(calls)
-        errors = [
-            float(np.linalg.norm(a - t) / np.linalg.norm(t))
-            for a, t in zip(first, true, strict=True)
-        ]
-        found["largest_relative_error"] = max(errors)
-        found["right"] = bool(max(errors) < 1e-5)
-        found["same_bits"] = all(
+    first, again = _results(calls), _results(calls)
+    errors = [
+        float(np.linalg.norm(a - t) / np.linalg.norm(t))
+        for a, t in zip(first, true, strict=True)
+    ]
+    forward, backward = (clock.median(call) * 1e3 for call in calls)
+    return {
+        "right": bool(max(errors) < 1e-5),
+        "largest_relative_error": max(errors),
+        "same_bits": all(
             bool((a == b).all()) for a, b in zip(first, again, strict=True)
+        ),
+        "forward_ms": forward,
+        "backward_ms": backward,
+    }
+
+
+def _peers(
+    kind: str, shape: tuple[int, int, int], device: str, clock: Any
+) -> dict[str, Any]:
+    try:
+        forward, backward = (
+            clock.median(call) * 1e3 for call in _peer(kind, shape, device)
         )
-        together = [clock.median(call) * 1e3 for call in calls]
-    finally:
-        kernels.persistent.enable(before)
-    times = {"one_launch": together, "step_by_step": plain}
-    if not why_not:
-        peer = _peer(kind, shape, device)
-        times["pytorch"] = [clock.median(call) * 1e3 for call in peer]
-    for who, (forward, backward) in times.items():
-        found[f"{who}_forward_ms"] = forward
-        found[f"{who}_backward_ms"] = backward
-    return found
+    except Exception as error:  # noqa: BLE001 - nnlib's figures are worth having
+        return {"error": repr(error)}
+    return {"forward_ms": forward, "backward_ms": backward}

@@ -202,6 +202,34 @@ def backward_cuda(
         )  # fmt: skip
 
 
+def forward_steps(
+    gates: Any, bias: Any, h: Any, weight: Any, steps: Steps, reverse: bool, ms: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Run the steps on CUDA, each a product by cuBLAS and a kernel."""
+    turned, hidden = weight.T, weight.shape[1]
+    sums = array_module(h).empty((steps.batch, 3 * hidden), h.dtype)
+    for _, begin, end in steps.order(reverse):
+        n = end - begin
+        gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+        forward_cuda(gates, bias, sums, h, ms, out, begin, n, items=n * hidden)
+
+
+def backward_steps(
+    gates: Any, ms: Any, hs: Any, h: Any, weight: Any, steps: Steps, reverse: bool,
+    dy: Any, dh: Any, grads: Any,
+) -> None:  # fmt: skip
+    """Run the steps back on CUDA, each a kernel and a product by cuBLAS."""
+    hidden = weight.shape[1]
+    for begin, n, known, earlier in steps.back(reverse):
+        backward_cuda(
+            gates, ms, hs, h, dy, dh, grads, begin, n, known, earlier,
+            items=n * hidden,
+        )  # fmt: skip
+        inner = grads[begin : begin + n, hidden:]
+        gemm.matmul(inner, weight, first_rows(dh, n), accumulate=True)
+
+
 def forward(
     gates: Any, bias: Any, h: Any, weight: Any, steps: Steps, reverse: bool, out: Any
 ) -> tuple[Any, Any]:
@@ -238,16 +266,10 @@ def forward(
         return h, ms
     if on_cuda(gates):
         y = recurrent.contiguous_like(out)
-        if kernels.gru_cuda.forward(gates, weight, bias, h, ms, y, steps, reverse):
-            if y is not out:
-                out[...] = y
-            return h, ms
-        turned = weight.T
-        sums = module.empty((steps.batch, 3 * hidden), gates.dtype)
-        for _, begin, end in steps.order(reverse):
-            n = end - begin
-            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
-            forward_cuda(gates, bias, sums, h, ms, y, begin, n, items=n * hidden)
+        kernels.gru_cuda.forward(
+            gates, weight, bias, h, ms, y, steps, reverse,
+            lambda: forward_steps(gates, bias, h, weight, steps, reverse, ms, y),
+        )  # fmt: skip
         if y is not out:
             out[...] = y
         return h, ms
@@ -296,18 +318,13 @@ def backward(
     if on_cuda(gates):
         dh = dh.copy()
         dy = recurrent.given_or_zeros(dy, ms)
-        if kernels.gru_cuda.backward(
-            gates, weight, ms, hs, h, dy, dh, grads, steps, reverse
-        ):
-            return grads, dh
         hs = module.ascontiguousarray(hs)
-        for begin, n, known, earlier in steps.back(reverse):
-            backward_cuda(
-                gates, ms, hs, h, dy, dh, grads, begin, n, known, earlier,
-                items=n * hidden,
-            )  # fmt: skip
-            inner = grads[begin : begin + n, hidden:]
-            gemm.matmul(inner, weight, first_rows(dh, n), accumulate=True)
+        kernels.gru_cuda.backward(
+            gates, weight, ms, hs, h, dy, dh, grads, steps, reverse,
+            lambda: backward_steps(
+                gates, ms, hs, h, weight, steps, reverse, dy, dh, grads
+            ),
+        )  # fmt: skip
         return grads, dh
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

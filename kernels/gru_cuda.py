@@ -1,4 +1,4 @@
-"""GRU over a whole sequence on CUDA: all steps in one launch, forward and backward.
+"""GRU on CUDA with the product inside the step, forward and backward.
 
 The formulas are at the head of `nnlib.kernels.gru`, the way of working at that of
 `nnlib.kernels.persistent`.
@@ -6,12 +6,13 @@ The formulas are at the head of `nnlib.kernels.gru`, the way of working at that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nnlib.kernels.gru import cell, cell_gradient
-from nnlib.kernels.machinery import array_module, cuda, cuda_kernel
+from nnlib.kernels.machinery import cuda, cuda_kernel
 from nnlib.kernels.persistent import (
     COLUMNS,
     DEPTH,
@@ -22,11 +23,11 @@ from nnlib.kernels.persistent import (
     arrive,
     hand_out,
     hold,
-    launch,
     partial_sum,
     place_of_thread,
     plan,
     products,
+    run,
     wait,
     worth,
 )
@@ -37,9 +38,10 @@ __all__ = ["backward", "forward"]
 
 @cuda_kernel(threads=256)
 def forward_all_cuda(
-    gates: Any, weight: Any, bias: Any, h: Any, ms: Any, out: Any, hidden: Any,
+    weight: Any, bias: Any, gates: Any, h: Any, ms: Any, out: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
     slots: Any, slot: Any,
+    since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     """Run all steps; a thread makes the three sums of one unit."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
@@ -53,19 +55,22 @@ def forward_all_cuda(
     unit = part * units + u
     start = s * DEPTH
     limit = 3 * hidden if unit < hidden else 0
-    hold(w, weight, unit, hidden, limit, start, hidden, hidden, 1)
+    if until > since:
+        hold(w, weight, unit, hidden, limit, start, hidden, hidden, 1)
     begin = part * units
     end = depth if part == parts - 1 else min(depth, begin + units)
-    hand_out(exchange, h, hidden, depth, group, groups, begin, end)
-    arrive(counters, group)
+    if fresh:
+        hand_out(exchange, h, hidden, depth, group, groups, begin, end)
+    waiting = until - since > 1
+    if waiting:
+        arrive(counters, group)
     target = parts
-    source = 0
     line = np.uint64(hidden)
     wide = np.uint64(threads)
     near = np.uint64(units)
     slices = threads // units
     constant = bias[np.uint64(unit)] if unit < hidden else kind(0)
-    for step in range(steps):
+    for step in range(since, until):
         t = steps - 1 - step if reverse else step
         count = step_rows(offsets, t, group, groups)
         for first in range(0, count, ROWS):
@@ -81,9 +86,9 @@ def forward_all_cuda(
                 xz = gates[place + line]
                 xn = gates[place + line + line]
                 state = h[of_state]
-            if first == 0:
+            if first == 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, count, group, groups, start, depth
             )
@@ -103,20 +108,20 @@ def forward_all_cuda(
                 of_row = np.uint64(row * hidden + unit)
                 ms[of_row] = m
                 out[of_row] = state
-                to = ((1 - source) * batch + b) * depth + unit
+                to = (((step + 1) & 1) * batch + b) * depth + unit
                 exchange[np.uint64(to)] = state
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
 
 
 @cuda_kernel(threads=256)
 def backward_all_cuda(
-    gates: Any, weight: Any, ms: Any, hs: Any, h: Any, dy: Any, dh: Any, grads: Any,
+    weight: Any, gates: Any, ms: Any, hs: Any, h: Any, dy: Any, dh: Any, grads: Any,
     hidden: Any, offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any,
     counters: Any, slots: Any, slot: Any,
+    since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     """Run all steps backwards; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
@@ -137,15 +142,18 @@ def backward_all_cuda(
     of_partial = LANES * own * threads
     of_partial += column // units * threads + column % units
     column += part * LANES * units
-    if part == 0:
+    if fresh and part == 0:
         hand_out(exchange, dh, 0, depth, group, groups, 3 * hidden, depth)
+    waiting = until - since > 1
     target = 0
-    source = 0
     before = 0
+    if since > 0:
+        t = since - 1 if reverse else steps - since
+        before = step_rows(offsets, t, group, groups)
     line = np.uint64(hidden)
     near = np.uint64(units)
     slices = threads // units
-    for step in range(steps + 1):
+    for step in range(since, until):
         t = step if reverse else steps - 1 - step
         count = 0
         if step < steps:
@@ -176,9 +184,9 @@ def backward_all_cuda(
                     last = hs[np.uint64(known * hidden + column)]
                 else:
                     last = h[of_state]
-            if first == 0 and before > 0:
+            if first == 0 and before > 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, before, group, groups, start, depth
             )
@@ -192,25 +200,24 @@ def backward_all_cuda(
                 grads[place + line] = gr
                 grads[place + line + line] = gz
                 grads[place + line + line + line] = m
-                to = np.uint64(((1 - source) * batch + b) * depth + column)
+                to = np.uint64((((step + 1) & 1) * batch + b) * depth + column)
                 exchange[to] = gr
                 exchange[to + line] = gz
                 exchange[to + line + line] = m
             if now or earlier:
                 dh[of_state] = ds
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
         before = count
 
 
 def forward(
     gates: Any, weight: Any, bias: Any, h: Any, ms: Any, out: Any, steps: Steps,
-    reverse: bool,
-) -> bool:  # fmt: skip
-    """Run `nnlib.kernels.gru.forward` in one launch; return whether that was possible.
+    reverse: bool, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way forward of `nnlib.kernels.gru`; `plain` does it step by step.
 
     The gates are written over their sums, the last states over `h`.
     """
@@ -218,19 +225,15 @@ def forward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, hidden, hidden, ROWS)
-    if layout is None:
-        return False
-    given = (gates, weight, bias, h, ms, out)
-    args = (*(x.reshape(-1) for x in given), hidden)
-    launch(forward_all_cuda, layout, args, steps, reverse)
-    return True
+    given = (weight, bias, gates, h, ms, out)
+    run(forward_all_cuda, layout, given, (hidden,), steps, reverse, 4, plain)
 
 
 def backward(
     gates: Any, weight: Any, ms: Any, hs: Any, h: Any, dy: Any, dh: Any, grads: Any,
-    steps: Steps, reverse: bool,
-) -> bool:  # fmt: skip
-    """Run `nnlib.kernels.gru.backward` in one launch; return whether it was possible.
+    steps: Steps, reverse: bool, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way back of `nnlib.kernels.gru`; `plain` does it step by step.
 
     The gradient of the states before is written over `dh`.
     """
@@ -238,10 +241,5 @@ def backward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, -(-hidden // LANES), 3 * hidden, COLUMNS)
-    if layout is None:
-        return False
-    hs = array_module(hs).ascontiguousarray(hs)
-    given = (gates, weight, ms, hs, h, dy, dh, grads)
-    args = (*(x.reshape(-1) for x in given), hidden)
-    launch(backward_all_cuda, layout, args, steps, reverse)
-    return True
+    given = (weight, gates, ms, hs, h, dy, dh, grads)
+    run(backward_all_cuda, layout, given, (hidden,), steps, reverse, 2, plain)

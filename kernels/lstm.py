@@ -216,6 +216,32 @@ def backward_cuda(
         )  # fmt: skip
 
 
+def forward_steps(
+    gates: Any, h: Any, c: Any, weight: Any, steps: Steps, reverse: bool, cs: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Run the steps on CUDA, each a product by cuBLAS and a kernel."""
+    turned, hidden = weight.T, weight.shape[1]
+    sums = array_module(h).empty((steps.batch, 4 * hidden), h.dtype)
+    for _, begin, end in steps.order(reverse):
+        n = end - begin
+        gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+        forward_cuda(gates, sums, h, c, cs, out, begin, n, items=n * hidden)
+
+
+def backward_steps(
+    gates: Any, cs: Any, c: Any, weight: Any, steps: Steps, reverse: bool, dy: Any,
+    dh: Any, dc: Any, grads: Any,
+) -> None:  # fmt: skip
+    """Run the steps back on CUDA, each a kernel and a product by cuBLAS."""
+    for begin, n, known, earlier in steps.back(reverse):
+        backward_cuda(
+            gates, cs, c, dy, dh, dc, grads, begin, n, known, earlier,
+            items=n * weight.shape[1],
+        )  # fmt: skip
+        gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
+
+
 def forward(
     gates: Any, h: Any, c: Any, weight: Any, steps: Steps, reverse: bool, out: Any
 ) -> tuple[Any, Any, Any]:
@@ -250,16 +276,10 @@ def forward(
         return h, c, cs
     if on_cuda(gates):
         y = recurrent.contiguous_like(out)
-        if kernels.lstm_cuda.forward(gates, weight, h, c, cs, y, steps, reverse):
-            if y is not out:
-                out[...] = y
-            return h, c, cs
-        turned = weight.T
-        sums = module.empty((steps.batch, 4 * hidden), gates.dtype)
-        for _, begin, end in steps.order(reverse):
-            n = end - begin
-            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
-            forward_cuda(gates, sums, h, c, cs, y, begin, n, items=n * hidden)
+        kernels.lstm_cuda.forward(
+            gates, weight, h, c, cs, y, steps, reverse,
+            lambda: forward_steps(gates, h, c, weight, steps, reverse, cs, y),
+        )  # fmt: skip
         if y is not out:
             out[...] = y
         return h, c, cs
@@ -305,16 +325,12 @@ def backward(
     if on_cuda(gates):
         dh = dh.copy()
         dy = recurrent.given_or_zeros(dy, cs)
-        if kernels.lstm_cuda.backward(
-            gates, weight, cs, c, dy, dh, dc, grads, steps, reverse
-        ):
-            return grads, dh, dc
-        for begin, n, known, earlier in steps.back(reverse):
-            backward_cuda(
-                gates, cs, c, dy, dh, dc, grads, begin, n, known, earlier,
-                items=n * hidden,
-            )  # fmt: skip
-            gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
+        kernels.lstm_cuda.backward(
+            gates, weight, cs, c, dy, dh, dc, grads, steps, reverse,
+            lambda: backward_steps(
+                gates, cs, c, weight, steps, reverse, dy, dh, dc, grads
+            ),
+        )  # fmt: skip
         return grads, dh, dc
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

@@ -1,7 +1,12 @@
-"""LSTM over a whole sequence on CUDA: all steps in one launch, forward and backward."""
+"""LSTM on CUDA with the product inside the step, forward and backward.
+
+The formulas are at the head of `nnlib.kernels.lstm`, the way of working at that of
+`nnlib.kernels.persistent`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +23,11 @@ from nnlib.kernels.persistent import (
     arrive,
     hand_out,
     hold,
-    launch,
     partial_sum,
     place_of_thread,
     plan,
     products,
+    run,
     wait,
     worth,
 )
@@ -33,9 +38,10 @@ __all__ = ["backward", "forward"]
 
 @cuda_kernel(threads=256)
 def forward_all_cuda(
-    gates: Any, weight: Any, h: Any, c: Any, cs: Any, out: Any, hidden: Any,
+    weight: Any, gates: Any, h: Any, c: Any, cs: Any, out: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
     slots: Any, slot: Any,
+    since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
@@ -48,18 +54,21 @@ def forward_all_cuda(
     unit = part * units + u
     start = s * DEPTH
     limit = 4 * hidden if unit < hidden else 0
-    hold(w, weight, unit, hidden, limit, start, hidden, hidden, 1)
+    if until > since:
+        hold(w, weight, unit, hidden, limit, start, hidden, hidden, 1)
     begin = part * units
     end = depth if part == parts - 1 else min(depth, begin + units)
-    hand_out(exchange, h, hidden, depth, group, groups, begin, end)
-    arrive(counters, group)
+    if fresh:
+        hand_out(exchange, h, hidden, depth, group, groups, begin, end)
+    waiting = until - since > 1
+    if waiting:
+        arrive(counters, group)
     target = parts
-    source = 0
     line = np.uint64(hidden)
     wide = np.uint64(threads)
     near = np.uint64(units)
     slices = threads // units
-    for step in range(steps):
+    for step in range(since, until):
         t = steps - 1 - step if reverse else step
         count = step_rows(offsets, t, group, groups)
         for first in range(0, count, ROWS):
@@ -76,9 +85,9 @@ def forward_all_cuda(
                 xg = gates[place + line + line]
                 xo = gates[place + line + line + line]
                 state = c[of_state]
-            if first == 0:
+            if first == 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, count, group, groups, start, depth
             )
@@ -104,20 +113,20 @@ def forward_all_cuda(
                 of_row = np.uint64(row * hidden + unit)
                 cs[of_row] = state
                 out[of_row] = value
-                to = ((1 - source) * batch + b) * depth + unit
+                to = (((step + 1) & 1) * batch + b) * depth + unit
                 exchange[np.uint64(to)] = value
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
 
 
 @cuda_kernel(threads=256)
 def backward_all_cuda(
-    gates: Any, weight: Any, cs: Any, c: Any, dy: Any, dh: Any, dc: Any, grads: Any,
+    weight: Any, gates: Any, cs: Any, c: Any, dy: Any, dh: Any, dc: Any, grads: Any,
     hidden: Any, offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any,
     counters: Any, slots: Any, slot: Any,
+    since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
@@ -137,15 +146,18 @@ def backward_all_cuda(
     of_partial = LANES * own * threads
     of_partial += column // units * threads + column % units
     column += part * LANES * units
-    if part == 0:
+    if fresh and part == 0:
         hand_out(exchange, dh, 0, depth, group, groups, 4 * hidden, depth)
+    waiting = until - since > 1
     target = 0
-    source = 0
     before = 0
+    if since > 0:
+        t = since - 1 if reverse else steps - since
+        before = step_rows(offsets, t, group, groups)
     line = np.uint64(hidden)
     near = np.uint64(units)
     slices = threads // units
-    for step in range(steps + 1):
+    for step in range(since, until):
         t = step if reverse else steps - 1 - step
         count = 0
         if step < steps:
@@ -178,9 +190,9 @@ def backward_all_cuda(
                     last = c[of_state]
                 if not earlier:
                     ds = dh[of_state]
-            if first == 0 and before > 0:
+            if first == 0 and before > 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, before, group, groups, start, depth
             )
@@ -199,24 +211,23 @@ def backward_all_cuda(
                 grads[place + line + line] = gg
                 grads[place + line + line + line] = go
                 dc[of_state] = dd
-                to = np.uint64(((1 - source) * batch + b) * depth + column)
+                to = np.uint64((((step + 1) & 1) * batch + b) * depth + column)
                 exchange[to] = gi
                 exchange[to + line] = gf
                 exchange[to + line + line] = gg
                 exchange[to + line + line + line] = go
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
         before = count
 
 
 def forward(
     gates: Any, weight: Any, h: Any, c: Any, cs: Any, out: Any, steps: Steps,
-    reverse: bool,
-) -> bool:  # fmt: skip
-    """Run `nnlib.kernels.lstm.forward` in one launch; return whether that was possible.
+    reverse: bool, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way forward of `nnlib.kernels.lstm`; `plain` does it step by step.
 
     The gates are written over their sums, the last states over `h` and `c`.
     """
@@ -224,19 +235,15 @@ def forward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, hidden, hidden, ROWS)
-    if layout is None:
-        return False
-    given = (gates, weight, h, c, cs, out)
-    args = (*(x.reshape(-1) for x in given), hidden)
-    launch(forward_all_cuda, layout, args, steps, reverse)
-    return True
+    given = (weight, gates, h, c, cs, out)
+    run(forward_all_cuda, layout, given, (hidden,), steps, reverse, 5, plain)
 
 
 def backward(
     gates: Any, weight: Any, cs: Any, c: Any, dy: Any, dh: Any, dc: Any, grads: Any,
-    steps: Steps, reverse: bool,
-) -> bool:  # fmt: skip
-    """Run `nnlib.kernels.lstm.backward` in one launch; return whether it was possible.
+    steps: Steps, reverse: bool, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way back of `nnlib.kernels.lstm`; `plain` does it step by step.
 
     The gradients of the states before are written over `dh` and `dc`.
     """
@@ -244,9 +251,5 @@ def backward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, -(-hidden // LANES), 4 * hidden, COLUMNS)
-    if layout is None:
-        return False
-    given = (gates, weight, cs, c, dy, dh, dc, grads)
-    args = (*(x.reshape(-1) for x in given), hidden)
-    launch(backward_all_cuda, layout, args, steps, reverse)
-    return True
+    given = (weight, gates, cs, c, dy, dh, dc, grads)
+    run(backward_all_cuda, layout, given, (hidden,), steps, reverse, 3, plain)

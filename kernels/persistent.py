@@ -1,28 +1,32 @@
-"""A recurrent layer's steps in one launch on CUDA: what its kernels share.
+"""Recurrent layers on CUDA with the product inside the step: what the kernels share.
 
-Step by step a layer costs two launches for each step, and the time of the host to make
-them. Here a block of threads holds its share of the recurrent weights in registers
-through all steps, and the blocks hand each other the states through a small buffer
-(`exchange`), with a barrier of their own between the steps.
+By cuBLAS a step is two or three launches, each of a few microseconds of work, and of
+more of the host's time. Here one kernel makes a step: each block of threads makes the
+sums of some units, then their new states. A block's threads are `units` times `slices`:
+each multiplies `DEPTH` numbers of a state by its `LANES` times `DEPTH` weights, and the
+sums of the slices meet in shared memory, added in the order of the slices: the same
+bits on every run. The blocks form groups: a group runs every so many sequences of the
+batch, and no two groups have anything to do with one another. The states go from step
+to step through a buffer of two halves (`exchange`), of which a step reads one and
+writes the other.
 
-The blocks form groups: a group runs every so many sequences of the batch, and within it
-each block makes the sums of some units. Groups do not wait for one another. A block's
-threads are `units` times `slices`: each multiplies `DEPTH` numbers of a state by its
-`LANES` times `DEPTH` weights, and the sums of the slices meet in shared memory, added
-in the order of the slices: the same bits on every run.
+The same kernels can run all steps in one launch (`enable`). The weights then stay in
+registers, and the blocks of a group wait for one another after each step, at a barrier
+of their own. All blocks must be on the device at once, or they would wait for ever: the
+launch is a cooperative one, of at most one block for each multiprocessor, and a block
+that has waited for seconds lets all go on and leaves an error, which the next
+synchronisation raises. This way has run in the simulator and not yet on a GPU, so it is
+off until it is turned on.
 
-All blocks of a launch must be on the device at once, or the barrier would wait for
-ever: the launch is a cooperative one, of at most one block for each multiprocessor. A
-block that has waited for seconds lets all go on and leaves an error, which the next
-synchronisation raises.
-
-These kernels have run in the simulator, and not yet on a GPU: they are off until
-`enable` turns them on.
+On each device the first run of a kernel is a trial: the same is made by cuBLAS, and
+where the two differ, cuBLAS it is from then on, with a warning.
 """
 
 from __future__ import annotations
 
 import functools
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,10 +45,12 @@ __all__ = [
     "ROWS",
     "Plan",
     "arrive",
+    "decide",
     "enable",
     "hand_out",
     "hold",
     "launch",
+    "run",
     "partial_sum",
     "place_of_thread",
     "plan",
@@ -66,6 +72,8 @@ PARTIALS = COLUMNS * _THREADS
 # Looks at the counter before a block gives up: seconds.
 _SPINS = 1 << 22
 _FREE = 1 << 30
+# Sequences of a block, beyond which cuBLAS makes better products.
+_MOST_ROWS = 32
 
 
 @body
@@ -237,41 +245,49 @@ def plan(batch: int, outputs: int, depth: int, least: int) -> Plan | None:
     least : int
         Slices at least.
     """
-    most_parts, most_blocks = _room()
     slices = max(-(-depth // DEPTH), least)
     units = min(_THREADS // slices, outputs)
     if not units:
         return None
     parts = -(-outputs // units)
-    if parts > most_parts:
+    room = _room()
+    if parts > room and _state["together"]:
         return None
-    rows = -(-batch // min(batch, most_blocks // parts))
+    rows = -(-batch // min(batch, max(1, room // parts)))
+    if rows > _MOST_ROWS:
+        return None
     return Plan(-(-outputs // parts), slices, parts, -(-batch // rows), slices * DEPTH)
 
 
-_state = {"enabled": False}
+# Whether a launch runs all steps; what to take for the verdict of all trials.
+_state: dict[str, bool | None] = {"together": False, "verdict": None}
 
 
 def enable(enabled: bool = True) -> bool:
-    """Turn the kernels of all steps on or off; return what was before."""
-    before = _state["enabled"]
-    _state["enabled"] = bool(enabled)
-    return before
+    """Let a launch run all steps, or one each; return what was before."""
+    before = _state["together"]
+    _state["together"] = bool(enabled)
+    return bool(before)
+
+
+def decide(verdict: bool | None) -> None:
+    """Use these kernels (True) or cuBLAS (False) without a trial; None: as the trials.
+
+    For measurements and tests.
+    """
+    _state["verdict"] = verdict
 
 
 def worth(weight: Any, steps: Any) -> bool:
-    """Tell whether to try: turned on, single precision, and more than one step."""
-    single = weight.dtype == np.float32
-    return bool(_state["enabled"] and single and steps.offsets.size > 2)
+    """Tell whether to try: single precision, and more than one step."""
+    return bool(weight.dtype == np.float32 and steps.offsets.size > 2)
 
 
-def _room() -> tuple[int, int]:
-    """Return how many blocks of a group, and blocks, can run at once."""
+def _room() -> int:
+    """Return how many blocks can run at once."""
     if gpu.tests_launcher is not None:
-        # The simulator runs one block after the other.
-        return 1, 2
-    count = _processors(backend.cupy().cuda.runtime.getDevice())
-    return count, count
+        return 2
+    return _processors(backend.cupy().cuda.runtime.getDevice())
 
 
 @functools.cache
@@ -284,19 +300,102 @@ _offsets: dict[Any, Any] = {}
 _functions: dict[Any, Any] = {}
 
 
+# Whether a kernel's trial on a device went well.
+_verdicts: dict[Any, bool] = {}
+
+
+def run(
+    kernel: Any, layout: Plan | None, given: tuple[Any, ...], options: tuple[Any, ...],
+    steps: Any, reverse: bool, written: int, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run a layer in one direction by a kernel of this kind, or another way.
+
+    Parameters
+    ----------
+    kernel : CudaKernel
+    layout : Plan or None
+        None if the kernel cannot do it.
+    given : tuple of contiguous arrays
+    options : tuple
+        Numbers that the kernel takes after the arrays.
+    steps : Steps
+    reverse : bool
+    written : int
+        How many of the last of the arrays the kernel writes.
+    plain : callable
+        Does the same on the same arrays step by step.
+    """
+    if layout is None:
+        plain()
+        return
+    if gpu.tests_launcher is not None:
+        launch(kernel, layout, given, options, steps, reverse)
+        return
+    number = backend.cupy().cuda.runtime.getDevice()
+    key = kernel.name, number, _state["together"]
+    verdict = _state["verdict"]
+    if verdict is None:
+        verdict = _verdicts.get(key)
+    if verdict is None:
+        copies = tuple([x.copy() for x in given])
+        launch(kernel, layout, copies, options, steps, reverse)
+        plain()
+        verdict = all(map(_agree, copies[-written:], given[-written:]))
+        _verdicts[key] = verdict
+        if not verdict:
+            warnings.warn(
+                f"{kernel.name}: wrong in its trial on this GPU, and left out from now "
+                "on; please report it",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    elif verdict:
+        launch(kernel, layout, given, options, steps, reverse)
+    else:
+        plain()
+
+
+def _agree(found: Any, expected: Any) -> bool:
+    """Tell whether two arrays are the same but for rounding."""
+    x, y = found.get().astype(np.float64), expected.get().astype(np.float64)
+    finite = np.isfinite(y)
+    if not (np.isfinite(x) == finite).all():
+        return False
+    x, y = x[finite], y[finite]
+    return bool(np.linalg.norm(x - y) <= 1e-3 * np.linalg.norm(y) + 1e-6)
+
+
 def launch(
-    kernel: Any, layout: Plan, args: tuple[Any, ...], steps: Any, reverse: bool
-) -> None:
-    """Launch a kernel of this kind; what all of them take is added to `args`."""
-    like = args[0]
+    kernel: Any, layout: Plan, given: tuple[Any, ...], options: tuple[Any, ...],
+    steps: Any, reverse: bool,
+) -> None:  # fmt: skip
+    """Launch a kernel of this kind: once for each step, or once."""
+    like = given[0]
     module = array_module(like)
     offsets = _on_device(module, steps.offsets)
     exchange = module.empty(2 * steps.batch * layout.depth, like.dtype)
-    counters = module.zeros(layout.groups, np.int32)
-    slots, slot = faults.open_slot(offsets, _stuck)
-    args += (offsets, reverse, layout.units, layout.groups, exchange, counters)
-    args += (slots, slot)
+    args = (
+        *[x.reshape(-1) for x in given], *options, offsets, reverse, layout.units,
+        layout.groups, exchange,
+    )  # fmt: skip
     blocks, threads = layout.parts * layout.groups, layout.units * layout.slices
+    count = steps.offsets.size - 1
+    forward = kernel.__name__.startswith("forward")
+    if not _state["together"]:
+        # The counters and slots are not looked at.
+        args += (module.empty(1, np.int32), offsets, 0)
+        # On the way forward the first states must be there before the first step;
+        # backwards a last round hands out the gradients of what was first.
+        rounds = [(0, 0, True)] if forward else []
+        rounds += [(k, k + 1, k == 0 and not forward) for k in range(count)]
+        if not forward:
+            rounds.append((count, count + 1, False))
+        for since, until, fresh in rounds:
+            kernel(*args, since, until, fresh, blocks=blocks, threads=threads)
+        return
+    counters = module.zeros(layout.groups, np.int32)
+    args += (counters, *faults.open_slot(offsets, _stuck))
+    args += (0, count if forward else count + 1, True)
     if gpu.tests_launcher is not None:
         kernel(*args, blocks=blocks, threads=threads)
         return

@@ -10,8 +10,8 @@ a whole sequence, no barrier between steps, and the state stays in the thread's 
 The weights are packed once (`panels`). After the product of a step one pass over each
 row computes the gates, the new state and what is kept (`wide.row_map`).
 
-CUDA: at each step a product by cuBLAS and one element-wise kernel, the same body; or
-all steps in one launch (`persistent`), where that is turned on.
+CUDA: a kernel for each step with the product inside (`persistent`), or at each step a
+product by cuBLAS and one element-wise kernel; the same body.
 """
 
 from __future__ import annotations

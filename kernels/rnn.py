@@ -185,6 +185,29 @@ def backward_cuda(
             grads[row, j] = tanh_gradient(hs[row, j], dy[row, j], dh[b, j])
 
 
+def forward_steps(
+    x: Any, h: Any, weight: Any, steps: Steps, reverse: bool, rectified: bool, out: Any
+) -> None:
+    """Run the steps on CUDA, each a product by cuBLAS and a kernel."""
+    turned, hidden = weight.T, weight.shape[1]
+    sums = array_module(h).empty((steps.batch, hidden), h.dtype)
+    for _, begin, end in steps.order(reverse):
+        n = end - begin
+        gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
+        forward_cuda(rectified, x, sums, h, out, begin, n, items=n * hidden)
+
+
+def backward_steps(
+    hs: Any, weight: Any, steps: Steps, reverse: bool, rectified: bool, dy: Any,
+    dh: Any, grads: Any,
+) -> None:  # fmt: skip
+    """Run the steps back on CUDA, each a kernel and a product by cuBLAS."""
+    for begin, n, _, _ in steps.back(reverse):
+        items = n * weight.shape[1]
+        backward_cuda(rectified, hs, dy, dh, grads, begin, n, items=items)
+        gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
+
+
 def forward(
     x: Any, h: Any, weight: Any, steps: Steps, reverse: bool, rectified: bool, out: Any
 ) -> Any:
@@ -207,21 +230,14 @@ def forward(
         Receives the outputs; rows may be apart, elements of a row not.
     """
     h = h.copy()
-    hidden = weight.shape[1]
     if not x.size:
         return h
     if on_cuda(x):
         y = recurrent.contiguous_like(out)
-        if kernels.rnn_cuda.forward(x, weight, h, y, steps, reverse, rectified):
-            if y is not out:
-                out[...] = y
-            return h
-        turned = weight.T
-        sums = array_module(x).empty((steps.batch, hidden), x.dtype)
-        for _, begin, end in steps.order(reverse):
-            n = end - begin
-            gemm.matmul(first_rows(h, n), turned, first_rows(sums, n))
-            forward_cuda(rectified, x, sums, h, y, begin, n, items=n * hidden)
+        kernels.rnn_cuda.forward(
+            x, weight, h, y, steps, reverse, rectified,
+            lambda: forward_steps(x, h, weight, steps, reverse, rectified, y),
+        )  # fmt: skip
         if y is not out:
             out[...] = y
         return h
@@ -265,13 +281,12 @@ def backward(
         dh = dh.copy()
         hs = module.ascontiguousarray(hs)
         dy = recurrent.given_or_zeros(dy, hs)
-        if kernels.rnn_cuda.backward(
-            hs, weight, dy, dh, grads, steps, reverse, rectified
-        ):
-            return grads, dh
-        for begin, n, _, _ in steps.back(reverse):
-            backward_cuda(rectified, hs, dy, dh, grads, begin, n, items=n * hidden)
-            gemm.matmul(grads[begin : begin + n], weight, first_rows(dh, n))
+        kernels.rnn_cuda.backward(
+            hs, weight, dy, dh, grads, steps, reverse, rectified,
+            lambda: backward_steps(
+                hs, weight, steps, reverse, rectified, dy, dh, grads
+            ),
+        )  # fmt: skip
         return grads, dh
     parts = recurrent.parts_for(steps, weight.size)
     rows = recurrent.grow(dh, hidden)

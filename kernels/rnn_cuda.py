@@ -1,4 +1,4 @@
-"""RNN over a whole sequence on CUDA: all steps in one launch, forward and backward.
+"""RNN on CUDA with the product inside the step, forward and backward.
 
 The formulas are at the head of `nnlib.kernels.rnn`, the way of working at that of
 `nnlib.kernels.persistent`.
@@ -6,6 +6,7 @@ The formulas are at the head of `nnlib.kernels.rnn`, the way of working at that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ from nnlib.kernels.persistent import (
     arrive,
     hand_out,
     hold,
-    launch,
     partial_sum,
     place_of_thread,
     plan,
     products,
+    run,
     wait,
     worth,
 )
@@ -42,9 +43,9 @@ __all__ = ["backward", "forward"]
 
 @cuda_kernel(threads=256)
 def forward_all_cuda(
-    x: Any, weight: Any, h: Any, out: Any, rectified: Any, hidden: Any, offsets: Any,
+    weight: Any, x: Any, h: Any, out: Any, rectified: Any, hidden: Any, offsets: Any,
     reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any, slots: Any,
-    slot: Any,
+    slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     """Run all steps; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
@@ -57,21 +58,24 @@ def forward_all_cuda(
     threads = cuda.blockDim.x
     start = s * DEPTH
     begin = part * LANES * units
-    hold(w, weight, begin + u, units, hidden, start, hidden, hidden, 1)
+    if until > since:
+        hold(w, weight, begin + u, units, hidden, start, hidden, hidden, 1)
     end = depth if part == parts - 1 else min(depth, begin + LANES * units)
-    hand_out(exchange, h, hidden, depth, group, groups, begin, end)
+    if fresh:
+        hand_out(exchange, h, hidden, depth, group, groups, begin, end)
     # Of the sums, the thread adds up those of row `own` and of this column.
     own = cuda.threadIdx.x // (LANES * units)
     column = cuda.threadIdx.x - own * LANES * units
     of_partial = LANES * own * threads
     of_partial += column // units * threads + column % units
     column += begin
-    arrive(counters, group)
+    waiting = until - since > 1
+    if waiting:
+        arrive(counters, group)
     target = parts
-    source = 0
     near = np.uint64(units)
     slices = threads // units
-    for step in range(steps):
+    for step in range(since, until):
         t = steps - 1 - step if reverse else step
         count = step_rows(offsets, t, group, groups)
         for first in range(0, count, ROWS):
@@ -82,9 +86,9 @@ def forward_all_cuda(
             value = kind(0)
             if owner:
                 value = x[place]
-            if first == 0:
+            if first == 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, count, group, groups, start, depth
             )
@@ -97,20 +101,20 @@ def forward_all_cuda(
                     value, _ = tanh_cell(value, total)
                 h[np.uint64(b * hidden + column)] = value
                 out[place] = value
-                to = ((1 - source) * batch + b) * depth + column
+                to = (((step + 1) & 1) * batch + b) * depth + column
                 exchange[np.uint64(to)] = value
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
 
 
 @cuda_kernel(threads=256)
 def backward_all_cuda(
-    hs: Any, weight: Any, dy: Any, dh: Any, grads: Any, rectified: Any, hidden: Any,
+    weight: Any, hs: Any, dy: Any, dh: Any, grads: Any, rectified: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
     slots: Any, slot: Any,
+    since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
     """Run all steps backwards; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
@@ -124,19 +128,22 @@ def backward_all_cuda(
     start = s * DEPTH
     begin = part * LANES * units
     hold(w, weight, begin + u, units, hidden, start, hidden, 1, hidden)
-    if part == 0:
+    if fresh and part == 0:
         hand_out(exchange, dh, 0, depth, group, groups, hidden, depth)
     own = cuda.threadIdx.x // (LANES * units)
     column = cuda.threadIdx.x - own * LANES * units
     of_partial = LANES * own * threads
     of_partial += column // units * threads + column % units
     column += begin
+    waiting = until - since > 1
     target = 0
-    source = 0
     before = 0
+    if since > 0:
+        t = since - 1 if reverse else steps - since
+        before = step_rows(offsets, t, group, groups)
     near = np.uint64(units)
     slices = threads // units
-    for step in range(steps + 1):
+    for step in range(since, until):
         t = step if reverse else steps - 1 - step
         count = 0
         if step < steps:
@@ -156,9 +163,9 @@ def backward_all_cuda(
                 slope = dy[place]
                 if not earlier:
                     ds = dh[of_state]
-            if first == 0 and before > 0:
+            if first == 0 and before > 0 and waiting:
                 wait(counters, group, target, slots, slot)
-            half = source * batch
+            half = (step & 1) * batch
             products(
                 exchange, half, w, partial, first, before, group, groups, start, depth
             )
@@ -173,20 +180,20 @@ def backward_all_cuda(
                 else:
                     ds = tanh_gradient(value, slope, ds)
                 grads[place] = ds
-                to = ((1 - source) * batch + b) * depth + column
+                to = (((step + 1) & 1) * batch + b) * depth + column
                 exchange[np.uint64(to)] = ds
             cuda.syncthreads()
-        if count > 0:
+        if count > 0 and waiting:
             arrive(counters, group)
             target += parts
-            source = 1 - source
         before = count
 
 
 def forward(
-    x: Any, weight: Any, h: Any, out: Any, steps: Steps, reverse: bool, rectified: bool
-) -> bool:
-    """Run `nnlib.kernels.rnn.forward` in one launch; return whether that was possible.
+    x: Any, weight: Any, h: Any, out: Any, steps: Steps, reverse: bool, rectified: bool,
+    plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way forward of `nnlib.kernels.rnn`; `plain` does it step by step.
 
     The last states are written over `h`.
     """
@@ -194,18 +201,17 @@ def forward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, -(-hidden // LANES), hidden, COLUMNS)
-    if layout is None:
-        return False
-    args = (*(a.reshape(-1) for a in (x, weight, h, out)), rectified, hidden)
-    launch(forward_all_cuda, layout, args, steps, reverse)
-    return True
+    options = (rectified, hidden)
+    run(
+        forward_all_cuda, layout, (weight, x, h, out), options, steps, reverse, 2, plain
+    )
 
 
 def backward(
     hs: Any, weight: Any, dy: Any, dh: Any, grads: Any, steps: Steps, reverse: bool,
-    rectified: bool,
-) -> bool:  # fmt: skip
-    """Run `nnlib.kernels.rnn.backward` in one launch; return whether it was possible.
+    rectified: bool, plain: Callable[[], None],
+) -> None:  # fmt: skip
+    """Run the way back of `nnlib.kernels.rnn`; `plain` does it step by step.
 
     The gradient of the state before is written over `dh`.
     """
@@ -213,8 +219,5 @@ def backward(
     layout = None
     if worth(weight, steps):
         layout = plan(steps.batch, -(-hidden // LANES), hidden, COLUMNS)
-    if layout is None:
-        return False
-    args = (*(a.reshape(-1) for a in (hs, weight, dy, dh, grads)), rectified, hidden)
-    launch(backward_all_cuda, layout, args, steps, reverse)
-    return True
+    given, options = (weight, hs, dy, dh, grads), (rectified, hidden)
+    run(backward_all_cuda, layout, given, options, steps, reverse, 2, plain)

@@ -154,14 +154,15 @@ def test_training_without_pytorch(tmp_path, monkeypatch):
     assert report.get("left_out") == "the time was up"
 
 
-def test_recurrent_layers_in_one_launch_on_the_cpu(tmp_path):
+def test_ways_of_recurrent_layers_on_the_cpu(tmp_path):
     report = Report(tmp_path / "f.json")
-    cuda_figures.persistent(report, "cpu", time.monotonic() + 60)
-    layers = report.get("layers")
-    assert len(layers) == 3
-    for name, figures in layers.items():
-        assert figures["right"] and figures["same_bits"], name
-        assert figures["one_launch_forward_ms"] > 0
+    cuda_figures.persistent(report, "cpu", time.monotonic() + 300)
+    for way in ("cublas", "each_step", "one_launch"):
+        layers = report.get(way)
+        assert len(layers) == 3
+        for name, figures in layers.items():
+            assert figures["right"] and figures["same_bits"], name
+            assert figures["forward_ms"] > 0
 
 
 def test_parts_that_fail_or_hang_are_reported(tmp_path):

@@ -41,11 +41,23 @@ def test_cuda_loop_agrees_with_cpu_loop(name):
 def test_recurrent_blocks_wait_for_one_another(number, monkeypatch):
     make, threads, *rest = cases_recurrent.GRIDS[number]
     monkeypatch.setattr(persistent, "_THREADS", threads)
-    monkeypatch.setattr(persistent, "_room", lambda: (4, 6))
+    monkeypatch.setattr(persistent, "_room", lambda: 6)
     case = Case("together", cases_recurrent.together(make("f4", *rest)))
     with simulator(), blocks_together() as counts:
         actual = results(case, put_on_fake_device)
     assert len(counts) == 2 and min(counts) > 1
+    compare(case, actual, results(case, put_on_cpu))
+
+
+@pytest.mark.parametrize("number", range(len(cases_recurrent.GRIDS)))
+def test_recurrent_steps_of_several_blocks(number, monkeypatch):
+    make, threads, *rest = cases_recurrent.GRIDS[number]
+    monkeypatch.setattr(persistent, "_THREADS", threads)
+    monkeypatch.setattr(persistent, "_room", lambda: 6)
+    case = Case("each step", make("f4", *rest))
+    with simulator() as names:
+        actual = results(case, put_on_fake_device)
+    assert all(name.endswith("_all_cuda") for name in names)
     compare(case, actual, results(case, put_on_cpu))
 
 

@@ -1,4 +1,4 @@
-"""Recurrent kernels on a real GPU: all steps in one launch against step by step."""
+"""Recurrent kernels on a real GPU: each way against double precision by cuBLAS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 
 from nnlib import kernels
 from nnlib.backend import device
-from nnlib.kernels import gru_cuda, lstm_cuda, rnn_cuda
 
 STATUS = device.cuda_status()
 pytestmark = [
@@ -56,22 +55,44 @@ def _run(kind, dtype, hidden, sizes, reverse):
     return [x.get() for x in (out, gates, *after, *grads)]
 
 
+@pytest.fixture(params=["cuBLAS", "each step", "one launch"])
+def launched(request, monkeypatch):
+    """Choose a way; yields the kernels that were launched."""
+    seen = []
+    original = kernels.persistent.launch
+
+    def launch(kernel, *args):
+        seen.append(kernel.name)
+        original(kernel, *args)
+
+    monkeypatch.setattr(kernels.persistent, "launch", launch)
+    before = kernels.persistent.enable(request.param == "one launch")
+    kernels.persistent.decide(request.param != "cuBLAS")
+    try:
+        yield seen, 0 if request.param == "cuBLAS" else 2
+    finally:
+        kernels.persistent.enable(before)
+        kernels.persistent.decide(None)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}, {len(s[1])} steps")
 @pytest.mark.parametrize("kind", GATES)
-def test_one_launch_agrees_with_step_by_step(kind, shape, monkeypatch):
-    monkeypatch.setitem(kernels.persistent._state, "enabled", True)
-    launched = []
-    for module in (lstm_cuda, gru_cuda, rnn_cuda):
-        original = module.launch
-        monkeypatch.setattr(
-            module, "launch", lambda *a, f=original: (launched.append(a[0]), f(*a))
-        )
+def test_each_way_is_right_and_gives_the_same_bits(kind, shape, launched):
+    names, expected_launches = launched
     actual = _run(kind, np.dtype("f4"), *shape)
-    assert len(launched) == 2
+    assert len(names) == expected_launches
     again = _run(kind, np.dtype("f4"), *shape)
     expected = _run(kind, np.dtype("f8"), *shape)
-    assert len(launched) == 4
     for one, two, true in zip(actual, again, expected, strict=True):
         np.testing.assert_array_equal(one, two)
         error = np.linalg.norm(one - true) / np.linalg.norm(true)
         assert error < 1e-5
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_the_trial_finds_the_kernels_right(kind, monkeypatch, recwarn):
+    verdicts = {}
+    monkeypatch.setattr(kernels.persistent, "_verdicts", verdicts)
+    _run(kind, np.dtype("f4"), *SHAPES[0])
+    assert list(verdicts.values()) == [True, True]
+    assert not [w for w in recwarn if "trial" in str(w.message)]

@@ -40,10 +40,9 @@ __all__ = ["backward", "forward"]
 def forward_all_cuda(
     weight: Any, bias: Any, gates: Any, h: Any, ms: Any, out: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
-    slots: Any, slot: Any,
-    since: Any, until: Any, fresh: Any,
+    slots: Any, slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
-    """Run all steps; a thread makes the three sums of one unit."""
+    """Run some steps; a thread makes the three sums of one unit."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type
@@ -120,10 +119,9 @@ def forward_all_cuda(
 def backward_all_cuda(
     weight: Any, gates: Any, ms: Any, hs: Any, h: Any, dy: Any, dh: Any, grads: Any,
     hidden: Any, offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any,
-    counters: Any, slots: Any, slot: Any,
-    since: Any, until: Any, fresh: Any,
+    counters: Any, slots: Any, slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
-    """Run all steps backwards; a thread makes the sums of `LANES` units."""
+    """Run some steps, the last first; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type

@@ -40,9 +40,9 @@ __all__ = ["backward", "forward"]
 def forward_all_cuda(
     weight: Any, gates: Any, h: Any, c: Any, cs: Any, out: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
-    slots: Any, slot: Any,
-    since: Any, until: Any, fresh: Any,
+    slots: Any, slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
+    """Run some steps; a thread makes the four sums of one unit."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type
@@ -125,9 +125,9 @@ def forward_all_cuda(
 def backward_all_cuda(
     weight: Any, gates: Any, cs: Any, c: Any, dy: Any, dh: Any, dc: Any, grads: Any,
     hidden: Any, offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any,
-    counters: Any, slots: Any, slot: Any,
-    since: Any, until: Any, fresh: Any,
+    counters: Any, slots: Any, slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
+    """Run some steps, the last first; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type

@@ -47,7 +47,7 @@ def forward_all_cuda(
     reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any, slots: Any,
     slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
-    """Run all steps; a thread makes the sums of `LANES` units."""
+    """Run some steps; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type
@@ -113,10 +113,9 @@ def forward_all_cuda(
 def backward_all_cuda(
     weight: Any, hs: Any, dy: Any, dh: Any, grads: Any, rectified: Any, hidden: Any,
     offsets: Any, reverse: Any, units: Any, groups: Any, exchange: Any, counters: Any,
-    slots: Any, slot: Any,
-    since: Any, until: Any, fresh: Any,
+    slots: Any, slot: Any, since: Any, until: Any, fresh: Any,
 ) -> None:  # fmt: skip
-    """Run all steps backwards; a thread makes the sums of `LANES` units."""
+    """Run some steps, the last first; a thread makes the sums of `LANES` units."""
     partial = cuda.shared.array(PARTIALS, dtype=weight.dtype)
     w = cuda.local.array(HELD, dtype=weight.dtype)
     kind = weight.dtype.type

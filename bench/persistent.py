@@ -3,13 +3,14 @@
 A part of `nnlib.bench.cuda_check`: by cuBLAS, by a kernel for each step with the
 product inside, and by one launch for all steps (`nnlib.kernels.persistent`). In the
 last one blocks wait for one another, so it is off until a run of this has shown it
-right on a GPU; it comes last, and every shape's figures are written down before the
-next one is tried. The peer's times are those of its whole layer, the products of the
+right on a GPU; of each shape it comes last, and all figures are written down before
+the next ones are tried. The peer's times are those of its whole layer, the products of the
 input and the weights' gradients included.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -120,26 +121,26 @@ def measure(
     why_not : str
         Why PyTorch cannot be compared with; empty if it can.
     """
-    for way, (together, ours) in WAYS.items():
-        for shape in SHAPES if clock.cuda else ((16, 4, 3),):
-            for kind in GATES:
-                if time.monotonic() > deadline:
-                    report.put("left_out", "the time was up")
-                    return
-                name = f"{kind}, {shape[0]} units, batch {shape[1]}, {shape[2]} steps"
-                before = kernels.persistent.enable(together)
-                kernels.persistent.decide(ours)
-                try:
-                    figures = _figures(kind, shape, device, clock)
-                except Exception as error:  # noqa: BLE001 - the next one may work
-                    figures = {"error": repr(error)}
-                finally:
-                    kernels.persistent.enable(before)
-                    kernels.persistent.decide(None)
-                report.put(way, {name: figures})
-                print(f"  {way}: {name}: {figures}", flush=True)
-                if not why_not and way == "cublas":
-                    report.put("pytorch", {name: _peers(kind, shape, device, clock)})
+    shapes = SHAPES if clock.cuda else ((16, 4, 3),)
+    for shape, way, kind in itertools.product(shapes, WAYS, GATES):
+        if time.monotonic() > deadline:
+            report.put("left_out", "the time was up")
+            return
+        name = f"{kind}, {shape[0]} units, batch {shape[1]}, {shape[2]} steps"
+        together, ours = WAYS[way]
+        before = kernels.persistent.enable(together)
+        kernels.persistent.decide(ours)
+        try:
+            figures = _figures(kind, shape, device, clock)
+        except Exception as error:  # noqa: BLE001 - the next one may work
+            figures = {"error": repr(error)}
+        finally:
+            kernels.persistent.enable(before)
+            kernels.persistent.decide(None)
+        report.put(way, {name: figures})
+        print(f"  {way}: {name}: {figures}", flush=True)
+        if not why_not and way == "cublas":
+            report.put("pytorch", {name: _peers(kind, shape, device, clock)})
 
 
 def _figures(

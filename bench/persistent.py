@@ -4,8 +4,8 @@ A part of `nnlib.bench.cuda_check`: by cuBLAS, by a kernel for each step with th
 product inside, and by one launch for all steps (`nnlib.kernels.persistent`). In the
 last one blocks wait for one another, so it is off until a run of this has shown it
 right on a GPU; of each shape it comes last, and all figures are written down before
-the next ones are tried. The peer's times are those of its whole layer, the products of the
-input and the weights' gradients included.
+the next ones are tried. The peer's times are those of its whole layer, the products of
+the input and the weights' gradients included.
 """
 
 from __future__ import annotations

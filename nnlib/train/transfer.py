@@ -226,7 +226,8 @@ def extract_features(
     Returns
     -------
     TensorDataset
-        Of the features and whatever followed the input in each batch.
+        Of the features and whatever followed the input in each batch, on the model's
+        device.
 
     Raises
     ------
@@ -256,7 +257,8 @@ def extract_features(
             for batch in loader:
                 first, *rest = batch if isinstance(batch, (tuple, list)) else (batch,)
                 output = model(first if like is None else first.to(like.device))
-                parts = [caught.pop() if target is not None else output, *rest]
+                found = caught.pop() if target is not None else output
+                parts = [found, *(part.to(found.device) for part in rest)]
                 caught.clear()
                 columns = columns or [[] for _ in parts]
                 for column, part in zip(columns, parts, strict=True):

@@ -77,6 +77,7 @@ class PackedSequence(_Fields):
                 unsorted_indices = invert_permutation(sorted_indices)
             # The layers order states by them, which lie where the data do.
             sorted_indices = sorted_indices.to(data.device)
+        if unsorted_indices is not None:
             unsorted_indices = unsorted_indices.to(data.device)
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 

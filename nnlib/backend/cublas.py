@@ -259,8 +259,10 @@ def _run(routine: _Routine, a: Any, b: Any, out: Any, accumulate: bool) -> bool:
     single, batched, size, zero, one, get_handle = routine
     *batch, m, n = out.shape
     *lead_a, _, k = a.shape
-    form_a = _form(m, k, *a.strides[-2:], size)
-    form_b = _form(k, n, *b.strides[-2:], size)
+    *_, down_a, across_a = a.strides
+    *_, down_b, across_b = b.strides
+    form_a = _form(m, k, down_a, across_a, size)
+    form_b = _form(k, n, down_b, across_b, size)
     if form_a is None or form_b is None:
         return False
     beta = one if accumulate else zero

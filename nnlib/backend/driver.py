@@ -91,7 +91,7 @@ class Arguments:
 
     def values(self) -> list[Any]:
         """Read all arguments back (for tests)."""
-        result = []
+        result: list[Any] = []
         for kind, place in self._fields:
             size = struct.calcsize(kind)
             result += struct.unpack(kind, ctypes.string_at(place, size))

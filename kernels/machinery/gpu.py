@@ -289,7 +289,8 @@ class CudaKernel:
             from nnlib.kernels.machinery import launch_check
 
             direct = launch_check.direct(number)
-        form = _Form(*loaded, direct)
+        function, most = loaded
+        form = _Form(function, most, direct)
         if direct or not driver.capturing():
             self._forms[key] = form
         return form

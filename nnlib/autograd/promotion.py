@@ -58,7 +58,7 @@ def result_type(tensor1: Any, tensor2: Any) -> np.dtype[Any]:
     >>> nnlib.result_type(nnlib.tensor([1, 2]), 1.0)
     dtype('float32')
     """
-    return np.dtype(_common(_plain((tensor1, tensor2))[0]))
+    return np.dtype(_common(_plain((tensor1, tensor2))[0]))  # type: ignore[no-any-return]
 
 
 def _common(args: Sequence[Any]) -> Any:

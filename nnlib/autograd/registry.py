@@ -126,7 +126,7 @@ def _inplace(
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return run(name, function, self, args, kwargs)  # type: ignore[no-any-return]
+        return run(name, function, self, args, kwargs)
 
     method.__name__ = name
     method.__doc__ = f"Do `{function.__name__}` in place; return this tensor."

@@ -200,7 +200,7 @@ def logdet(input: Any) -> Tensor:
     tensor(1.3863)
     """
     sign, logarithm = linalg_slogdet(input)
-    return logarithm.masked_fill(sign < 0, math.nan)
+    return logarithm.masked_fill(sign < 0, math.nan)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -252,7 +252,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     if x.ndim != 1:
         raise ShapeError(f"vander: x: expected a vector, got shape {tuple(x.shape)}")
     powers = linalg_vander(x, N=N)
-    return powers if increasing else powers.flip(-1)  # type: ignore[no-any-return]
+    return powers if increasing else powers.flip(-1)
 
 
 @public(method=False)
@@ -370,7 +370,7 @@ def linalg_tensorinv(A: Any, ind: int = 2) -> Tensor:
             "two equal products"
         )
     flat = A.reshape(math.prod(rows), -1)
-    return linalg_inv(flat).reshape(*columns, *rows)  # type: ignore[no-any-return]
+    return linalg_inv(flat).reshape(*columns, *rows)
 
 
 @public(method=False)
@@ -408,7 +408,7 @@ def linalg_tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
         )
     size = math.prod(rows)
     solution = linalg_solve(A.reshape(size, size), B.reshape(size))
-    return solution.reshape(columns)  # type: ignore[no-any-return]
+    return solution.reshape(columns)
 
 
 matrix_exp = linalg_matrix_exp

@@ -122,7 +122,7 @@ def _write(writer: _Writer, name: str, op: Op) -> None:
     for method in op.methods:
         writer.method(method, op.function)
     if op.inplace:
-        given = getattr(Tensor, op.inplace)
+        given: Any = getattr(Tensor, op.inplace)
         for method in (op.inplace, *(f"{other}_" for other in op.methods)):
             if getattr(Tensor, method, None) is given:
                 writer.method(method, inspect.unwrap(given), "Tensor")

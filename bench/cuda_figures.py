@@ -272,7 +272,7 @@ def build_generative(lib: Any, case: str, device: str) -> Callable[[], float]:
     from nnlib.bench import generative, word_vectors
 
     module = generative if case in generative.CASES else word_vectors
-    return module.build(lib, case, device)
+    return module.build(lib, case, device)  # type: ignore[no-any-return]
 
 
 def build_generative_on_cuda(lib: Any, case: str) -> Callable[[], float]:

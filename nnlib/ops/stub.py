@@ -122,10 +122,11 @@ def _write(writer: _Writer, name: str, op: Op) -> None:
     for method in op.methods:
         writer.method(method, op.function)
     if op.inplace:
-        given: Any = getattr(Tensor, op.inplace)
+        given = getattr(Tensor, op.inplace)
+        function = inspect.unwrap(given)
         for method in (op.inplace, *(f"{other}_" for other in op.methods)):
             if getattr(Tensor, method, None) is given:
-                writer.method(method, inspect.unwrap(given), "Tensor")
+                writer.method(method, function, "Tensor")
     for operator in op.operators:
         if operator in ("__setitem__", "__getitem__", "__round__"):
             returns = "Tensor" if operator == "__getitem__" else ""

@@ -7,8 +7,7 @@ once). Which way is taken depends on the shape alone:
 * on the CPU a filter per channel: `nnlib.kernels.depthwise`;
 * 3x3 of stride 1 with enough channels: `nnlib.kernels.winograd`;
 * all others: tiles of outputs in registers (`nnlib.kernels.direct`);
-* on CUDA: patches for cuBLAS, or the direct depthwise form
-  (`nnlib.kernels.convolution_cuda`).
+* on CUDA: `nnlib.kernels.convolution_cuda`.
 
 Everything is computed by one thread per output, in one order: same bits from run to
 run for one number of threads. Padding is told as `before`, the zeros before the first
@@ -77,10 +76,7 @@ class _Weights:
 
     def run(self, plans: tuple[Any, ...], x: Any, bias: Any, y: Any) -> None:
         """Write the outputs of plans, which share their stride."""
-        if on_cuda(x):
-            for plan in plans:
-                self._run_on_cuda(plan, contiguous(x), bias, y)
-        elif self.own:
+        if self.own:
             self._run_depthwise(plans, x, bias, y)
         elif (
             self.split.shape[0] == 1
@@ -106,19 +102,6 @@ class _Weights:
                 y += each[..., copy :: self.own]
             if bias.size:
                 y += bias
-
-    def _run_on_cuda(self, plan: Any, x: Any, bias: Any, y: Any) -> None:
-        module = array_module(x)
-        order = module.asarray(plan.order)
-        if self.own == 1:
-            # (C, 1, 1, T) -> (T, C)
-            w = module.ascontiguousarray(self.split[:, 0, 0].T[order])
-            convolution_cuda.depthwise(plan, x, w, bias, y)
-        else:
-            groups, _, kg, _ = self.split.shape
-            w = self.split[..., order].transpose(0, 3, 1, 2)
-            packed = w.reshape(groups, -1, kg)  # (G, T, in, out) -> (G, T * in, out)
-            convolution_cuda.correlate(plan, x, packed, bias, y)
 
 
 def _row(bias: Any, like: Any, dtype: Any) -> Any:
@@ -197,12 +180,20 @@ def convolve(
     kept = x.dtype
     dtype = _check("convolve", x=x, weight=weight, bias=bias)
     rank = len(size)
-    weights = _Weights(weight, groups, dtype, transposed=False)
-    plan = forward_plan(size, weight.shape[2:], stride, before, dilation)
+    geometry = size, weight.shape[2:], stride, before, dilation
+    plan = forward_plan(*geometry)
     x = view_of(x.astype(dtype, copy=False))
     shape = (x.shape[0], *to_three(size, 1), weight.shape[0])
     y = _target("convolve", x, out, shape, dtype, kept, rank)
-    weights.run((plan,), x, _row(bias, x, dtype), y)
+    row = _row(bias, x, dtype)
+    if on_cuda(x):
+        weight = weight.astype(dtype, copy=False)
+        convolution_cuda.correlate(
+            (plan,), geometry, x, weight, row, y, groups, transposed=False
+        )
+    else:
+        weights = _Weights(weight, groups, dtype, transposed=False)
+        weights.run((plan,), x, row, y)
     return _result(y, out, kept, rank)
 
 
@@ -245,24 +236,21 @@ def input_grad(
     kept = g.dtype
     dtype = _check("input_grad", g=g, weight=weight, bias=bias)
     rank = len(size)
-    weights = _Weights(weight, groups, dtype, transposed=True)
-    plans = input_grad_plans(size, weight.shape[2:], stride, before, dilation)
+    geometry = size, weight.shape[2:], stride, before, dilation
+    plans = input_grad_plans(*geometry)
     g = view_of(g.astype(dtype, copy=False))
     shape = (g.shape[0], *to_three(size, 1), weight.shape[1] * groups)
     dx = _target("input_grad", g, out, shape, dtype, kept, rank)
     row = _row(bias, g, dtype)
-    weights.run(plans, g, row, dx)
-    return _result(dx, out, kept, rank)
-
-
-def _weight_grad_on_cuda(plan: Any, x: Any, g: Any, dw: Any) -> None:
-    if dw.shape[0] > 1 and dw.shape[1] == dw.shape[2] == 1:
-        # (T, C) -> (C, T)
-        dw.reshape(dw.shape[0], -1)[...] = convolution_cuda.depthwise_weight_sums(
-            plan, x, g
-        ).T
+    if on_cuda(g):
+        weight = weight.astype(dtype, copy=False)
+        convolution_cuda.correlate(
+            plans, geometry, g, weight, row, dx, groups, transposed=True
+        )
     else:
-        convolution_cuda.weight_sums(plan, x, g, dw)
+        weights = _Weights(weight, groups, dtype, transposed=True)
+        weights.run(plans, g, row, dx)
+    return _result(dx, out, kept, rank)
 
 
 def weight_grad(
@@ -303,20 +291,21 @@ def weight_grad(
     kept = x.dtype
     dtype = _check("weight_grad", x=x, g=g)
     k, c = g.shape[1], x.shape[1]
-    plan = forward_plan(g.shape[2:], kernel, stride, before, dilation)
+    geometry = g.shape[2:], kernel, stride, before, dilation
+    plan = forward_plan(*geometry)
     x = view_of(x.astype(dtype, copy=False))
-    g = contiguous(view_of(g.astype(dtype, copy=False)))
+    g = view_of(g.astype(dtype, copy=False))
     dw = array_module(x).empty(
         (groups, k // groups, c // groups, math.prod(kernel)), dtype
     )
     if on_cuda(x):
-        _weight_grad_on_cuda(plan, contiguous(x), g, dw)
+        convolution_cuda.weight_grad(plan, geometry, x, g, dw, groups)
     elif c == groups > 1:
-        depthwise.weight_grad(plan, x, g, dw.reshape(k, -1))
+        depthwise.weight_grad(plan, x, contiguous(g), dw.reshape(k, -1))
     elif groups == 1 and g.size and winograd.fits(plan, x, k):
-        winograd_grad.weight_grad(plan, contiguous(x), g, dw)
+        winograd_grad.weight_grad(plan, contiguous(x), contiguous(g), dw)
     else:
-        direct_grad.weight_grad(plan, x, g, dw)
+        direct_grad.weight_grad(plan, x, contiguous(g), dw)
     result = dw.reshape(k, c // groups, *kernel).astype(kept, copy=False)
     if out is None:
         return result

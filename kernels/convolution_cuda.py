@@ -1,26 +1,33 @@
-"""Convolution on CUDA: patches for cuBLAS, and the direct depthwise form.
+"""Convolution on CUDA: which way a call goes, and the ways that are no implicit product.
 
-Patches are gathered for a bounded number of outputs at a time (`CUDA_BUFFER` bytes) and
-multiplied by cuBLAS. Weights are packed to (groups, taps * C / groups, K / groups); a
-kernel for CUDA takes the geometry as single integers.
+* Most go to `nnlib.kernels.implicit_cuda` and `nnlib.kernels.implicit_grad_cuda`: one
+  launch for a convolution or an input gradient, two for a weight gradient.
+* A filter per channel has a direct form.
+* What is too large for them (kernels of more than 64 taps, arrays beyond 2^31 elements)
+  is done by patches: those of a bounded number of outputs at a time (`CUDA_BUFFER`
+  bytes) are multiplied by cuBLAS, with the weights packed to (groups, taps * C /
+  groups, K / groups).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from nnlib.kernels import implicit_cuda, implicit_grad_cuda
+from nnlib.kernels.channels import contiguous
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
+from nnlib.kernels.machinery.arrays import DeviceArray
 
-__all__ = [
-    "CUDA_BUFFER",
-    "correlate",
-    "depthwise",
-    "depthwise_weight_sums",
-    "patch_value",
-    "weight_sums",
-]
+__all__ = ["CUDA_BUFFER", "correlate", "patch_value", "weight_grad"]
 
+# Elements of the largest array whose places are 32 bits wide.
+_MOST = (1 << 31) - 1
+# Tables on the devices, by everything that they depend on.
+_tables: dict[Any, Any] = {}
+_MOST_TABLES = 1024
 # Bytes of patches at a time.
 CUDA_BUFFER = 1 << 28
 _THREADS = 128
@@ -156,7 +163,50 @@ def _chunks(plan: Plan, x: Any, groups: int) -> Any:
         yield r0, r1, columns
 
 
-def correlate(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
+def flat(x: Any) -> Any:
+    """Return the memory of an array from its first element on, as one row.
+
+    The strides of `x` are not negative.
+    """
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
+    span = _span(x)
+    if isinstance(x, DeviceArray):
+        return np.lib.stride_tricks.as_strided(x, (span,), (x.itemsize,), subok=True)
+    return array_module(x).ndarray((span,), x.dtype, x.data)
+
+
+def _span(x: Any) -> int:
+    """Return how many elements lie from the first to the last of an array."""
+    steps = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True))
+    return int(steps // x.itemsize + 1)
+
+
+def _address(x: Any) -> int:
+    return int(x.ctypes.data if isinstance(x, DeviceArray) else x.data.ptr)
+
+
+def _small(x: Any, y: Any, weight: Any, plans: tuple[Plan, ...]) -> bool:
+    """Tell whether the implicit products serve."""
+    return (
+        max(_span(x), y.size, weight.size) <= _MOST
+        and min(x.strides) >= 0
+        and max(plan.order.size for plan in plans) <= implicit_cuda.MOST_TAPS
+    )
+
+
+def _quads(x: Any, channels: int, lanes: int) -> bool:
+    """Tell whether `lanes` neighbouring channels may be read at a time, by fours."""
+    strides = x.strides
+    return (
+        channels % lanes == 0
+        and strides[4] == x.itemsize
+        and _address(x) % 16 == 0
+        and not any(stride % 16 for stride in strides[:4])
+    )
+
+
+def _by_patches(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plan` to `y`."""
     module = array_module(x)
     groups, depth, kg = packed.shape
@@ -180,7 +230,7 @@ def correlate(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
         place += bias.reshape(1, 1, 1, 1, k)
 
 
-def weight_sums(plan: Plan, x: Any, g: Any, dw: Any) -> None:
+def _weight_by_patches(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     """Write the gradient by the weights to (groups, K / groups, C / groups, taps)."""
     module = array_module(x)
     groups, kg, cg, taps = dw.shape
@@ -192,16 +242,129 @@ def weight_sums(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     dw[...] = total.reshape(groups, taps, cg, kg).transpose(0, 3, 2, 1)
 
 
-def depthwise(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
+def _depthwise(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plan` to `y`, each channel with its own filter."""
     items = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2] * x.shape[4]
     geometry = [value for triple in plan[:7] for value in triple]
     depthwise_cuda(x, w, bias, y, *geometry, items=items)
 
 
-def depthwise_weight_sums(plan: Plan, x: Any, g: Any) -> Any:
+def _depthwise_weight(plan: Plan, x: Any, g: Any) -> Any:
     """Return the gradient by the weights, shape (taps, C)."""
     dw = array_module(x).empty((plan.order.size, x.shape[4]), x.dtype)
     geometry = (*plan.stride, *plan.taps[1:], *plan.first, *plan.gap)
     depthwise_weight_cuda(x, g, dw, *geometry, blocks=dw.size)
     return dw
+
+
+def correlate(
+    plans: tuple[Plan, ...], geometry: Any, x: Any, weight: Any, bias: Any, y: Any,
+    groups: int, *, transposed: bool,
+) -> None:  # fmt: skip
+    """Write the outputs of plans.
+
+    Parameters
+    ----------
+    plans : tuple of Plan
+    geometry : tuple
+        What the plans were made from.
+    x : array, shape (N, D, H, W, C)
+        Any strides.
+    weight : array, shape (K, C / groups, *kernel)
+    bias : array, shape (channels of `y`,), or empty
+    y : array, shape (N, D, H, W, C'), C-contiguous
+    groups : int
+    transposed : bool
+        Whether this is an input gradient: the filters are the channels of `x`.
+    """
+    if not y.size:
+        return
+    k, cg = weight.shape[0] // groups, weight.shape[1]
+    if k == cg == 1 < groups:
+        module = array_module(x)
+        for plan in plans:
+            # (C, 1, T) -> (T, C)
+            w = weight.reshape(groups, -1).T[module.asarray(plan.order)]
+            _depthwise(plan, contiguous(x), module.ascontiguousarray(w), bias, y)
+        return
+    if not _small(x, y, weight, plans):
+        split = weight.reshape(groups, k, cg, -1)
+        split = split if transposed else split.swapaxes(1, 2)
+        for plan in plans:
+            w = split[..., array_module(x).asarray(plan.order)].transpose(0, 3, 1, 2)
+            packed = w.reshape(groups, -1, split.shape[2])
+            _by_patches(plan, contiguous(x), packed, bias, y)
+        return
+    inside, outside = (k, cg) if transposed else (cg, k)
+    tile = implicit_cuda.tile_of(y.size // y.shape[4], outside, groups, x.itemsize)
+    wide = _quads(x, inside, 8)
+    key = x.shape, x.strides, y.shape, weight.shape, groups, transposed, tile, geometry
+    found = _tables.get((key, x.dtype, getattr(getattr(x, "device", 0), "id", 0)))
+    if found is None:
+        table, blocks = implicit_cuda.table_for(
+            plans, x, y, weight.shape, groups, transposed, tile
+        )
+        found = _keep(key, x, table, blocks)
+    table, blocks = found
+    kernel = implicit_cuda.correlate_kernels[(*tile, wide)]
+    kernel(
+        flat(x), flat(array_module(x).ascontiguousarray(weight)), bias, flat(y), table,
+        blocks=blocks,
+    )  # fmt: skip
+
+
+def _keep(key: Any, like: Any, table: Any, *rest: Any) -> Any:
+    """Keep a table on the device of `like`, with what belongs to it."""
+    if len(_tables) >= _MOST_TABLES:
+        _tables.clear()
+    key = key, like.dtype, getattr(getattr(like, "device", 0), "id", 0)
+    found = _tables[key] = array_module(like).asarray(table), *rest
+    return found
+
+
+def weight_grad(
+    plan: Plan, geometry: Any, x: Any, g: Any, dw: Any, groups: int
+) -> None:
+    """Write the gradient by the weights.
+
+    Parameters
+    ----------
+    plan : Plan
+    geometry : tuple
+        What the plan was made from.
+    x : array, shape (N, D, H, W, C)
+        Any strides.
+    g : array, shape (N, D', H', W', K)
+        The gradient by the result.
+    dw : array, shape (groups, K / groups, C / groups, taps), C-contiguous
+    groups : int
+    """
+    if not dw.size:
+        return
+    module = array_module(x)
+    g = contiguous(g)
+    _, kg, cg, taps = dw.shape
+    if not g.size:
+        dw[...] = 0
+    elif kg == cg == 1 < groups:
+        # (T, C) -> (C, T)
+        dw.reshape(groups, -1)[...] = _depthwise_weight(plan, contiguous(x), g).T
+    elif not _small(x, g, dw, (plan,)):
+        _weight_by_patches(plan, contiguous(x), g, dw)
+    else:
+        tile = implicit_grad_cuda.grad_tile(kg)
+        key = x.shape, x.strides, g.shape, groups, tile, geometry
+        found = _tables.get((key, x.dtype, getattr(getattr(x, "device", 0), "id", 0)))
+        if found is None:
+            table, blocks, parts = implicit_grad_cuda.grad_table(
+                plan, x, g.shape[4], groups, tile
+            )
+            found = _keep(key, x, table, blocks, parts)
+        table, blocks, parts = found
+        sums = module.empty(parts * dw.size, x.dtype)
+        kernel = implicit_grad_cuda.grad_kernels[(*tile, _quads(x, cg, 4))]
+        kernel(flat(x), g.reshape(-1), sums, table, blocks=blocks)
+        implicit_grad_cuda.add_parts_cuda(
+            sums, dw.reshape(-1), dw.size, parts, kg, cg, taps,
+            blocks=implicit_grad_cuda.adding_blocks(dw.size),
+        )  # fmt: skip

@@ -1,0 +1,497 @@
+"""Convolution on CUDA as a product of matrices of which the left one is never written.
+
+The rows of the left matrix are outputs of a `Plan`, its columns the pairs of a channel
+and a tap; its elements are read from the images as they are needed. A block computes a
+tile of rows and filters: eight columns at a time go to shared memory, while those
+before are multiplied, and each thread keeps a small tile of sums in registers.
+
+A block's geometry comes from a table of integers on the device (`table_for`), made once
+for each shape: a launch then takes four arrays, and one launch serves all phases of a
+strided input gradient. Index arithmetic is 32 bits wide; larger arrays go another way.
+
+Where channels lie together and are a multiple of eight, a thread reads four of them at
+once ("wide"); else one by one, for any strides of the images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.machinery import body, cuda, cuda_kernel
+from nnlib.kernels.machinery.cuda_vectors import aligned, load4, store4
+
+__all__ = ["MOST_TAPS", "correlate_kernels", "table_for", "tile_of"]
+
+# Taps that fit the mask of those inside the image, and columns of a step.
+MOST_TAPS = 64
+_STEP = 8
+# Numbers that the table holds before the first phase, and of each phase.
+_HEAD = 24
+_PHASE = 24
+# Where the second four numbers of a thread lie behind the first.
+_FAR_A, _FAR_B = np.uint64(4), np.uint64(32)
+
+
+@body
+def row_state(table: Any, p: Any, m: Any, group: Any) -> Any:
+    """Return where row `m` of a phase begins, and which of its taps are inside."""
+    mask = np.uint64(0)
+    if m >= np.int32(table[p + 1]):
+        return np.int32(0), mask
+    wide, high, deep = (
+        np.uint32(table[p + 4]), np.uint32(table[p + 3]), np.uint32(table[p + 2])
+    )  # fmt: skip
+    rest = np.uint32(m)
+    line = np.uint32(rest // wide)
+    w = np.int32(rest - line * wide)
+    plane = np.uint32(line // high)
+    h = np.int32(line - plane * high)
+    n = np.uint32(plane // deep)
+    d = np.int32(plane - n * deep)
+    w = np.int32(w * table[p + 7] + table[p + 10])
+    h = np.int32(h * table[p + 6] + table[p + 9])
+    d = np.int32(d * table[p + 5] + table[p + 8])
+    base = np.int32(
+        n * table[4] + d * table[5] + h * table[6] + w * table[7] + group * table[13]
+    )
+    row = np.uint64(0)
+    for j in range(table[p + 13]):
+        at = w + j * table[p + 16]
+        if at >= 0 and at < table[3]:
+            row |= np.uint64(1) << np.uint64(j)
+    shift = 0
+    for i in range(table[p + 11]):
+        deep_at = d + i * table[p + 14]
+        for j in range(table[p + 12]):
+            at = h + j * table[p + 15]
+            if deep_at >= 0 and deep_at < table[1] and at >= 0 and at < table[2]:
+                mask |= row << np.uint64(shift)
+            shift += table[p + 13]
+    return base, mask
+
+
+@body
+def take_quad(x: Any, place: Any, inside: Any) -> Any:
+    """Return four neighbours, or zeros."""
+    if inside:
+        return load4(x, np.uint64(place))
+    zero = x.dtype.type(0)
+    return zero, zero, zero, zero
+
+
+@body
+def take(x: Any, place: Any, inside: Any) -> Any:
+    """Return an element, or zero."""
+    return x[place] if inside else x.dtype.type(0)
+
+
+@body
+def add4(r: Any, a: Any, b: Any) -> Any:
+    """Return ``r + a * b`` of four."""
+    return r[0] + a * b[0], r[1] + a * b[1], r[2] + a * b[2], r[3] + a * b[3]
+
+
+@body
+def add8(r: Any, a: Any, b: Any) -> Any:
+    """Return ``r + a * b`` of eight."""
+    return (
+        r[0] + a * b[0], r[1] + a * b[1], r[2] + a * b[2], r[3] + a * b[3],
+        r[4] + a * b[4], r[5] + a * b[5], r[6] + a * b[6], r[7] + a * b[7],
+    )  # fmt: skip
+
+
+@body
+def outer44(r: Any, a: Any, b: Any) -> Any:
+    """Add the product of a column and a row to a tile of sums."""
+    return (
+        add4(r[0], a[0], b), add4(r[1], a[1], b),
+        add4(r[2], a[2], b), add4(r[3], a[3], b),
+    )  # fmt: skip
+
+
+@body
+def outer84(r: Any, a: Any, b: Any) -> Any:
+    """Add the product of a column and a row to a tile of sums."""
+    return (
+        add4(r[0], a[0], b), add4(r[1], a[1], b),
+        add4(r[2], a[2], b), add4(r[3], a[3], b),
+        add4(r[4], a[4], b), add4(r[5], a[5], b),
+        add4(r[6], a[6], b), add4(r[7], a[7], b),
+    )  # fmt: skip
+
+
+@body
+def outer88(r: Any, a: Any, b: Any) -> Any:
+    """Add the product of a column and a row to a tile of sums."""
+    return (
+        add8(r[0], a[0], b), add8(r[1], a[1], b),
+        add8(r[2], a[2], b), add8(r[3], a[3], b),
+        add8(r[4], a[4], b), add8(r[5], a[5], b),
+        add8(r[6], a[6], b), add8(r[7], a[7], b),
+    )  # fmt: skip
+
+
+@body
+def column4(s: Any, place: Any, far: Any) -> Any:
+    """Read four numbers of a tile in shared memory."""
+    return load4(s, place)
+
+
+@body
+def column8(s: Any, place: Any, far: Any) -> Any:
+    """Read four numbers of a tile in shared memory, and four `far` behind them."""
+    a, b, c, d = load4(s, place)
+    e, f, g, h = load4(s, place + far)
+    return a, b, c, d, e, f, g, h
+
+
+OUTER = {(4, 4): outer44, (8, 4): outer84, (8, 8): outer88}
+COLUMN = {4: column4, 8: column8}
+
+
+@body
+def place_of(table: Any, p: Any, m: Any) -> Any:
+    """Return where the outputs of row `m` begin."""
+    wide, high, deep = (
+        np.uint32(table[p + 4]), np.uint32(table[p + 3]), np.uint32(table[p + 2])
+    )  # fmt: skip
+    rest = np.uint32(m)
+    line = np.uint32(rest // wide)
+    w = np.int32(rest - line * wide)
+    plane = np.uint32(line // high)
+    h = np.int32(line - plane * high)
+    n = np.uint32(plane // deep)
+    d = np.int32(plane - n * deep)
+    return np.uint32(
+        n * table[16] + table[p + 17] + d * table[p + 18] + h * table[p + 19]
+        + w * table[p + 20]
+    )  # fmt: skip
+
+
+@body
+def put_row4(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
+    """Write up to four of the `left` outputs of a row."""
+    if quads and left >= 4:
+        store4(y, np.uint64(place), r[0], r[1], r[2], r[3])
+    else:
+        for j in range(4):
+            if j < left:
+                y[np.uint32(place + np.uint32(j))] = r[j]
+
+
+@body
+def put_row8(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
+    """Write up to eight of the outputs of a row, the last four 32 behind the first."""
+    put_row4(y, place, left, quads, (r[0], r[1], r[2], r[3]))
+    put_row4(
+        y, np.uint32(place + np.uint32(32)), left - 32, quads, (r[4], r[5], r[6], r[7])
+    )
+
+
+PUT = {4: put_row4, 8: put_row8}
+
+
+@body
+def start4(bias: Any, n: Any, most: Any, like: Any) -> Any:
+    """Return what four sums begin with."""
+    some = bias.size > 0
+    n = np.uint32(n)
+    return (
+        take(bias, n, some and n < most),
+        take(bias, np.uint32(n + np.uint32(1)), some and n + 1 < most),
+        take(bias, np.uint32(n + np.uint32(2)), some and n + 2 < most),
+        take(bias, np.uint32(n + np.uint32(3)), some and n + 3 < most),
+    )
+
+
+@body
+def start8(bias: Any, n: Any, most: Any, like: Any) -> Any:
+    """Return what eight sums begin with, the last four 32 behind the first."""
+    a, b, c, d = start4(bias, n, most, like)
+    e, f, g, h = start4(bias, n + 32, most, like)
+    return a, b, c, d, e, f, g, h
+
+
+START = {4: start4, 8: start8}
+
+
+@body
+def four(r: Any) -> Any:
+    """Return a tile of four equal rows."""
+    return r, r, r, r
+
+
+@body
+def eight(r: Any) -> Any:
+    """Return a tile of eight equal rows."""
+    return r, r, r, r, r, r, r, r
+
+
+TILE = {4: four, 8: eight}
+
+
+def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
+    """Return the kernel of tiles of `rows` outputs and ``tm * tn`` filters.
+
+    A block has `rows` threads, each with tm times tn sums.
+    """
+    columns = tm * tn
+    pitch_a, pitch_b = rows + 4, columns + 4
+    size_a, size_b = _STEP * pitch_a, _STEP * pitch_b
+    room_a, room_b, room_taps = 2 * size_a, 2 * size_b, 2 * MOST_TAPS
+    loads = _STEP * columns // rows
+    outer, put, start, tile = OUTER[tm, tn], PUT[tn], START[tn], TILE[tm]
+    read_a, read_b = COLUMN[tm], COLUMN[tn]
+    across = columns // tn
+    half = rows // 2
+    next_a, next_b = np.uint64(pitch_a), np.uint64(pitch_b)
+
+    def correlate(x: Any, w: Any, bias: Any, y: Any, table: Any) -> None:
+        a_tile = cuda.shared.array(room_a, dtype=x.dtype)
+        b_tile = cuda.shared.array(room_b, dtype=x.dtype)
+        taps = cuda.shared.array(room_taps, dtype=np.int32)
+        ahead = cuda.local.array(loads, dtype=x.dtype)
+        tid = np.int32(cuda.threadIdx.x)
+        p = _HEAD
+        block = np.int32(cuda.blockIdx.x)
+        for q in range(1, table[0]):
+            if block >= table[_HEAD + q * _PHASE]:
+                p = _HEAD + q * _PHASE
+        block = np.int32(block - table[p])
+        count = np.int32(table[p + 21])
+        for i in range(tid, 2 * count, rows):
+            taps[i] = table[table[p + 22] + i]
+        tile_m = np.int32(np.uint32(block) // np.uint32(table[15]))
+        rest = np.int32(block - tile_m * table[15])
+        group = np.int32(np.uint32(rest) // np.uint32(table[20]))
+        n0 = np.int32((rest - group * table[20]) * columns)
+        cg, kg = np.int32(table[9]), np.int32(table[10])
+        # Which rows and columns of the left tile this thread reads,
+        kq = np.int32(tid & 1)
+        row = np.int32(tid >> 1)
+        m0 = np.int32(tile_m * rows)
+        base0, mask0 = row_state(table, p, np.int32(m0 + row), group)
+        base1, mask1 = row_state(table, p, np.int32(m0 + row + half), group)
+        a_place = np.uint32(kq * 4 * pitch_a + row)
+        # and which of the right one: neighbours are columns or filters.
+        if table[14]:
+            kb = np.int32(tid & (_STEP - 1))
+            nb = np.int32(tid >> 3)
+            n_step, k_step = np.int32(rows // _STEP), np.int32(0)
+        else:
+            kb = np.int32(tid // columns)
+            nb = np.int32(tid - kb * columns)
+            n_step, k_step = np.int32(0), np.int32(rows // columns)
+        b_place = np.uint32(kb * pitch_b + nb)
+        b_step = np.uint32(n_step + k_step * pitch_b)
+        b_left = np.int32(kg - n0 - nb)
+        b_base = np.int32((n0 + nb) * table[11] + group * table[17])
+        w_step = np.int32(n_step * table[11] + k_step * table[12])
+        tx = np.int32(tid % across)
+        ty = np.int32(tid // across)
+        r = tile(start(bias, group * kg + n0 + tx * 4, group * kg + kg, x[0]))
+        cuda.syncthreads()
+
+        if wide:
+            steps = np.int32(count * (np.uint32(cg) >> np.uint32(3)))
+        else:
+            steps = np.int32((np.uint32(count * cg) + np.uint32(7)) >> np.uint32(3))
+        depth = np.int32(count * cg)
+        t = np.uint32(0)
+        c = np.int32(0)
+        buffer = np.uint32(0)
+        zero = x.dtype.type(0)
+        p0 = (zero, zero, zero, zero)
+        p1 = (zero, zero, zero, zero)
+        # The first round reads, the last one multiplies, those between do both.
+        for s in range(steps + 1):
+            if s < steps:
+                if wide:
+                    at = np.int32(taps[t] + c + kq * 4)
+                    p0 = take_quad(
+                        x, np.uint32(base0 + at), (mask0 >> np.uint64(t)) & np.uint64(1)
+                    )
+                    p1 = take_quad(
+                        x, np.uint32(base1 + at), (mask1 >> np.uint64(t)) & np.uint64(1)
+                    )
+                    b_at = np.int32(
+                        b_base + (c + kb) * table[12] + taps[np.uint32(count + t)]
+                    )
+                    for i in range(loads):
+                        ahead[i] = take(
+                            w, np.uint32(b_at + i * w_step), i * n_step < b_left
+                        )
+                    t = np.uint32(t + np.uint32(1))
+                    if t == np.uint32(count):
+                        t = np.uint32(0)
+                        c = np.int32(c + _STEP)
+                else:
+                    k = np.int32(s * _STEP + kq * 4)
+                    p0, p1 = take_singles(
+                        x, taps, k, depth, count, table[8], base0, mask0, base1, mask1
+                    )
+                    for i in range(loads):
+                        k = np.int32(s * _STEP + kb + i * k_step)
+                        ch = np.uint32(np.uint32(k) // np.uint32(count))
+                        tap = np.uint32(np.uint32(k) - ch * np.uint32(count))
+                        b_at = np.int32(
+                            b_base + i * n_step * table[11] + ch * table[12]
+                            + taps[np.uint32(count + tap)]
+                        )  # fmt: skip
+                        ahead[i] = take(
+                            w, np.uint32(b_at), k < depth and i * n_step < b_left
+                        )
+            if s > 0:
+                i = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * tm))
+                j = np.uint64(buffer * np.uint32(size_b) + np.uint32(tx * 4))
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                i, j = np.uint64(i + next_a), np.uint64(j + next_b)
+                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+            if s < steps:
+                if s > 0:
+                    buffer = np.uint32(np.uint32(1) - buffer)
+                at_a = np.uint32(buffer * np.uint32(size_a) + a_place)
+                for i in range(4):
+                    a_tile[np.uint32(at_a + np.uint32(i * pitch_a))] = p0[i]
+                    a_tile[np.uint32(at_a + np.uint32(i * pitch_a + half))] = p1[i]
+                at_b = np.uint32(buffer * np.uint32(size_b) + b_place)
+                for i in range(loads):
+                    b_tile[np.uint32(at_b + np.uint32(i) * b_step)] = ahead[i]
+            cuda.syncthreads()
+
+        left = np.int32(kg - n0 - tx * 4)
+        quads = bool(table[18]) and aligned(y)
+        for i in range(tm):
+            m = np.int32(m0 + ty * tm + i)
+            if m < table[p + 1] and left > 0:
+                place = place_of(table, p, m)
+                place = np.uint32(place + np.uint32(group * kg + n0 + tx * 4))
+                put(y, place, left, quads, r[i])
+
+    name = f"correlate_{'wide' if wide else 'any'}_{rows}_{tm}{tn}"
+    correlate.__name__ = correlate.__qualname__ = name
+    return cuda_kernel(threads=rows)(correlate)
+
+
+@body
+def take_singles(
+    x: Any, taps: Any, k: Any, depth: Any, count: Any, pitch: Any, base0: Any,
+    mask0: Any, base1: Any, mask1: Any,
+) -> Any:  # fmt: skip
+    """Return columns k to k + 3 of two rows."""
+    a0, b0 = take_pair(x, taps, k, depth, count, pitch, base0, mask0, base1, mask1)
+    a1, b1 = take_pair(x, taps, k + 1, depth, count, pitch, base0, mask0, base1, mask1)
+    a2, b2 = take_pair(x, taps, k + 2, depth, count, pitch, base0, mask0, base1, mask1)
+    a3, b3 = take_pair(x, taps, k + 3, depth, count, pitch, base0, mask0, base1, mask1)
+    return (a0, a1, a2, a3), (b0, b1, b2, b3)
+
+
+@body
+def take_pair(
+    x: Any, taps: Any, k: Any, depth: Any, count: Any, pitch: Any, base0: Any,
+    mask0: Any, base1: Any, mask1: Any,
+) -> Any:  # fmt: skip
+    """Return column `k`, the tap ``k % count`` of a channel, of two rows."""
+    if k >= depth:
+        return x.dtype.type(0), x.dtype.type(0)
+    c = np.uint32(np.uint32(k) // np.uint32(count))
+    t = np.uint32(np.uint32(k) - c * np.uint32(count))
+    at = np.int32(taps[t] + c * pitch)
+    return (
+        take(x, np.uint32(base0 + at), (mask0 >> np.uint64(t)) & np.uint64(1)),
+        take(x, np.uint32(base1 + at), (mask1 >> np.uint64(t)) & np.uint64(1)),
+    )
+
+
+# By the number of outputs, of sums per thread and whether channels are read by fours.
+correlate_kernels = {
+    (rows, tm, tn, wide): make_correlate(rows, tm, tn, wide)
+    for rows, tm, tn in ((128, 8, 8), (128, 8, 4), (64, 8, 4), (128, 4, 4))
+    for wide in (False, True)
+}
+
+
+def tile_of(outputs: int, filters: int, groups: int, size: int) -> tuple[int, int, int]:
+    """Return the rows of a block's tile and the rows and columns of a thread's."""
+    if filters <= 16:
+        return 128, 4, 4
+    blocks = -(-outputs // 128) * -(-filters // 32) * groups
+    return (128, 8, 4) if blocks >= 256 else (64, 8, 4)
+
+
+def table_for(
+    plans: tuple[Plan, ...],
+    x: Any,
+    y: Any,
+    weight: tuple[int, ...],
+    groups: int,
+    transposed: bool,
+    tile: tuple[int, int, int],
+) -> tuple[Any, int]:
+    """Return the table of a call, and the number of blocks.
+
+    Parameters
+    ----------
+    plans : tuple of Plan
+    x, y : array, shape (N, D, H, W, C)
+    weight : tuple of int
+        Shape (K, C / groups, *kernel).
+    groups : int
+    transposed : bool
+        Whether this is an input gradient: the filters are the channels of `x`.
+    tile : tuple of int
+        From `tile_of`.
+    """
+    rows, tm, tn = tile
+    taps = int(np.prod(weight[2:]))
+    filters, cg = weight[0] // groups, weight[1]
+    steps = [s // x.itemsize for s in x.strides]
+    inside, outside = (filters, cg) if transposed else (cg, filters)
+    tiles = -(-outside // (tm * tn))
+    # (K, C / G, T): the distance of two outputs, two inputs, two groups
+    n_step, c_step = (taps, cg * taps) if transposed else (cg * taps, taps)
+    head = [
+        len(plans), *x.shape[1:4], *steps, inside, outside, n_step, c_step,
+        inside * steps[4], not transposed, tiles * groups,
+        y.strides[0] // y.itemsize, filters * cg * taps, y.shape[4] % 4 == 0
+        and outside % 4 == 0, 0, tiles, 0, 0, 0,
+    ]  # fmt: skip
+    high, wide, k = y.shape[2:]
+    y_steps = (high * wide * k, wide * k, k)
+    phases: list[int] = []
+    tail: list[int] = []
+    first = 0
+    for plan in plans:
+        outputs = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2]
+        offsets = [
+            d * plan.gap[0] * steps[1] + h * plan.gap[1] * steps[2]
+            + w * plan.gap[2] * steps[3]
+            for d in range(plan.taps[0])
+            for h in range(plan.taps[1])
+            for w in range(plan.taps[2])
+        ]  # fmt: skip
+        phases += [
+            first, outputs, *plan.grid, *plan.stride, *plan.first, *plan.taps,
+            *plan.gap,
+            sum(a * b for a, b in zip(plan.start, y_steps, strict=True)),
+            *(a * b for a, b in zip(plan.step, y_steps, strict=True)),
+            len(offsets), _HEAD + _PHASE * len(plans) + len(tail), 0,
+        ]  # fmt: skip
+        tail += [*offsets, *plan.order.tolist()]
+        first += -(-outputs // rows) * tiles * groups
+    return np.array([*head, *phases, *tail], np.int32), first

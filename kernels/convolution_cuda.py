@@ -1,4 +1,4 @@
-"""Convolution on CUDA: which way a call goes, and the ways that are no implicit product.
+"""Convolution on CUDA: which way a call goes, and those that are no implicit product.
 
 * Most go to `nnlib.kernels.implicit_cuda` and `nnlib.kernels.implicit_grad_cuda`: one
   launch for a convolution or an input gradient, two for a weight gradient.

@@ -8,6 +8,7 @@ by a second launch, which writes the weight's own layout. See
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,7 @@ grad_kernels = {
 def add_parts_cuda(
     parts: Any, dw: Any, size: Any, count: Any, kg: Any, cg: Any, taps: Any
 ) -> None:
+    """Add up the parts of a weight gradient."""
     # parts: `count` times (groups, taps, C / G, K / G); dw: (groups, K/G, C/G, taps).
     shared = cuda.shared.array(_ADDERS, dtype=parts.dtype)
     tid = np.int32(cuda.threadIdx.x)
@@ -328,7 +330,8 @@ def grad_table(
     tiles = tiles_j * tiles_n * groups
     # About this many blocks, whatever the GPU: the order of the sum depends on it.
     parts = max(1, min(1056 // tiles, outputs // 64))
-    each = -(-(-(-outputs // parts)) // _STEP) * _STEP
+    steps_each = math.ceil(math.ceil(outputs / parts) / _STEP)
+    each = steps_each * _STEP
     parts = -(-outputs // each)
     rest, ahead = _STEP, []
     for length in reversed(plan.grid):

@@ -7,7 +7,7 @@ counts as larger than anything (the last one of several).
 On the CPU each output pixel takes one walk through its window, in vectors over the
 channels. The gradient is gathered: each input pixel walks through the windows that hold
 it, with the plan's tables turned round, and is written once, by one thread, in one
-order. On CUDA each thread makes one element.
+order. On CUDA each thread makes four channels of a pixel: `nnlib.kernels.window_cuda`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from nnlib.backend.errors import ShapeError
 from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
+    array_module,
     body,
     cpu_kernel,
     cpu_loop,
-    cuda,
-    cuda_kernel,
     on_cuda,
     spread,
+)
+from nnlib.kernels.window_cuda import (
+    max_pool_backward_cuda,
+    max_pool_cuda,
+    over_images,
 )
 from nnlib.kernels.window_vectors import pick_window, top_place, top_value
 from nnlib.kernels.windows import Plan
@@ -152,59 +156,6 @@ def max_pool_backward_cpu(
     spread(max_grad_rows, rows, grain, (grad, places, shapes, tables, y))
 
 
-@cuda_kernel
-def max_pool_cuda(
-    x: Any, rows: Any, columns: Any, ptr: Any, index: Any, tap: Any, y: Any, out: Any
-) -> None:
-    _, depth, height, width, channels = y.shape
-    for item in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        pixel = item // channels
-        c = item - pixel * channels
-        row = pixel // width
-        w = depth + height + 2 + pixel - row * width
-        plane = row // height
-        h = depth + 1 + row - plane * height
-        n = plane // depth
-        d = plane - n * depth
-        best = x[n, index[ptr[d]], index[ptr[h]], index[ptr[w]], c]
-        place = (tap[ptr[d]] * rows + tap[ptr[h]]) * columns + tap[ptr[w]]
-        for i in range(ptr[d], ptr[d + 1]):
-            for j in range(ptr[h], ptr[h + 1]):
-                number = (tap[i] * rows + tap[j]) * columns
-                for k in range(ptr[w], ptr[w + 1]):
-                    value = x[n, index[i], index[j], index[k], c]
-                    if value > best or value != value:
-                        best = value
-                        place = number + tap[k]
-        y[n, d, row - plane * height, pixel - row * width, c] = best
-        out[n, d, row - plane * height, pixel - row * width, c] = place
-
-
-@cuda_kernel
-def max_pool_backward_cuda(
-    grad: Any, places: Any, rows: Any, columns: Any, ptr: Any, index: Any, tap: Any,
-    y: Any,
-) -> None:  # fmt: skip
-    _, depth, height, width, channels = y.shape
-    for item in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        pixel = item // channels
-        c = item - pixel * channels
-        row = pixel // width
-        w = depth + height + 2 + pixel - row * width
-        plane = row // height
-        h = depth + 1 + row - plane * height
-        n = plane // depth
-        d = plane - n * depth
-        total = grad.dtype.type(0)
-        for i in range(ptr[d], ptr[d + 1]):
-            for j in range(ptr[h], ptr[h + 1]):
-                number = (tap[i] * rows + tap[j]) * columns
-                for k in range(ptr[w], ptr[w + 1]):
-                    if places[n, index[i], index[j], index[k], c] == number + tap[k]:
-                        total += grad[n, index[i], index[j], index[k], c]
-        y[n, d, row - plane * height, pixel - row * width, c] = total
-
-
 def _shapes(plan: Plan, channels: int) -> tuple[int, ...]:
     taps = plan.taps
     return (*plan.inputs, *plan.outputs, channels, taps[1], taps[2], plan.rows)
@@ -257,10 +208,10 @@ def max_pool(
     y = result_images("max_pool", x, out[0], shape, x.dtype, rank)
     places = result_images("max_pool", x, out[1], shape, np.dtype(numbers), rank)
     if y.size:
-        tables = plan.tables(x, np.int64)
         if on_cuda(x):
-            max_pool_cuda(images, height, width, *tables, y, places, items=y.size)
+            over_images(max_pool_cuda, plan, (images, y, places), (1,))
         else:
+            tables = plan.tables(x, np.int64)
             rows = shape[0] * shape[1] * shape[2]
             max_pool_cpu(
                 images.reshape(-1), _shapes(plan, shape[4]), tables, y.reshape(-1),
@@ -285,13 +236,14 @@ def max_pool_values(x: Any, plan: Plan, out: Any = None) -> Any:
     >>> max_pool_values(x, plan(sliding, (4, 2, 2, 2, 0, 1)))
     array([[[3., 2.]]])
     """
-    if on_cuda(x):
-        return max_pool(x, plan, (out, None))[0]
     images = _check("max_pool", x, plan.inputs)
     rank = x.ndim - 2
     shape = (images.shape[0], *plan.outputs, images.shape[4])
     y = result_images("max_pool", x, out, shape, x.dtype, rank)
-    if y.size:
+    if y.size and on_cuda(x):
+        none = array_module(x).empty(0, np.uint8)
+        over_images(max_pool_cuda, plan, (images, y, none), (1,))
+    elif y.size:
         rows = shape[0] * shape[1] * shape[2]
         max_values_cpu(
             images.reshape(-1), _shapes(plan, shape[4]), plan.tables(x, np.int64),
@@ -338,13 +290,10 @@ def max_pool_backward(grad: Any, places: Any, plan: Plan, out: Any = None) -> An
         y[...] = 0
     elif y.size:
         turned = plan.turned
-        tables = turned.tables(grad, np.int64)
         if on_cuda(grad):
-            _, height, width = plan.taps
-            max_pool_backward_cuda(
-                images, places, height, width, *tables, y, items=y.size
-            )
+            over_images(max_pool_backward_cuda, turned, (images, places, y), (2,))
         else:
+            tables = turned.tables(grad, np.int64)
             rows = shape[0] * shape[1] * shape[2]
             max_pool_backward_cpu(
                 images.reshape(-1), places.reshape(-1), _shapes(turned, shape[4]),

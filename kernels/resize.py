@@ -9,7 +9,7 @@ the input rows that it reads are added up, each with its weight, into one row; t
 pixel adds up pixels of that row. Either way a sum runs along a row and over the rows:
 its error grows with the longer side of a window, not with its area.
 
-On CUDA each thread makes one element of the output; neighbours are channels of a pixel.
+On CUDA each thread makes four channels of a pixel: `nnlib.kernels.window_cuda`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from nnlib.backend.errors import ShapeError
 from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
-    body,
     cpu_kernel,
     cpu_loop,
-    cuda,
-    cuda_kernel,
     on_cuda,
     spread,
 )
+from nnlib.kernels.window_cuda import over_images, resample_cuda
 from nnlib.kernels.window_vectors import add_window
 from nnlib.kernels.windows import Plan
 
@@ -90,37 +88,6 @@ def resample_cpu(
     spread(resample_rows, rows, grain, (x, shapes, tables, y))
 
 
-@body
-def resample_at(
-    x: Any, ptr: Any, index: Any, weight: Any, n: Any, d: Any, h: Any, w: Any, c: Any
-) -> Any:
-    total = x.dtype.type(0)
-    for i in range(ptr[d], ptr[d + 1]):
-        for j in range(ptr[h], ptr[h + 1]):
-            row = x.dtype.type(0)
-            for k in range(ptr[w], ptr[w + 1]):
-                row += weight[k] * x[n, index[i], index[j], index[k], c]
-            total += weight[i] * weight[j] * row
-    return total
-
-
-@cuda_kernel
-def resample_cuda(x: Any, ptr: Any, index: Any, weight: Any, y: Any) -> None:
-    _, depth, height, width, channels = y.shape
-    for item in range(cuda.grid(1), y.size, cuda.gridsize(1)):
-        pixel = item // channels
-        c = item - pixel * channels
-        row = pixel // width
-        w = pixel - row * width
-        plane = row // height
-        h = row - plane * height
-        n = plane // depth
-        d = plane - n * depth
-        y[n, d, h, w, c] = resample_at(
-            x, ptr, index, weight, n, d, h + depth + 1, w + depth + height + 2, c
-        )
-
-
 def resample(x: Any, plan: Plan, out: Any = None) -> Any:
     """Return the weighted sums of the windows of a plan.
 
@@ -163,7 +130,7 @@ def resample(x: Any, plan: Plan, out: Any = None) -> Any:
     elif y.size:
         tables = plan.tables(images, x.dtype)
         if on_cuda(x):
-            resample_cuda(images, *tables, y, items=y.size)
+            over_images(resample_cuda, plan, (images, y), (1, tables[2]))
         else:
             rows = count * plan.outputs[0] * plan.outputs[1]
             resample_cpu(

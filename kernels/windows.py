@@ -270,6 +270,8 @@ class Plan:
         The most rows that an output reads.
     apart : bool
         Whether a weighted sum is cheaper in two steps: over rows, then along the row.
+    placed : dict
+        The tables where kernels have them, by device and dtype.
     """
 
     def __init__(self, axes: tuple[Axis, Axis, Axis]) -> None:
@@ -283,7 +285,7 @@ class Plan:
         entries = len(axes[2].index)
         apart = self.rows * self.inputs[2] + entries + self.outputs[2]
         self.apart = self.rows * entries > 1.5 * apart
-        self._placed: dict[Any, Any] = {}
+        self.placed: dict[Any, Any] = {}
         self._turned: Plan | None = None
 
     @property
@@ -312,7 +314,7 @@ class Plan:
         key: Any = np.dtype(dtype).char
         if on_cuda(like):
             key = key, getattr(getattr(like, "device", None), "id", 0), type(like)
-        found = self._placed.get(key)
+        found = self.placed.get(key)
         if found is None:
             starts = np.cumsum([0, *(len(axis.index) for axis in self.axes)])
             ptrs = [a.ptr + s for a, s in zip(self.axes, starts, strict=False)]
@@ -323,7 +325,7 @@ class Plan:
             )
             module = array_module(like)
             found = tuple(module.asarray(table) for table in joined)
-            self._placed[key] = found
+            self.placed[key] = found
         return found
 
 

@@ -148,6 +148,15 @@ def column8(s: Any, place: Any, far: Any) -> Any:
     return a, b, c, d, e, f, g, h
 
 
+@body
+def put_column(s: Any, place: Any, pitch: Any, values: Any) -> None:
+    """Write four neighbours of a row one below the other."""
+    s[place] = values[0]
+    s[np.uint64(place + pitch)] = values[1]
+    s[np.uint64(place + np.uint64(2) * pitch)] = values[2]
+    s[np.uint64(place + np.uint64(3) * pitch)] = values[3]
+
+
 OUTER = {(4, 4): outer44, (8, 4): outer84, (8, 8): outer88}
 COLUMN = {4: column4, 8: column8}
 
@@ -269,6 +278,8 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         group = np.int32(np.uint32(rest) // np.uint32(table[20]))
         n0 = np.int32((rest - group * table[20]) * columns)
         cg, kg = np.int32(table[9]), np.int32(table[10])
+        n_pitch, c_pitch = np.int32(table[11]), np.int32(table[12])
+        x_pitch = np.int32(table[8])
         # Which rows and columns of the left tile this thread reads,
         kq = np.int32(tid & 1)
         row = np.int32(tid >> 1)
@@ -288,8 +299,8 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         b_place = np.uint32(kb * pitch_b + nb)
         b_step = np.uint32(n_step + k_step * pitch_b)
         b_left = np.int32(kg - n0 - nb)
-        b_base = np.int32((n0 + nb) * table[11] + group * table[17])
-        w_step = np.int32(n_step * table[11] + k_step * table[12])
+        b_base = np.int32((n0 + nb) * n_pitch + group * table[17])
+        w_step = np.int32(n_step * n_pitch + k_step * c_pitch)
         tx = np.int32(tid % across)
         ty = np.int32(tid // across)
         r = tile(start(bias, group * kg + n0 + tx * 4, group * kg + kg, x[0]))
@@ -318,7 +329,7 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
                         x, np.uint32(base1 + at), (mask1 >> np.uint64(t)) & np.uint64(1)
                     )
                     b_at = np.int32(
-                        b_base + (c + kb) * table[12] + taps[np.uint32(count + t)]
+                        b_base + (c + kb) * c_pitch + taps[np.uint32(count + t)]
                     )
                     for i in range(loads):
                         ahead[i] = take(
@@ -331,14 +342,14 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
                 else:
                     k = np.int32(s * _STEP + kq * 4)
                     p0, p1 = take_singles(
-                        x, taps, k, depth, count, table[8], base0, mask0, base1, mask1
+                        x, taps, k, depth, count, x_pitch, base0, mask0, base1, mask1
                     )
                     for i in range(loads):
                         k = np.int32(s * _STEP + kb + i * k_step)
                         ch = np.uint32(np.uint32(k) // np.uint32(count))
                         tap = np.uint32(np.uint32(k) - ch * np.uint32(count))
                         b_at = np.int32(
-                            b_base + i * n_step * table[11] + ch * table[12]
+                            b_base + i * n_step * n_pitch + ch * c_pitch
                             + taps[np.uint32(count + tap)]
                         )  # fmt: skip
                         ahead[i] = take(
@@ -365,13 +376,12 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
             if s < steps:
                 if s > 0:
                     buffer = np.uint32(np.uint32(1) - buffer)
-                at_a = np.uint32(buffer * np.uint32(size_a) + a_place)
-                for i in range(4):
-                    a_tile[np.uint32(at_a + np.uint32(i * pitch_a))] = p0[i]
-                    a_tile[np.uint32(at_a + np.uint32(i * pitch_a + half))] = p1[i]
+                i = np.uint64(buffer * np.uint32(size_a) + a_place)
+                put_column(a_tile, i, next_a, p0)
+                put_column(a_tile, np.uint64(i + np.uint64(half)), next_a, p1)
                 at_b = np.uint32(buffer * np.uint32(size_b) + b_place)
-                for i in range(loads):
-                    b_tile[np.uint32(at_b + np.uint32(i) * b_step)] = ahead[i]
+                for q in range(loads):
+                    b_tile[np.uint32(at_b + np.uint32(q) * b_step)] = ahead[q]
             cuda.syncthreads()
 
         left = np.int32(kg - n0 - tx * 4)

@@ -2,7 +2,7 @@
 
 * Most go to `nnlib.kernels.implicit_cuda` and `nnlib.kernels.implicit_grad_cuda`: one
   launch for a convolution or an input gradient, two for a weight gradient.
-* A filter per channel has a direct form.
+* A filter per channel has a direct form (`nnlib.kernels.depthwise_cuda`).
 * What is too large for them (kernels of more than 64 taps, arrays beyond 2^31 elements)
   is done by patches: those of a bounded number of outputs at a time (`CUDA_BUFFER`
   bytes) are multiplied by cuBLAS, with the weights packed to (groups, taps * C /
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.kernels import implicit_cuda, implicit_grad_cuda
+from nnlib.kernels import depthwise_cuda, implicit_cuda, implicit_grad_cuda
 from nnlib.kernels.channels import contiguous
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
@@ -30,7 +30,6 @@ _tables: dict[Any, Any] = {}
 _MOST_TABLES = 1024
 # Bytes of patches at a time.
 CUDA_BUFFER = 1 << 28
-_THREADS = 128
 
 
 @body
@@ -67,84 +66,6 @@ def patches_cuda(
         q = q // grid_h
         d = q % grid_d * stride_d + first_d + t // taps_h * gap_d
         columns[g, r, k] = patch_value(x, q // grid_d, d, h, w, c)
-
-
-@cuda_kernel
-def depthwise_cuda(
-    x: Any, weight: Any, bias: Any, y: Any, grid_d: Any, grid_h: Any, grid_w: Any,
-    start_d: Any, start_h: Any, start_w: Any, step_d: Any, step_h: Any, step_w: Any,
-    stride_d: Any, stride_h: Any, stride_w: Any, taps_d: Any, taps_h: Any, taps_w: Any,
-    first_d: Any, first_h: Any, first_w: Any, gap_d: Any, gap_h: Any, gap_w: Any,
-) -> None:  # fmt: skip
-    channels = x.shape[4]
-    items = x.shape[0] * grid_d * grid_h * grid_w * channels
-    for i in range(cuda.grid(1), items, cuda.gridsize(1)):
-        c = i % channels
-        rest = i // channels
-        w = rest % grid_w
-        rest = rest // grid_w
-        h = rest % grid_h
-        rest = rest // grid_h
-        d = rest % grid_d
-        n = rest // grid_d
-        total = bias[c] if bias.size > 0 else x.dtype.type(0)
-        for t in range(weight.shape[0]):
-            line = t // taps_w
-            value = patch_value(
-                x,
-                n,
-                d * stride_d + first_d + line // taps_h * gap_d,
-                h * stride_h + first_h + line % taps_h * gap_h,
-                w * stride_w + first_w + t % taps_w * gap_w,
-                c,
-            )
-            total += value * weight[t, c]
-        y[n, d * step_d + start_d, h * step_h + start_h, w * step_w + start_w, c] = (
-            total
-        )
-
-
-@cuda_kernel(threads=_THREADS)
-def depthwise_weight_cuda(
-    x: Any, g: Any, dw: Any, stride_d: Any, stride_h: Any, stride_w: Any, taps_h: Any,
-    taps_w: Any, first_d: Any, first_h: Any, first_w: Any, gap_d: Any, gap_h: Any,
-    gap_w: Any,
-) -> None:  # fmt: skip
-    # A block sums one weight's products: (taps, C) blocks.
-    shared = cuda.shared.array(_THREADS, dtype=x.dtype)
-    thread = cuda.threadIdx.x
-    channels = dw.shape[1]
-    t = cuda.blockIdx.x // channels
-    c = cuda.blockIdx.x - t * channels
-    _, depth, height, width, _ = g.shape
-    line = t // taps_w
-    total = x.dtype.type(0)
-    for i in range(thread, g.size // channels, cuda.blockDim.x):
-        w = i % width
-        rest = i // width
-        h = rest % height
-        rest = rest // height
-        d = rest % depth
-        n = rest // depth
-        value = patch_value(
-            x,
-            n,
-            d * stride_d + first_d + line // taps_h * gap_d,
-            h * stride_h + first_h + line % taps_h * gap_h,
-            w * stride_w + first_w + t % taps_w * gap_w,
-            c,
-        )
-        total += value * g[n, d, h, w, c]
-    shared[thread] = total
-    cuda.syncthreads()
-    half = cuda.blockDim.x // 2
-    while half > 0:
-        if thread < half:
-            shared[thread] += shared[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    if thread == 0:
-        dw[t, c] = shared[0]
 
 
 def _chunks(plan: Plan, x: Any, groups: int) -> Any:
@@ -242,21 +163,6 @@ def _weight_by_patches(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     dw[...] = total.reshape(groups, taps, cg, kg).transpose(0, 3, 2, 1)
 
 
-def _depthwise(plan: Plan, x: Any, w: Any, bias: Any, y: Any) -> None:
-    """Write the outputs of `plan` to `y`, each channel with its own filter."""
-    items = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2] * x.shape[4]
-    geometry = [value for triple in plan[:7] for value in triple]
-    depthwise_cuda(x, w, bias, y, *geometry, items=items)
-
-
-def _depthwise_weight(plan: Plan, x: Any, g: Any) -> Any:
-    """Return the gradient by the weights, shape (taps, C)."""
-    dw = array_module(x).empty((plan.order.size, x.shape[4]), x.dtype)
-    geometry = (*plan.stride, *plan.taps[1:], *plan.first, *plan.gap)
-    depthwise_weight_cuda(x, g, dw, *geometry, blocks=dw.size)
-    return dw
-
-
 def correlate(
     plans: tuple[Plan, ...], geometry: Any, x: Any, weight: Any, bias: Any, y: Any,
     groups: int, *, transposed: bool,
@@ -280,13 +186,7 @@ def correlate(
     if not y.size:
         return
     k, cg = weight.shape[0] // groups, weight.shape[1]
-    if k == cg == 1 < groups:
-        module = array_module(x)
-        for plan in plans:
-            # (C, 1, T) -> (T, C)
-            w = weight.reshape(groups, -1).T[module.asarray(plan.order)]
-            _depthwise(plan, contiguous(x), module.ascontiguousarray(w), bias, y)
-        return
+    shape = weight.shape
     if not _small(x, y, weight, plans):
         split = weight.reshape(groups, k, cg, -1)
         split = split if transposed else split.swapaxes(1, 2)
@@ -295,22 +195,42 @@ def correlate(
             packed = w.reshape(groups, -1, split.shape[2])
             _by_patches(plan, contiguous(x), packed, bias, y)
         return
+    weight = flat(array_module(x).ascontiguousarray(weight))
+    key = x.shape, x.strides, y.shape, k, groups, transposed, geometry
+    if k == cg == 1 < groups:
+        _depthwise(key, plans, x, weight, bias, y, transposed)
+        return
     inside, outside = (k, cg) if transposed else (cg, k)
     tile = implicit_cuda.tile_of(y.size // y.shape[4], outside, groups, x.itemsize)
-    wide = _quads(x, inside, 8)
-    key = x.shape, x.strides, y.shape, weight.shape, groups, transposed, tile, geometry
-    found = _tables.get((key, x.dtype, getattr(getattr(x, "device", 0), "id", 0)))
+    found = _found((*key, tile), x)
     if found is None:
-        table, blocks = implicit_cuda.table_for(
-            plans, x, y, weight.shape, groups, transposed, tile
-        )
-        found = _keep(key, x, table, blocks)
+        made = implicit_cuda.table_for(plans, x, y, shape, groups, transposed, tile)
+        found = _keep((*key, tile), x, *made)
     table, blocks = found
-    kernel = implicit_cuda.correlate_kernels[(*tile, wide)]
-    kernel(
-        flat(x), flat(array_module(x).ascontiguousarray(weight)), bias, flat(y), table,
-        blocks=blocks,
-    )  # fmt: skip
+    kernel = implicit_cuda.correlate_kernels[(*tile, _quads(x, inside, 8))]
+    kernel(flat(x), weight, bias, flat(y), table, blocks=blocks)
+
+
+def _depthwise(
+    key: Any, plans: Any, x: Any, weight: Any, bias: Any, y: Any, transposed: bool
+) -> None:
+    """Write the outputs of plans where each channel has a filter."""
+    found = _found(key, x)
+    if found is None:
+        shape = (x.shape[4], 1, weight.size // x.shape[4])
+        made = depthwise_cuda.depthwise_table(plans, x, y, shape, transposed)
+        found = _keep(key, x, *made)
+    table, blocks = found
+    channels = x.shape[4]
+    wide = _quads(x, channels, 4) and _address(y) % 16 == 0
+    depthwise_cuda.depthwise_cuda(
+        flat(x), weight, bias, flat(y), table, (channels + 3) // 4, wide, blocks=blocks
+    )
+
+
+def _found(key: Any, like: Any) -> Any:
+    """Return what `_keep` was given, with the table on the device of `like`."""
+    return _tables.get((key, like.dtype, getattr(getattr(like, "device", 0), "id", 0)))
 
 
 def _keep(key: Any, like: Any, table: Any, *rest: Any) -> Any:
@@ -346,24 +266,27 @@ def weight_grad(
     _, kg, cg, taps = dw.shape
     if not g.size:
         dw[...] = 0
-    elif kg == cg == 1 < groups:
-        # (T, C) -> (C, T)
-        dw.reshape(groups, -1)[...] = _depthwise_weight(plan, contiguous(x), g).T
     elif not _small(x, g, dw, (plan,)):
         _weight_by_patches(plan, contiguous(x), g, dw)
     else:
+        key = x.shape, x.strides, g.shape, groups, geometry
         tile = implicit_grad_cuda.grad_tile(kg)
-        key = x.shape, x.strides, g.shape, groups, tile, geometry
-        found = _tables.get((key, x.dtype, getattr(getattr(x, "device", 0), "id", 0)))
+        alone = kg == cg == 1 < groups
+        found = _found((key, tile), x)
         if found is None:
-            table, blocks, parts = implicit_grad_cuda.grad_table(
-                plan, x, g.shape[4], groups, tile
-            )
-            found = _keep(key, x, table, blocks, parts)
+            if alone:
+                made = depthwise_cuda.depthwise_grad_table(plan, x)
+            else:
+                made = implicit_grad_cuda.grad_table(plan, x, g.shape[4], groups, tile)
+            found = _keep((key, tile), x, *made)
         table, blocks, parts = found
         sums = module.empty(parts * dw.size, x.dtype)
-        kernel = implicit_grad_cuda.grad_kernels[(*tile, _quads(x, cg, 4))]
-        kernel(flat(x), g.reshape(-1), sums, table, blocks=blocks)
+        if alone:
+            kernel, more = depthwise_cuda.depthwise_grad_cuda, (taps,)
+        else:
+            kernel = implicit_grad_cuda.grad_kernels[(*tile, _quads(x, cg, 4))]
+            more = ()
+        kernel(flat(x), g.reshape(-1), sums, table, *more, blocks=blocks)
         implicit_grad_cuda.add_parts_cuda(
             sums, dw.reshape(-1), dw.size, parts, kg, cg, taps,
             blocks=implicit_grad_cuda.adding_blocks(dw.size),

@@ -15,6 +15,7 @@ once ("wide"); else one by one, for any strides of the images.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,30 @@ _FAR_A, _FAR_B = np.uint64(4), np.uint64(32)
 
 
 @body
+def number(table: Any, i: Any) -> Any:
+    """Return a number of a table."""
+    return table[np.uint32(i)]
+
+
+@body
+def phase_of(table: Any, block: Any) -> Any:
+    """Return where the phase of a block is told, and the block's number in it."""
+    p = np.int32(_HEAD)
+    for q in range(1, number(table, 0)):
+        if block >= number(table, _HEAD + q * _PHASE):
+            p = np.int32(_HEAD + q * _PHASE)
+    return p, np.int32(block - number(table, p))
+
+
+@body
 def row_state(table: Any, p: Any, m: Any, group: Any) -> Any:
     """Return where row `m` of a phase begins, and which of its taps are inside."""
     mask = np.uint64(0)
-    if m >= np.int32(table[p + 1]):
+    if m >= np.int32(number(table, p + 1)):
         return np.int32(0), mask
-    wide, high, deep = (
-        np.uint32(table[p + 4]), np.uint32(table[p + 3]), np.uint32(table[p + 2])
-    )  # fmt: skip
+    wide = np.uint32(number(table, p + 4))
+    high = np.uint32(number(table, p + 3))
+    deep = np.uint32(number(table, p + 2))
     rest = np.uint32(m)
     line = np.uint32(rest // wide)
     w = np.int32(rest - line * wide)
@@ -51,25 +68,34 @@ def row_state(table: Any, p: Any, m: Any, group: Any) -> Any:
     h = np.int32(line - plane * high)
     n = np.uint32(plane // deep)
     d = np.int32(plane - n * deep)
-    w = np.int32(w * table[p + 7] + table[p + 10])
-    h = np.int32(h * table[p + 6] + table[p + 9])
-    d = np.int32(d * table[p + 5] + table[p + 8])
+    w = np.int32(w * number(table, p + 7) + number(table, p + 10))
+    h = np.int32(h * number(table, p + 6) + number(table, p + 9))
+    d = np.int32(d * number(table, p + 5) + number(table, p + 8))
     base = np.int32(
-        n * table[4] + d * table[5] + h * table[6] + w * table[7] + group * table[13]
+        n * number(table, 4)
+        + d * number(table, 5)
+        + h * number(table, 6)
+        + w * number(table, 7)
+        + group * number(table, 13)
     )
     row = np.uint64(0)
-    for j in range(table[p + 13]):
-        at = w + j * table[p + 16]
-        if at >= 0 and at < table[3]:
+    for j in range(number(table, p + 13)):
+        at = w + j * number(table, p + 16)
+        if at >= 0 and at < number(table, 3):
             row |= np.uint64(1) << np.uint64(j)
     shift = 0
-    for i in range(table[p + 11]):
-        deep_at = d + i * table[p + 14]
-        for j in range(table[p + 12]):
-            at = h + j * table[p + 15]
-            if deep_at >= 0 and deep_at < table[1] and at >= 0 and at < table[2]:
+    for i in range(number(table, p + 11)):
+        deep_at = d + i * number(table, p + 14)
+        for j in range(number(table, p + 12)):
+            at = h + j * number(table, p + 15)
+            if (
+                deep_at >= 0
+                and deep_at < number(table, 1)
+                and at >= 0
+                and at < number(table, 2)
+            ):
                 mask |= row << np.uint64(shift)
-            shift += table[p + 13]
+            shift += number(table, p + 13)
     return base, mask
 
 
@@ -164,9 +190,11 @@ COLUMN = {4: column4, 8: column8}
 @body
 def place_of(table: Any, p: Any, m: Any) -> Any:
     """Return where the outputs of row `m` begin."""
-    wide, high, deep = (
-        np.uint32(table[p + 4]), np.uint32(table[p + 3]), np.uint32(table[p + 2])
-    )  # fmt: skip
+    if number(table, p + 23):
+        return np.uint32(m * number(table, p + 20))
+    wide = np.uint32(number(table, p + 4))
+    high = np.uint32(number(table, p + 3))
+    deep = np.uint32(number(table, p + 2))
     rest = np.uint32(m)
     line = np.uint32(rest // wide)
     w = np.int32(rest - line * wide)
@@ -175,9 +203,12 @@ def place_of(table: Any, p: Any, m: Any) -> Any:
     n = np.uint32(plane // deep)
     d = np.int32(plane - n * deep)
     return np.uint32(
-        n * table[16] + table[p + 17] + d * table[p + 18] + h * table[p + 19]
-        + w * table[p + 20]
-    )  # fmt: skip
+        n * number(table, 16)
+        + number(table, p + 17)
+        + d * number(table, p + 18)
+        + h * number(table, p + 19)
+        + w * number(table, p + 20)
+    )
 
 
 @body
@@ -264,22 +295,15 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         taps = cuda.shared.array(room_taps, dtype=np.int32)
         ahead = cuda.local.array(loads, dtype=x.dtype)
         tid = np.int32(cuda.threadIdx.x)
-        p = _HEAD
-        block = np.int32(cuda.blockIdx.x)
-        for q in range(1, table[0]):
-            if block >= table[_HEAD + q * _PHASE]:
-                p = _HEAD + q * _PHASE
-        block = np.int32(block - table[p])
-        count = np.int32(table[p + 21])
-        for i in range(tid, 2 * count, rows):
-            taps[i] = table[table[p + 22] + i]
-        tile_m = np.int32(np.uint32(block) // np.uint32(table[15]))
-        rest = np.int32(block - tile_m * table[15])
-        group = np.int32(np.uint32(rest) // np.uint32(table[20]))
-        n0 = np.int32((rest - group * table[20]) * columns)
-        cg, kg = np.int32(table[9]), np.int32(table[10])
-        n_pitch, c_pitch = np.int32(table[11]), np.int32(table[12])
-        x_pitch = np.int32(table[8])
+        p, block = phase_of(table, cuda.blockIdx.x)
+        count = np.int32(number(table, p + 21))
+        tile_m = np.int32(np.uint32(block) // np.uint32(number(table, 15)))
+        rest = np.int32(block - tile_m * number(table, 15))
+        group = np.int32(np.uint32(rest) // np.uint32(number(table, 20)))
+        n0 = np.int32((rest - group * number(table, 20)) * columns)
+        cg, kg = np.int32(number(table, 9)), np.int32(number(table, 10))
+        n_pitch, c_pitch = np.int32(number(table, 11)), np.int32(number(table, 12))
+        x_pitch = np.int32(number(table, 8))
         # Which rows and columns of the left tile this thread reads,
         kq = np.int32(tid & 1)
         row = np.int32(tid >> 1)
@@ -288,7 +312,7 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         base1, mask1 = row_state(table, p, np.int32(m0 + row + half), group)
         a_place = np.uint32(kq * 4 * pitch_a + row)
         # and which of the right one: neighbours are columns or filters.
-        if table[14]:
+        if number(table, 14):
             kb = np.int32(tid & (_STEP - 1))
             nb = np.int32(tid >> 3)
             n_step, k_step = np.int32(rows // _STEP), np.int32(0)
@@ -299,10 +323,13 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         b_place = np.uint32(kb * pitch_b + nb)
         b_step = np.uint32(n_step + k_step * pitch_b)
         b_left = np.int32(kg - n0 - nb)
-        b_base = np.int32((n0 + nb) * n_pitch + group * table[17])
+        b_base = np.int32((n0 + nb) * n_pitch + group * number(table, 17))
         w_step = np.int32(n_step * n_pitch + k_step * c_pitch)
         tx = np.int32(tid % across)
         ty = np.int32(tid // across)
+        listed = np.int32(number(table, p + 22))
+        for i in range(tid, 2 * count, rows):
+            taps[np.uint32(i)] = number(table, listed + i)
         r = tile(start(bias, group * kg + n0 + tx * 4, group * kg + kg, x[0]))
         cuda.syncthreads()
 
@@ -385,10 +412,10 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
             cuda.syncthreads()
 
         left = np.int32(kg - n0 - tx * 4)
-        quads = bool(table[18]) and aligned(y)
+        quads = bool(number(table, 18)) and aligned(y)
         for i in range(tm):
             m = np.int32(m0 + ty * tm + i)
-            if m < table[p + 1] and left > 0:
+            if m < number(table, p + 1) and left > 0:
                 place = place_of(table, p, m)
                 place = np.uint32(place + np.uint32(group * kg + n0 + tx * 4))
                 put(y, place, left, quads, r[i])
@@ -468,7 +495,7 @@ def table_for(
         From `tile_of`.
     """
     rows, tm, tn = tile
-    taps = int(np.prod(weight[2:]))
+    taps = math.prod(weight[2:])
     filters, cg = weight[0] // groups, weight[1]
     steps = [s // x.itemsize for s in x.strides]
     inside, outside = (filters, cg) if transposed else (cg, filters)
@@ -500,7 +527,8 @@ def table_for(
             *plan.gap,
             sum(a * b for a, b in zip(plan.start, y_steps, strict=True)),
             *(a * b for a, b in zip(plan.step, y_steps, strict=True)),
-            len(offsets), _HEAD + _PHASE * len(plans) + len(tail), 0,
+            len(offsets), _HEAD + _PHASE * len(plans) + len(tail),
+            plan.whole(y.shape[1:4]),
         ]  # fmt: skip
         tail += [*offsets, *plan.order.tolist()]
         first += -(-outputs // rows) * tiles * groups

@@ -3,10 +3,10 @@
 * Most go to `nnlib.kernels.implicit_cuda` and `nnlib.kernels.implicit_grad_cuda`: one
   launch for a convolution or an input gradient, two for a weight gradient.
 * A filter per channel has a direct form (`nnlib.kernels.depthwise_cuda`).
-* What is too large for them (kernels of more than 64 taps, arrays beyond 2^31 elements)
-  is done by patches: those of a bounded number of outputs at a time (`CUDA_BUFFER`
-  bytes) are multiplied by cuBLAS, with the weights packed to (groups, taps * C /
-  groups, K / groups).
+* Many filters (`FILTERS`), and what is too large for them (kernels of more than 64
+  taps, arrays beyond 2^31 elements), go by patches: those of a bounded number of
+  outputs at a time (`CUDA_BUFFER` bytes) are multiplied by cuBLAS, with the weights
+  packed to (groups, taps * C / groups, K / groups).
 """
 
 from __future__ import annotations
@@ -18,18 +18,28 @@ import numpy as np
 from nnlib.kernels import depthwise_cuda, implicit_cuda, implicit_grad_cuda
 from nnlib.kernels.channels import contiguous
 from nnlib.kernels.convolution_plan import Plan
+from nnlib.kernels.gemm import matmul
+from nnlib.kernels.implicit_cuda import FIRST_PHASE, number, row_state, take_quad
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
 from nnlib.kernels.machinery.arrays import DeviceArray
+from nnlib.kernels.machinery.cuda_vectors import store4
 
-__all__ = ["CUDA_BUFFER", "correlate", "patch_value", "weight_grad"]
+__all__ = ["CUDA_BUFFER", "FILTERS", "correlate", "patch_value", "weight_grad"]
 
 # Elements of the largest array whose places are 32 bits wide.
-_MOST = (1 << 31) - 1
+_MOST = (1 << 31) - (1 << 16)
+# A tile where there are none.
+_ONE = 1, 1
 # Tables on the devices, by everything that they depend on.
 _tables: dict[Any, Any] = {}
 _MOST_TABLES = 1024
-# Bytes of patches at a time.
-CUDA_BUFFER = 1 << 28
+# Bytes of patches at a time: they stay in the second cache.
+CUDA_BUFFER = 1 << 25
+# From so many filters on, cuBLAS's larger tiles should outweigh the patches: so the
+# bytes and the operations say, it is not measured yet.
+FILTERS = 128
+# "implicit" or "patches" in place of that rule, for measurements.
+way: str | None = None
 
 
 @body
@@ -44,11 +54,39 @@ def patch_value(x: Any, n: Any, d: Any, h: Any, w: Any, c: Any) -> Any:
 
 @cuda_kernel
 def patches_cuda(
+    x: Any, columns: Any, table: Any, r0: Any, rows: Any, quads: Any
+) -> None:
+    # columns: (groups, rows, taps * C / groups); a thread moves four channels of a row.
+    p = np.int32(FIRST_PHASE)
+    item = np.uint32(cuda.grid(1))
+    count = np.uint32(number(table, p + 21))
+    listed = np.uint32(number(table, p + 22))
+    cg = np.uint32(number(table, 9))
+    while item < np.uint32(rows * quads):
+        r = np.uint32(item // np.uint32(quads))
+        c = np.uint32(np.uint32(item - r * np.uint32(quads)) * np.uint32(4))
+        base, mask = row_state(table, p, np.int32(r0 + r), np.int32(0))
+        group = np.uint32(c // cg)
+        line = np.uint64(group) * np.uint64(rows) + np.uint64(r)
+        to = np.uint64(line * np.uint64(count * cg) + np.uint64(c - group * cg))
+        t = np.uint32(0)
+        while t < count:
+            inside = (mask >> np.uint64(t)) & np.uint64(1) != np.uint64(0)
+            place = np.uint32(base + number(table, listed + t) + c)
+            v0, v1, v2, v3 = take_quad(x, place, inside)
+            store4(columns, to, v0, v1, v2, v3)
+            to = np.uint64(to + np.uint64(cg))
+            t = np.uint32(t + np.uint32(1))
+        item = np.uint32(item + np.uint32(cuda.gridsize(1)))
+
+
+@cuda_kernel
+def patches_any_cuda(
     x: Any, columns: Any, r0: Any, grid_d: Any, grid_h: Any, grid_w: Any, stride_d: Any,
     stride_h: Any, stride_w: Any, taps_d: Any, taps_h: Any, taps_w: Any, first_d: Any,
     first_h: Any, first_w: Any, gap_d: Any, gap_h: Any, gap_w: Any,
 ) -> None:  # fmt: skip
-    # columns: (groups, rows, taps * C / groups); neighbours read neighbouring channels.
+    # The same by single elements, of arrays of any size.
     groups, rows, depth = columns.shape
     cg = x.shape[4] // groups
     for i in range(cuda.grid(1), columns.size, cuda.gridsize(1)):
@@ -71,16 +109,41 @@ def patches_cuda(
 def _chunks(plan: Plan, x: Any, groups: int) -> Any:
     """Yield the first and last output and the patches of each chunk."""
     module = array_module(x)
+    channels = x.shape[4]
     total = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2]
-    depth = plan.order.size * (x.shape[4] // groups)
+    depth = plan.order.size * (channels // groups)
     most = max(1, CUDA_BUFFER // (groups * depth * x.itemsize))
-    geometry = (
-        *plan.grid, *plan.stride, *plan.taps, *plan.first, *plan.gap
-    )  # fmt: skip
+    fast = (
+        max(_span(x), total) <= _MOST
+        and plan.order.size <= implicit_cuda.MOST_TAPS
+        and _quads(x, channels // groups, 4)
+    )
+    if fast:
+        key = "patches", plan.key, x.shape, x.strides, groups
+        found = _found(key, x)
+        if found is None:
+            shape = (groups, channels // groups, plan.order.size)
+            y = implicit_cuda.Layout((x.shape[0], *plan.grid, groups), (0,) * 5, 1)
+            made = implicit_cuda.table_for((plan,), x, y, shape, groups, False, _ONE)
+            found = _keep(key, x, *made)
+        table, _ = found
+    else:
+        x = contiguous(x)
+    columns = module.empty((groups, min(most, total), depth), x.dtype)
     for r0 in range(0, total, most):
         r1 = min(total, r0 + most)
-        columns = module.empty((groups, r1 - r0, depth), x.dtype)
-        patches_cuda(x, columns, r0, *geometry, items=columns.size)
+        if r1 - r0 < columns.shape[1]:
+            columns = module.empty((groups, r1 - r0, depth), x.dtype)
+        if fast:
+            items = (r1 - r0) * (channels // 4)
+            patches_cuda(
+                flat(x), flat(columns), table, r0, r1 - r0, channels // 4, items=items
+            )
+        else:
+            patches_any_cuda(
+                x, columns, r0, *plan.grid, *plan.stride, *plan.taps, *plan.first,
+                *plan.gap, items=columns.size,
+            )  # fmt: skip
         yield r0, r1, columns
 
 
@@ -93,7 +156,9 @@ def flat(x: Any) -> Any:
         return x.reshape(-1)
     span = _span(x)
     if isinstance(x, DeviceArray):
-        return np.lib.stride_tricks.as_strided(x, (span,), (x.itemsize,), subok=True)
+        host = x.view(np.ndarray)
+        row = np.lib.stride_tricks.as_strided(host, (span,), (x.itemsize,))
+        return row.view(DeviceArray)
     return array_module(x).ndarray((span,), x.dtype, x.data)
 
 
@@ -107,13 +172,17 @@ def _address(x: Any) -> int:
     return int(x.ctypes.data if isinstance(x, DeviceArray) else x.data.ptr)
 
 
-def _small(x: Any, y: Any, weight: Any, plans: tuple[Plan, ...]) -> bool:
-    """Tell whether the implicit products serve."""
-    return (
-        max(_span(x), y.size, weight.size) <= _MOST
-        and min(x.strides) >= 0
-        and max(plan.order.size for plan in plans) <= implicit_cuda.MOST_TAPS
-    )
+def _implicit(
+    x: Any, y: Any, weight: Any, plans: tuple[Plan, ...], filters: int
+) -> bool:
+    """Tell whether an implicit product serves; `filters` is those of a group."""
+    if (
+        max(_span(x), y.size, weight.size) > _MOST
+        or min(x.strides) < 0
+        or max(plan.order.size for plan in plans) > implicit_cuda.MOST_TAPS
+    ):
+        return False
+    return filters < FILTERS if way is None else way == "implicit"
 
 
 def _quads(x: Any, channels: int, lanes: int) -> bool:
@@ -127,6 +196,20 @@ def _quads(x: Any, channels: int, lanes: int) -> bool:
     )
 
 
+def _packed(plan: Plan, split: Any) -> Any:
+    """Return weights (G, in, out, T) as (G, T * in, out), in the order of a plan."""
+    module = array_module(split)
+    order = plan.order
+    if (np.diff(order) == 1).all() and order.size == split.shape[3]:
+        ordered = split
+    elif (np.diff(order) == -1).all() and order.size == split.shape[3]:
+        ordered = split[..., ::-1]
+    else:
+        ordered = split[..., module.asarray(order)]
+    packed = module.ascontiguousarray(ordered.transpose(0, 3, 1, 2))
+    return packed.reshape(split.shape[0], -1, split.shape[2])
+
+
 def _by_patches(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
     """Write the outputs of `plan` to `y`."""
     module = array_module(x)
@@ -136,30 +219,37 @@ def _by_patches(plan: Plan, x: Any, packed: Any, bias: Any, y: Any) -> None:
     place = y[(slice(None), *index)]
     if not place.size:
         return
+    whole = plan.whole(y.shape[1:4])
+    added = None
     if not depth:
         place[...] = 0
     else:
-        whole = plan.whole(y.shape[1:4])
         out = y if whole else module.empty(place.shape, y.dtype)
         rows = out.reshape(-1, groups, kg)  # (N, D, H, W, K) -> (N*D*H*W, G, K/G)
+        added = bias if bias.size and groups == 1 else None
         for r0, r1, columns in _chunks(plan, x, groups):
             # (G, rows, depth) @ (G, depth, K/G) -> (rows, G, K/G)
-            rows[r0:r1] = module.matmul(columns, packed).swapaxes(0, 1)
+            if groups == 1:
+                matmul(columns[0], packed[0], rows[r0:r1, 0], bias=added)
+            else:
+                rows[r0:r1] = matmul(columns, packed).swapaxes(0, 1)
         if not whole:
             place[...] = out
-    if bias.size:
+    if bias.size and added is None:
         place += bias.reshape(1, 1, 1, 1, k)
 
 
 def _weight_by_patches(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     """Write the gradient by the weights to (groups, K / groups, C / groups, taps)."""
-    module = array_module(x)
     groups, kg, cg, taps = dw.shape
-    total = module.zeros((groups, taps * cg, kg), x.dtype)
     rows = g.reshape(-1, groups, kg)  # (N, D, H, W, K) -> (N*D*H*W, G, K/G)
+    total = None
     for r0, r1, columns in _chunks(plan, x, groups):
         # (G, depth, rows) @ (G, rows, K/G)
-        total += module.matmul(columns.swapaxes(1, 2), rows[r0:r1].swapaxes(0, 1))
+        part = rows[r0:r1].swapaxes(0, 1)
+        total = matmul(
+            columns.swapaxes(1, 2), part, total, accumulate=total is not None
+        )
     dw[...] = total.reshape(groups, taps, cg, kg).transpose(0, 3, 2, 1)
 
 
@@ -187,13 +277,11 @@ def correlate(
         return
     k, cg = weight.shape[0] // groups, weight.shape[1]
     shape = weight.shape
-    if not _small(x, y, weight, plans):
+    if not _implicit(x, y, weight, plans, cg if transposed else k):
         split = weight.reshape(groups, k, cg, -1)
         split = split if transposed else split.swapaxes(1, 2)
         for plan in plans:
-            w = split[..., array_module(x).asarray(plan.order)].transpose(0, 3, 1, 2)
-            packed = w.reshape(groups, -1, split.shape[2])
-            _by_patches(plan, contiguous(x), packed, bias, y)
+            _by_patches(plan, x, _packed(plan, split), bias, y)
         return
     weight = flat(array_module(x).ascontiguousarray(weight))
     key = x.shape, x.strides, y.shape, k, groups, transposed, geometry
@@ -201,7 +289,7 @@ def correlate(
         _depthwise(key, plans, x, weight, bias, y, transposed)
         return
     inside, outside = (k, cg) if transposed else (cg, k)
-    tile = implicit_cuda.tile_of(y.size // y.shape[4], outside, groups, x.itemsize)
+    tile = implicit_cuda.tile_of(outside)
     found = _found((*key, tile), x)
     if found is None:
         made = implicit_cuda.table_for(plans, x, y, shape, groups, transposed, tile)
@@ -266,8 +354,8 @@ def weight_grad(
     _, kg, cg, taps = dw.shape
     if not g.size:
         dw[...] = 0
-    elif not _small(x, g, dw, (plan,)):
-        _weight_by_patches(plan, contiguous(x), g, dw)
+    elif not _implicit(x, g, dw, (plan,), kg):
+        _weight_by_patches(plan, x, g, dw)
     else:
         key = x.shape, x.strides, g.shape, groups, geometry
         tile = implicit_grad_cuda.grad_tile(kg)

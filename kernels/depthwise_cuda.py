@@ -18,7 +18,7 @@ from nnlib.kernels.implicit_cuda import (
     phase_of,
     place_of,
     row_state,
-    start4,
+    start_row,
     table_for,
     take,
     take_quad,
@@ -49,12 +49,13 @@ _LANES, _SHARES = 32, 8
 @body
 def take_left(x: Any, place: Any, pitch: Any, left: Any, inside: Any) -> Any:
     """Return four channels, of which `left` exist, or zeros."""
-    two, far = np.uint32(pitch + pitch), np.uint32(pitch + pitch + pitch)
+    # In 64 bits, which the simulator's numbers do not overflow.
+    at, step = np.uint64(place), np.uint64(pitch)
     return (
         take(x, place, inside),
-        take(x, np.uint32(place + pitch), inside and left > 1),
-        take(x, np.uint32(place + two), inside and left > 2),
-        take(x, np.uint32(place + far), inside and left > 3),
+        take(x, np.uint32(at + step), inside and left > 1),
+        take(x, np.uint32(at + np.uint64(2) * step), inside and left > 2),
+        take(x, np.uint32(at + np.uint64(3) * step), inside and left > 3),
     )
 
 
@@ -75,7 +76,7 @@ def depthwise_cuda(
         count = np.uint32(number(table, p + 21))
         listed = np.uint32(number(table, p + 22))
         each = np.uint32(number(table, 17))
-        b0, b1, b2, b3 = start4(bias, c, channels, x[0])
+        b0, b1, b2, b3 = start_row(bias, c, channels)
         t = np.uint32(0)
         while t < count:
             inside = (mask >> np.uint64(t)) & np.uint64(1) != np.uint64(0)
@@ -152,7 +153,7 @@ def depthwise_table(
     """Return the table of a call and the number of blocks; see `table_for`."""
     channels = y.shape[4]
     quads = (channels + 3) // 4
-    table, _ = table_for(plans, x, y, weight, channels, transposed, (1, 1, 1))
+    table, _ = table_for(plans, x, y, weight, channels, transposed, (1, 1))
     table[19] = channels
     first = 0
     for i, plan in enumerate(plans):
@@ -164,10 +165,10 @@ def depthwise_table(
 def depthwise_grad_table(plan: Plan, x: Any) -> tuple[Any, int, int]:
     """Return the table of a call, the number of blocks, and that of parts."""
     channels = x.shape[4]
-    table, _, _ = grad_table(plan, x, channels, channels, (1, 1, 1))
+    table, _, _ = grad_table(plan, x, channels, channels, (1, 1))
     outputs = int(table[0])
     tiles = math.prod(plan.taps) * ((channels + _LANES - 1) // _LANES)
     parts = max(1, min(2112 // tiles, outputs // 64))
-    table[34] = -(-outputs // parts)
-    parts = -(-outputs // int(table[34]))
+    table[34] = math.ceil(outputs / parts)
+    parts = math.ceil(outputs / int(table[34]))
     return table, tiles * parts, parts

@@ -16,7 +16,7 @@ once ("wide"); else one by one, for any strides of the images.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,16 +24,23 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cuda, cuda_kernel
 from nnlib.kernels.machinery.cuda_vectors import aligned, load4, store4
 
-__all__ = ["MOST_TAPS", "correlate_kernels", "table_for", "tile_of"]
+__all__ = [
+    "FIRST_PHASE",
+    "MOST_TAPS",
+    "Layout",
+    "correlate_kernels",
+    "table_for",
+    "tile_of",
+]
 
 # Taps that fit the mask of those inside the image, and columns of a step.
 MOST_TAPS = 64
 _STEP = 8
 # Numbers that the table holds before the first phase, and of each phase.
-_HEAD = 24
+FIRST_PHASE = _HEAD = 24
 _PHASE = 24
-# Where the second four numbers of a thread lie behind the first.
-_FAR_A, _FAR_B = np.uint64(4), np.uint64(32)
+# Where the second four of eight numbers lie behind the first.
+FAR = np.uint64(4)
 
 
 @body
@@ -115,26 +122,17 @@ def take(x: Any, place: Any, inside: Any) -> Any:
 
 
 @body
-def add4(r: Any, a: Any, b: Any) -> Any:
+def add_row(r: Any, a: Any, b: Any) -> Any:
     """Return ``r + a * b`` of four."""
     return r[0] + a * b[0], r[1] + a * b[1], r[2] + a * b[2], r[3] + a * b[3]
-
-
-@body
-def add8(r: Any, a: Any, b: Any) -> Any:
-    """Return ``r + a * b`` of eight."""
-    return (
-        r[0] + a * b[0], r[1] + a * b[1], r[2] + a * b[2], r[3] + a * b[3],
-        r[4] + a * b[4], r[5] + a * b[5], r[6] + a * b[6], r[7] + a * b[7],
-    )  # fmt: skip
 
 
 @body
 def outer44(r: Any, a: Any, b: Any) -> Any:
     """Add the product of a column and a row to a tile of sums."""
     return (
-        add4(r[0], a[0], b), add4(r[1], a[1], b),
-        add4(r[2], a[2], b), add4(r[3], a[3], b),
+        add_row(r[0], a[0], b), add_row(r[1], a[1], b),
+        add_row(r[2], a[2], b), add_row(r[3], a[3], b),
     )  # fmt: skip
 
 
@@ -142,35 +140,24 @@ def outer44(r: Any, a: Any, b: Any) -> Any:
 def outer84(r: Any, a: Any, b: Any) -> Any:
     """Add the product of a column and a row to a tile of sums."""
     return (
-        add4(r[0], a[0], b), add4(r[1], a[1], b),
-        add4(r[2], a[2], b), add4(r[3], a[3], b),
-        add4(r[4], a[4], b), add4(r[5], a[5], b),
-        add4(r[6], a[6], b), add4(r[7], a[7], b),
+        add_row(r[0], a[0], b), add_row(r[1], a[1], b),
+        add_row(r[2], a[2], b), add_row(r[3], a[3], b),
+        add_row(r[4], a[4], b), add_row(r[5], a[5], b),
+        add_row(r[6], a[6], b), add_row(r[7], a[7], b),
     )  # fmt: skip
 
 
 @body
-def outer88(r: Any, a: Any, b: Any) -> Any:
-    """Add the product of a column and a row to a tile of sums."""
-    return (
-        add8(r[0], a[0], b), add8(r[1], a[1], b),
-        add8(r[2], a[2], b), add8(r[3], a[3], b),
-        add8(r[4], a[4], b), add8(r[5], a[5], b),
-        add8(r[6], a[6], b), add8(r[7], a[7], b),
-    )  # fmt: skip
-
-
-@body
-def column4(s: Any, place: Any, far: Any) -> Any:
+def column4(s: Any, place: Any) -> Any:
     """Read four numbers of a tile in shared memory."""
     return load4(s, place)
 
 
 @body
-def column8(s: Any, place: Any, far: Any) -> Any:
-    """Read four numbers of a tile in shared memory, and four `far` behind them."""
+def column8(s: Any, place: Any) -> Any:
+    """Read eight numbers of a tile in shared memory."""
     a, b, c, d = load4(s, place)
-    e, f, g, h = load4(s, place + far)
+    e, f, g, h = load4(s, place + FAR)
     return a, b, c, d, e, f, g, h
 
 
@@ -183,7 +170,7 @@ def put_column(s: Any, place: Any, pitch: Any, values: Any) -> None:
     s[np.uint64(place + np.uint64(3) * pitch)] = values[3]
 
 
-OUTER = {(4, 4): outer44, (8, 4): outer84, (8, 8): outer88}
+OUTER = {4: outer44, 8: outer84}
 COLUMN = {4: column4, 8: column8}
 
 
@@ -212,7 +199,7 @@ def place_of(table: Any, p: Any, m: Any) -> Any:
 
 
 @body
-def put_row4(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
+def put_row(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
     """Write up to four of the `left` outputs of a row."""
     if quads and left >= 4:
         store4(y, np.uint64(place), r[0], r[1], r[2], r[3])
@@ -223,19 +210,7 @@ def put_row4(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
 
 
 @body
-def put_row8(y: Any, place: Any, left: Any, quads: Any, r: Any) -> None:
-    """Write up to eight of the outputs of a row, the last four 32 behind the first."""
-    put_row4(y, place, left, quads, (r[0], r[1], r[2], r[3]))
-    put_row4(
-        y, np.uint32(place + np.uint32(32)), left - 32, quads, (r[4], r[5], r[6], r[7])
-    )
-
-
-PUT = {4: put_row4, 8: put_row8}
-
-
-@body
-def start4(bias: Any, n: Any, most: Any, like: Any) -> Any:
+def start_row(bias: Any, n: Any, most: Any) -> Any:
     """Return what four sums begin with."""
     some = bias.size > 0
     n = np.uint32(n)
@@ -245,17 +220,6 @@ def start4(bias: Any, n: Any, most: Any, like: Any) -> Any:
         take(bias, np.uint32(n + np.uint32(2)), some and n + 2 < most),
         take(bias, np.uint32(n + np.uint32(3)), some and n + 3 < most),
     )
-
-
-@body
-def start8(bias: Any, n: Any, most: Any, like: Any) -> Any:
-    """Return what eight sums begin with, the last four 32 behind the first."""
-    a, b, c, d = start4(bias, n, most, like)
-    e, f, g, h = start4(bias, n + 32, most, like)
-    return a, b, c, d, e, f, g, h
-
-
-START = {4: start4, 8: start8}
 
 
 @body
@@ -273,19 +237,17 @@ def eight(r: Any) -> Any:
 TILE = {4: four, 8: eight}
 
 
-def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
-    """Return the kernel of tiles of `rows` outputs and ``tm * tn`` filters.
+def make_correlate(rows: int, deep: int, wide: bool) -> Any:
+    """Return the kernel of tiles of `rows` outputs and ``4 * deep`` filters.
 
-    A block has `rows` threads, each with tm times tn sums.
+    A block has `rows` threads, each with `deep` times four sums.
     """
-    columns = tm * tn
+    columns = 4 * deep
     pitch_a, pitch_b = rows + 4, columns + 4
     size_a, size_b = _STEP * pitch_a, _STEP * pitch_b
     room_a, room_b, room_taps = 2 * size_a, 2 * size_b, 2 * MOST_TAPS
     loads = _STEP * columns // rows
-    outer, put, start, tile = OUTER[tm, tn], PUT[tn], START[tn], TILE[tm]
-    read_a, read_b = COLUMN[tm], COLUMN[tn]
-    across = columns // tn
+    outer, tile, read = OUTER[deep], TILE[deep], COLUMN[deep]
     half = rows // 2
     next_a, next_b = np.uint64(pitch_a), np.uint64(pitch_b)
 
@@ -325,12 +287,12 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
         b_left = np.int32(kg - n0 - nb)
         b_base = np.int32((n0 + nb) * n_pitch + group * number(table, 17))
         w_step = np.int32(n_step * n_pitch + k_step * c_pitch)
-        tx = np.int32(tid % across)
-        ty = np.int32(tid // across)
+        tx = np.int32(tid % deep)
+        ty = np.int32(tid // deep)
         listed = np.int32(number(table, p + 22))
         for i in range(tid, 2 * count, rows):
             taps[np.uint32(i)] = number(table, listed + i)
-        r = tile(start(bias, group * kg + n0 + tx * 4, group * kg + kg, x[0]))
+        r = tile(start_row(bias, group * kg + n0 + tx * 4, group * kg + kg))
         cuda.syncthreads()
 
         if wide:
@@ -383,23 +345,23 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
                             w, np.uint32(b_at), k < depth and i * n_step < b_left
                         )
             if s > 0:
-                i = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * tm))
+                i = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * deep))
                 j = np.uint64(buffer * np.uint32(size_b) + np.uint32(tx * 4))
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
             if s < steps:
                 if s > 0:
                     buffer = np.uint32(np.uint32(1) - buffer)
@@ -413,14 +375,14 @@ def make_correlate(rows: int, tm: int, tn: int, wide: bool) -> Any:
 
         left = np.int32(kg - n0 - tx * 4)
         quads = bool(number(table, 18)) and aligned(y)
-        for i in range(tm):
-            m = np.int32(m0 + ty * tm + i)
+        for i in range(deep):
+            m = np.int32(m0 + ty * deep + i)
             if m < number(table, p + 1) and left > 0:
                 place = place_of(table, p, m)
                 place = np.uint32(place + np.uint32(group * kg + n0 + tx * 4))
-                put(y, place, left, quads, r[i])
+                put_row(y, place, left, quads, r[i])
 
-    name = f"correlate_{'wide' if wide else 'any'}_{rows}_{tm}{tn}"
+    name = f"correlate_{'wide' if wide else 'any'}_{rows}_{columns}"
     correlate.__name__ = correlate.__qualname__ = name
     return cuda_kernel(threads=rows)(correlate)
 
@@ -455,20 +417,38 @@ def take_pair(
     )
 
 
-# By the number of outputs, of sums per thread and whether channels are read by fours.
+# By the number of outputs and a quarter of the filters of a tile, and whether channels
+# are read by fours.
 correlate_kernels = {
-    (rows, tm, tn, wide): make_correlate(rows, tm, tn, wide)
-    for rows, tm, tn in ((128, 8, 8), (128, 8, 4), (64, 8, 4), (128, 4, 4))
+    (rows, deep, wide): make_correlate(rows, deep, wide)
+    for rows, deep in ((64, 8), (128, 4))
     for wide in (False, True)
 }
 
 
-def tile_of(outputs: int, filters: int, groups: int, size: int) -> tuple[int, int, int]:
-    """Return the rows of a block's tile and the rows and columns of a thread's."""
-    if filters <= 16:
-        return 128, 4, 4
-    blocks = -(-outputs // 128) * -(-filters // 32) * groups
-    return (128, 8, 4) if blocks >= 256 else (64, 8, 4)
+def tile_of(filters: int) -> tuple[int, int]:
+    """Return the outputs, and a quarter of the filters, of a block's tile.
+
+    Examples
+    --------
+    >>> tile_of(6), tile_of(64)
+    ((128, 4), (64, 8))
+    """
+    return (128, 4) if filters <= 16 else (64, 8)
+
+
+class Layout(NamedTuple):
+    """The shape and strides of outputs that nothing is written to.
+
+    Attributes
+    ----------
+    shape, strides : tuple of int
+    itemsize : int
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    itemsize: int
 
 
 def table_for(
@@ -478,7 +458,7 @@ def table_for(
     weight: tuple[int, ...],
     groups: int,
     transposed: bool,
-    tile: tuple[int, int, int],
+    tile: tuple[int, int],
 ) -> tuple[Any, int]:
     """Return the table of a call, and the number of blocks.
 
@@ -494,12 +474,12 @@ def table_for(
     tile : tuple of int
         From `tile_of`.
     """
-    rows, tm, tn = tile
+    rows, deep = tile
     taps = math.prod(weight[2:])
     filters, cg = weight[0] // groups, weight[1]
     steps = [s // x.itemsize for s in x.strides]
     inside, outside = (filters, cg) if transposed else (cg, filters)
-    tiles = -(-outside // (tm * tn))
+    tiles = math.ceil(outside / (4 * deep))
     # (K, C / G, T): the distance of two outputs, two inputs, two groups
     n_step, c_step = (taps, cg * taps) if transposed else (cg * taps, taps)
     head = [
@@ -531,5 +511,5 @@ def table_for(
             plan.whole(y.shape[1:4]),
         ]  # fmt: skip
         tail += [*offsets, *plan.order.tolist()]
-        first += -(-outputs // rows) * tiles * groups
+        first += math.ceil(outputs / rows) * tiles * groups
     return np.array([*head, *phases, *tail], np.int32), first

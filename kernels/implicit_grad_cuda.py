@@ -17,18 +17,17 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.implicit_cuda import (
     COLUMN,
     OUTER,
-    PUT,
     TILE,
+    put_row,
     take,
     take_quad,
 )
 from nnlib.kernels.machinery import body, cuda, cuda_kernel
-from nnlib.kernels.machinery.cuda_vectors import aligned, store4
+from nnlib.kernels.machinery.cuda_vectors import aligned, load4, store4
 
 __all__ = ["add_parts_cuda", "adding_blocks", "grad_kernels", "grad_table", "grad_tile"]
 
 _STEP = 8
-_FAR_A, _FAR_B = np.uint64(4), np.uint64(32)
 # Threads of a block that adds up parts: so many elements, each by so many threads.
 _LANES, _SHARES = 32, 8
 _ADDERS = _LANES * _SHARES
@@ -108,16 +107,17 @@ def three(table: Any, i: Any) -> Any:
     return np.int32(table[i]), np.int32(table[i + 1]), np.int32(table[i + 2])
 
 
-def make_grad(rows: int, tm: int, tn: int, wide: bool) -> Any:
-    """Return the kernel of tiles of `rows` taps of channels and ``tm * tn`` filters."""
-    columns = tm * tn
+def make_grad(rows: int, deep: int, wide: bool) -> Any:
+    """Return the kernel of tiles of `rows` taps of channels and ``4 * deep`` filters.
+
+    A block has `rows` threads, each with `deep` times four sums.
+    """
+    columns = 4 * deep
     pitch_a, pitch_b = rows + 4, columns + 4
     size_a, size_b = _STEP * pitch_a, _STEP * pitch_b
     room_a, room_b = 2 * size_a, 2 * size_b
     loads = _STEP * columns // rows
-    outer, put, tile = OUTER[tm, tn], PUT[tn], TILE[tm]
-    read_a, read_b = COLUMN[tm], COLUMN[tn]
-    across = columns // tn
+    outer, tile, read = OUTER[deep], TILE[deep], COLUMN[deep]
     quarter = rows // 4
     b_rows = rows // columns
     next_a, next_b = np.uint64(pitch_a), np.uint64(pitch_b)
@@ -168,8 +168,8 @@ def make_grad(rows: int, tm: int, tn: int, wide: bool) -> Any:
         b_at = np.int32((begin + line_b) * table[35] + group * kg + n0 + nb)
         b_left = np.int32(end - begin - line_b)
         b_place = np.uint32(line_b * pitch_b + nb)
-        tx = np.int32(tid % across)
-        ty = np.int32(tid // across)
+        tx = np.int32(tid % deep)
+        ty = np.int32(tid // deep)
         zero = x.dtype.type(0)
         p0 = (zero, zero, zero, zero)
         p1 = (zero, zero, zero, zero)
@@ -203,23 +203,23 @@ def make_grad(rows: int, tm: int, tn: int, wide: bool) -> Any:
                 row0 = next_row(row0[0], row0[1], row0[2], row0[3], grid, step)
                 row1 = next_row(row1[0], row1[1], row1[2], row1[3], grid, step)
             if s > 0:
-                i = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * tm))
+                i = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * deep))
                 j = np.uint64(buffer * np.uint32(size_b) + np.uint32(tx * 4))
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
                 i, j = np.uint64(i + next_a), np.uint64(j + next_b)
-                r = outer(r, read_a(a_tile, i, _FAR_A), read_b(b_tile, j, _FAR_B))
+                r = outer(r, read(a_tile, i), load4(b_tile, j))
             if s < steps:
                 if s > 0:
                     buffer = np.uint32(np.uint32(1) - buffer)
@@ -235,13 +235,13 @@ def make_grad(rows: int, tm: int, tn: int, wide: bool) -> Any:
         left = np.int32(kg - n0 - tx * 4)
         quads = np.uint32(kg) & np.uint32(3) == np.uint32(0) and aligned(parts)
         first = np.int32((share * table[33] + group) * total)
-        for i in range(tm):
-            column = np.int32(j0 + ty * tm + i)
+        for i in range(deep):
+            column = np.int32(j0 + ty * deep + i)
             if column < total and left > 0:
                 place = np.uint32((first + column) * kg + n0 + tx * 4)
-                put(parts, place, left, quads, r[i])
+                put_row(parts, place, left, quads, r[i])
 
-    name = f"weight_grad_{'wide' if wide else 'any'}_{rows}_{tm}{tn}"
+    name = f"weight_grad_{'wide' if wide else 'any'}_{rows}_{columns}"
     weight_grad.__name__ = weight_grad.__qualname__ = name
     return cuda_kernel(threads=rows)(weight_grad)
 
@@ -261,8 +261,8 @@ def take_columns(
 
 
 grad_kernels = {
-    (rows, tm, tn, wide): make_grad(rows, tm, tn, wide)
-    for rows, tm, tn in ((64, 8, 4), (64, 4, 4))
+    (rows, deep, wide): make_grad(rows, deep, wide)
+    for rows, deep in ((64, 8), (64, 4))
     for wide in (False, True)
 }
 
@@ -299,16 +299,22 @@ def add_parts_cuda(
 
 def adding_blocks(size: int) -> int:
     """Return the grid of `add_parts_cuda` for so many elements."""
-    return -(-size // _LANES)
+    return math.ceil(size / _LANES)
 
 
-def grad_tile(filters: int) -> tuple[int, int, int]:
-    """Return the rows of a block's tile and the rows and columns of a thread's."""
-    return (64, 4, 4) if filters <= 16 else (64, 8, 4)
+def grad_tile(filters: int) -> tuple[int, int]:
+    """Return the rows, and a quarter of the filters, of a block's tile.
+
+    Examples
+    --------
+    >>> grad_tile(6), grad_tile(64)
+    ((64, 4), (64, 8))
+    """
+    return (64, 4) if filters <= 16 else (64, 8)
 
 
 def grad_table(
-    plan: Plan, x: Any, filters: int, groups: int, tile: tuple[int, int, int]
+    plan: Plan, x: Any, filters: int, groups: int, tile: tuple[int, int]
 ) -> tuple[Any, int, int]:
     """Return the table of a call, the number of blocks, and that of parts.
 
@@ -321,18 +327,18 @@ def grad_table(
     tile : tuple of int
         From `grad_tile`.
     """
-    rows, tm, tn = tile
+    rows, deep = tile
     outputs = x.shape[0] * plan.grid[0] * plan.grid[1] * plan.grid[2]
     taps = plan.taps[0] * plan.taps[1] * plan.taps[2]
     cg, kg = x.shape[4] // groups, filters // groups
     total = taps * cg
-    tiles_j, tiles_n = -(-total // rows), -(-kg // (tm * tn))
+    tiles_j, tiles_n = math.ceil(total / rows), math.ceil(kg / (4 * deep))
     tiles = tiles_j * tiles_n * groups
     # About this many blocks, whatever the GPU: the order of the sum depends on it.
     parts = max(1, min(1056 // tiles, outputs // 64))
     steps_each = math.ceil(math.ceil(outputs / parts) / _STEP)
     each = steps_each * _STEP
-    parts = -(-outputs // each)
+    parts = math.ceil(outputs / each)
     rest, ahead = _STEP, []
     for length in reversed(plan.grid):
         ahead.append(rest % length)

@@ -100,7 +100,7 @@ def _emit_load(builder: Any, pointer: Any, element: Any) -> list[Any]:
     values = []
     for place, _, kind in _parts(builder, pointer, element):
         vector = builder.load(place)
-        vector.align = _BYTES
+        vector.align = min(_BYTES, kind.count * _size(element))
         for lane in range(kind.count):
             number = ir.Constant(ir.IntType(32), lane)
             values.append(builder.extract_element(vector, number))

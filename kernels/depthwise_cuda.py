@@ -44,6 +44,7 @@ __all__ = [
 _THREADS = 256
 # In the gradient: channels of a block, and threads that share one.
 _LANES, _SHARES = 32, 8
+_ADDERS = _LANES * _SHARES
 
 
 @body
@@ -105,10 +106,10 @@ def depthwise_cuda(
                 y[np.uint32(to + np.uint32(3))] = b3
 
 
-@cuda_kernel(threads=_LANES * _SHARES)
+@cuda_kernel(threads=_ADDERS)
 def depthwise_grad_cuda(x: Any, g: Any, parts: Any, table: Any, taps: Any) -> None:
     """Write the parts of the gradient by the weights: (parts, C, taps)."""
-    shared = cuda.shared.array(_LANES * _SHARES, dtype=x.dtype)
+    shared = cuda.shared.array(_ADDERS, dtype=x.dtype)
     tid = np.int32(cuda.threadIdx.x)
     share = np.int32(tid // _LANES)
     lane = np.int32(tid - share * _LANES)

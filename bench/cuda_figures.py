@@ -146,12 +146,14 @@ def _updates(x: Any, y: Any, out: Any) -> Iterator[Item]:
 def _layers(x: Any, y: Any, out: Any) -> Iterator[Item]:
     """Forward passes of layers over images, where this version has them."""
     images = nnlib.as_tensor(x.reshape(-1, 64, 32, 32))
+    last = nnlib.as_tensor(x.reshape(-1, 32, 32, 64)).permute(0, 3, 1, 2)
     functional = nnlib.nn.functional
     channel = nnlib.as_tensor(y.reshape(-1)[:64])
     size = x.nbytes
     calls: dict[str, tuple[Callable[[Any], Any], int]] = {
-        "max_pool2d": (lambda f: f(images, 2), size * 5 // 4),
-        "avg_pool2d": (lambda f: f(images, 2), size * 5 // 4),
+        # In channels-last memory, as layers before leave it.
+        "max_pool2d": (lambda f: f(last, 2), size * 5 // 4),
+        "avg_pool2d": (lambda f: f(last, 2), size * 5 // 4),
         "batch_norm": (
             lambda f: f(images, None, None, channel, channel, training=True),
             3 * size,
@@ -328,9 +330,14 @@ def persistent(report: Report, device: str, deadline: float) -> None:
 
 
 def convolution(report: Report, device: str, deadline: float) -> None:
-    """Measure conv2d shape by shape, against cuDNN's under PyTorch."""
+    """Measure conv2d by each way and shape by shape, against cuDNN's under PyTorch."""
+    from nnlib.bench import convolution_ways
     from nnlib.bench.convolution import BOTH, CHANNELS_LAST, FORWARD, SHAPES, build
 
+    clock = Clock(device, rounds=5, budget=0.01)
+    # A third of the time.
+    part = time.monotonic() + (deadline - time.monotonic()) / 3
+    convolution_ways.measure(report, device, part, clock)
     cases = [
         f"{shape}: {what}, {memory}"
         for shape in SHAPES

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from nnlib.backend.device import cuda_status
-from nnlib.bench import cuda_check, cuda_figures
+from nnlib.bench import convolution_ways, cuda_check, cuda_figures
 from nnlib.bench.cuda_tests import run_tests
 from nnlib.bench.outcomes import read_outcomes
 from nnlib.bench.report import Report, read_report
@@ -163,6 +163,16 @@ def test_ways_of_recurrent_layers_on_the_cpu(tmp_path):
         for name, figures in layers.items():
             assert figures["right"] and figures["same_bits"], name
             assert figures["forward_ms"] > 0
+
+
+def test_ways_of_convolution_on_the_cpu(tmp_path):
+    report = Report(tmp_path / "f.json")
+    clock = cuda_figures.Clock("cpu", rounds=1, budget=0.001)
+    convolution_ways.measure(report, "cpu", time.monotonic() + 60, clock)
+    (figures,) = report.get("ways").values()
+    assert len(figures) == 6
+    for name, found in figures.items():
+        assert found["right"] and found["same_bits"] and found["ms"] > 0, name
 
 
 def test_parts_that_fail_or_hang_are_reported(tmp_path):

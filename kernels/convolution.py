@@ -106,6 +106,8 @@ class _Weights:
 
 def _row(bias: Any, like: Any, dtype: Any) -> Any:
     """Return a bias as a contiguous row, or an empty one."""
+    if bias is None and on_cuda(like):
+        return convolution_cuda.no_bias(like, dtype)
     module = array_module(like)
     if bias is None:
         return module.empty(0, dtype)

@@ -117,6 +117,7 @@ def _chunks(plan: Plan, x: Any, groups: int) -> Any:
         max(_span(x), total) <= _MOST
         and plan.order.size <= implicit_cuda.MOST_TAPS
         and _quads(x, channels // groups, 4)
+        and _address(x) % 16 == 0
     )
     if fast:
         key = "patches", plan.key, x.shape, x.strides, groups
@@ -186,12 +187,11 @@ def _implicit(
 
 
 def _quads(x: Any, channels: int, lanes: int) -> bool:
-    """Tell whether `lanes` neighbouring channels may be read at a time, by fours."""
+    """Tell whether strides let `lanes` neighbouring channels be read by fours."""
     strides = x.strides
     return (
         channels % lanes == 0
         and strides[4] == x.itemsize
-        and _address(x) % 16 == 0
         and not any(stride % 16 for stride in strides[:4])
     )
 
@@ -276,57 +276,73 @@ def correlate(
     if not y.size:
         return
     k, cg = weight.shape[0] // groups, weight.shape[1]
-    shape = weight.shape
-    if not _implicit(x, y, weight, plans, cg if transposed else k):
+    key = x.shape, x.strides, y.shape, k, groups, transposed, geometry, way
+    found = _found(key, x)
+    if found is None:
+        made = _choose(plans, x, weight, y, groups, transposed)
+        found = _keep(key, x, *made)
+    table, blocks, kernel, any_kernel, quads = found
+    if table is None:
         split = weight.reshape(groups, k, cg, -1)
         split = split if transposed else split.swapaxes(1, 2)
         for plan in plans:
             _by_patches(plan, x, _packed(plan, split), bias, y)
         return
-    weight = flat(array_module(x).ascontiguousarray(weight))
-    key = x.shape, x.strides, y.shape, k, groups, transposed, geometry
-    if k == cg == 1 < groups:
-        _depthwise(key, plans, x, weight, bias, y, transposed)
-        return
+    if not weight.flags.c_contiguous:
+        weight = array_module(x).ascontiguousarray(weight)
+    wide = kernel is not any_kernel and _address(x) % 16 == 0
+    arrays = flat(x), weight.reshape(-1), bias, y.reshape(-1), table
+    if quads:
+        wide = wide and _address(y) % 16 == 0
+        depthwise_cuda.depthwise_cuda(*arrays, quads, wide, blocks=blocks)
+    else:
+        (kernel if wide else any_kernel)(*arrays, blocks=blocks)
+
+
+def _choose(
+    plans: tuple[Plan, ...], x: Any, weight: Any, y: Any, groups: int, transposed: bool
+) -> tuple[Any, ...]:
+    """Return the table of a call, its blocks, its kernels, and quads of channels."""
+    k, cg = weight.shape[0] // groups, weight.shape[1]
     inside, outside = (k, cg) if transposed else (cg, k)
+    if not _implicit(x, y, weight, plans, outside):
+        return None, 0, None, None, 0
+    kernels = implicit_cuda.correlate_kernels
+    if k == cg == 1 < groups:
+        made = depthwise_cuda.depthwise_table(plans, x, y, weight.shape, transposed)
+        quads = (groups + 3) // 4
+        return *made, _quads(x, groups, 4) or None, None, quads
     tile = implicit_cuda.tile_of(outside)
-    found = _found((*key, tile), x)
-    if found is None:
-        made = implicit_cuda.table_for(plans, x, y, shape, groups, transposed, tile)
-        found = _keep((*key, tile), x, *made)
-    table, blocks = found
-    kernel = implicit_cuda.correlate_kernels[(*tile, _quads(x, inside, 8))]
-    kernel(flat(x), weight, bias, flat(y), table, blocks=blocks)
+    made = implicit_cuda.table_for(plans, x, y, weight.shape, groups, transposed, tile)
+    return *made, kernels[(*tile, _quads(x, inside, 8))], kernels[(*tile, False)], 0
 
 
-def _depthwise(
-    key: Any, plans: Any, x: Any, weight: Any, bias: Any, y: Any, transposed: bool
-) -> None:
-    """Write the outputs of plans where each channel has a filter."""
-    found = _found(key, x)
-    if found is None:
-        shape = (x.shape[4], 1, weight.size // x.shape[4])
-        made = depthwise_cuda.depthwise_table(plans, x, y, shape, transposed)
-        found = _keep(key, x, *made)
-    table, blocks = found
-    channels = x.shape[4]
-    wide = _quads(x, channels, 4) and _address(y) % 16 == 0
-    depthwise_cuda.depthwise_cuda(
-        flat(x), weight, bias, flat(y), table, (channels + 3) // 4, wide, blocks=blocks
-    )
+def _place_of(like: Any) -> Any:
+    """Return what tells arrays of different places apart."""
+    return type(like), getattr(getattr(like, "device", 0), "id", 0)
 
 
 def _found(key: Any, like: Any) -> Any:
     """Return what `_keep` was given, with the table on the device of `like`."""
-    return _tables.get((key, like.dtype, getattr(getattr(like, "device", 0), "id", 0)))
+    return _tables.get((key, like.dtype, _place_of(like)))
 
 
 def _keep(key: Any, like: Any, table: Any, *rest: Any) -> Any:
     """Keep a table on the device of `like`, with what belongs to it."""
     if len(_tables) >= _MOST_TABLES:
         _tables.clear()
-    key = key, like.dtype, getattr(getattr(like, "device", 0), "id", 0)
-    found = _tables[key] = array_module(like).asarray(table), *rest
+    if table is not None:
+        table = array_module(like).asarray(table)
+    found = _tables[key, like.dtype, _place_of(like)] = table, *rest
+    return found
+
+
+def no_bias(like: Any, dtype: Any) -> Any:
+    """Return an empty row where `like` lies, the same one each time."""
+    key = "no bias", dtype, _place_of(like)
+    found = _tables.get(key)
+    if found is None:
+        found = _tables[key] = array_module(like).empty(0, dtype)
     return found
 
 
@@ -354,28 +370,36 @@ def weight_grad(
     _, kg, cg, taps = dw.shape
     if not g.size:
         dw[...] = 0
-    elif not _implicit(x, g, dw, (plan,), kg):
-        _weight_by_patches(plan, x, g, dw)
     else:
-        key = x.shape, x.strides, g.shape, groups, geometry
-        tile = implicit_grad_cuda.grad_tile(kg)
-        alone = kg == cg == 1 < groups
-        found = _found((key, tile), x)
+        key = x.shape, x.strides, g.shape, groups, geometry, way
+        found = _found(key, x)
         if found is None:
-            if alone:
-                made = depthwise_cuda.depthwise_grad_table(plan, x)
-            else:
-                made = implicit_grad_cuda.grad_table(plan, x, g.shape[4], groups, tile)
-            found = _keep((key, tile), x, *made)
-        table, blocks, parts = found
+            found = _keep(key, x, *_choose_grad(plan, x, g, dw))
+        table, blocks, parts, kernel, any_kernel = found
+        if table is None:
+            _weight_by_patches(plan, x, g, dw)
+            return
         sums = module.empty(parts * dw.size, x.dtype)
-        if alone:
-            kernel, more = depthwise_cuda.depthwise_grad_cuda, (taps,)
+        arrays = flat(x), g.reshape(-1), sums, table
+        if kernel is None:
+            depthwise_cuda.depthwise_grad_cuda(*arrays, taps, blocks=blocks)
         else:
-            kernel = implicit_grad_cuda.grad_kernels[(*tile, _quads(x, cg, 4))]
-            more = ()
-        kernel(flat(x), g.reshape(-1), sums, table, *more, blocks=blocks)
+            wide = _address(x) % 16 == 0
+            (kernel if wide else any_kernel)(*arrays, blocks=blocks)
         implicit_grad_cuda.add_parts_cuda(
             sums, dw.reshape(-1), dw.size, parts, kg, cg, taps,
             blocks=implicit_grad_cuda.adding_blocks(dw.size),
         )  # fmt: skip
+
+
+def _choose_grad(plan: Plan, x: Any, g: Any, dw: Any) -> tuple[Any, ...]:
+    """Return the table of a call, its blocks and parts, and its kernels."""
+    groups, kg, cg, _ = dw.shape
+    if not _implicit(x, g, dw, (plan,), kg):
+        return None, 0, 0, None, None
+    if kg == cg == 1 < groups:
+        return *depthwise_cuda.depthwise_grad_table(plan, x), None, None
+    kernels = implicit_grad_cuda.grad_kernels
+    tile = implicit_grad_cuda.grad_tile(kg)
+    made = implicit_grad_cuda.grad_table(plan, x, g.shape[4], groups, tile)
+    return *made, kernels[(*tile, _quads(x, cg, 4))], kernels[(*tile, False)]

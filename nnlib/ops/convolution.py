@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
@@ -41,8 +43,11 @@ class ChannelSum(Function):
         moved = x.transpose(0, *range(2, x.ndim), 1)  # -> (N, ..., W, C)
         if moved.flags.c_contiguous and x.size:
             channels = x.shape[1]
-            # Several pixels as one row of columns: a few channels are no vector.
+            # On the CPU several pixels are one row of columns: a few channels are no
+            # vector. CUDA's kernel takes any number of columns.
             most = 1 << max(0, (128 // channels).bit_length() - 1)
+            if array_module(x) is not np:
+                most = 1
             pixels = math.gcd(x.size // channels, most)
             sums = kernels.reduction.sum_columns(moved.reshape(-1, pixels * channels))
             return sums.reshape(pixels, channels).sum(0) if pixels > 1 else sums

@@ -19,10 +19,11 @@ from nnlib.kernels import depthwise_cuda, implicit_cuda, implicit_grad_cuda
 from nnlib.kernels.channels import contiguous
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.gemm import matmul
-from nnlib.kernels.implicit_cuda import FIRST_PHASE, number, row_state, take_quad
+from nnlib.kernels.implicit_cuda import take_quad
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
 from nnlib.kernels.machinery.arrays import DeviceArray
 from nnlib.kernels.machinery.cuda_vectors import store4
+from nnlib.kernels.plan_table import FIRST_PHASE, Layout, number, row_state, table_for
 
 __all__ = ["CUDA_BUFFER", "FILTERS", "correlate", "patch_value", "weight_grad"]
 
@@ -124,8 +125,8 @@ def _chunks(plan: Plan, x: Any, groups: int) -> Any:
         found = _found(key, x)
         if found is None:
             shape = (groups, channels // groups, plan.order.size)
-            y = implicit_cuda.Layout((x.shape[0], *plan.grid, groups), (0,) * 5, 1)
-            made = implicit_cuda.table_for((plan,), x, y, shape, groups, False, _ONE)
+            y = Layout((x.shape[0], *plan.grid, groups), (0,) * 5, 1)
+            made = table_for((plan,), x, y, shape, groups, False, _ONE)
             found = _keep(key, x, *made)
         table, _ = found
     else:
@@ -313,7 +314,7 @@ def _choose(
         quads = (groups + 3) // 4
         return *made, _quads(x, groups, 4) or None, None, quads
     tile = implicit_cuda.tile_of(outside)
-    made = implicit_cuda.table_for(plans, x, y, weight.shape, groups, transposed, tile)
+    made = table_for(plans, x, y, weight.shape, groups, transposed, tile)
     return *made, kernels[(*tile, _quads(x, inside, 8))], kernels[(*tile, False)], 0
 
 

@@ -1,6 +1,6 @@
 """A filter per channel on CUDA: four channels of an output per thread.
 
-The geometry comes from the tables of `nnlib.kernels.implicit_cuda` and
+The geometry comes from the tables of `nnlib.kernels.plan_table` and
 `nnlib.kernels.implicit_grad_cuda`. In the gradient by the weights a block takes one
 tap of 32 channels over some of the outputs, and a second launch adds up the parts.
 """
@@ -13,16 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.kernels.convolution_plan import Plan
-from nnlib.kernels.implicit_cuda import (
-    number,
-    phase_of,
-    place_of,
-    row_state,
-    start_row,
-    table_for,
-    take,
-    take_quad,
-)
+from nnlib.kernels.implicit_cuda import start_row, take, take_quad
 from nnlib.kernels.implicit_grad_cuda import (
     column_of,
     grad_table,
@@ -33,6 +24,15 @@ from nnlib.kernels.implicit_grad_cuda import (
 )
 from nnlib.kernels.machinery import body, cuda, cuda_kernel
 from nnlib.kernels.machinery.cuda_vectors import store4
+from nnlib.kernels.plan_table import (
+    FIRST_PHASE,
+    PHASE,
+    number,
+    phase_of,
+    place_of,
+    row_state,
+    table_for,
+)
 
 __all__ = [
     "depthwise_cuda",
@@ -158,7 +158,7 @@ def depthwise_table(
     table[19] = channels
     first = 0
     for i, plan in enumerate(plans):
-        table[24 + 24 * i] = first
+        table[FIRST_PHASE + PHASE * i] = first
         first += math.ceil(x.shape[0] * math.prod(plan.grid) * quads / _THREADS)
     return table, first
 

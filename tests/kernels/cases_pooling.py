@@ -26,6 +26,9 @@ CASES = [
     for name, shape, windows in (
         ("plain", (1, 2, 4, 4), plan(sliding, (4, 2, 2, 2, 0, 1), (4, 2, 2, 2, 0, 1))),
         ("padded", (2, 1, 5, 3), plan(sliding, (5, 3, 3, 2, 1, 1), (3, 3, 3, 1, 1, 1))),
+        # Four channels at a time, and with one left over.
+        ("fours", (2, 8, 3, 4), plan(sliding, (3, 1, 2, 2, 0, 1), (4, 4, 2, 1, 1, 1))),
+        ("five", (1, 5, 2, 3), plan(sliding, (2, 1, 2, 1, 0, 1), (3, 2, 2, 1, 0, 1))),
         ("volume", (1, 1, 3, 3, 2), plan(adaptive, (3, 2), (3, 1), (2, 2))),
     )
 ] + [

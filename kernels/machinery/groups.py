@@ -76,6 +76,9 @@ def move_vector(target: Any, t: Any, source: Any, s: Any, width: Any) -> None:
     ``target[t : t + width] = source[s : s + width]``; both places are aligned to the
     whole vector.
     """
+    if int(t) % width or int(s) % width:
+        # What a GPU would refuse: the arrays themselves begin where vectors may.
+        raise ValueError(f"a vector of {width} at {t} or {s}, which is not aligned")
     for e in range(width):
         target[t + e] = source[s + e]
 

@@ -58,8 +58,11 @@ Rules that are easy to break:
   one compilation serves small and large arrays, in half the time of `prange`.
 * A CUDA loop that streams memory reads and writes by vectors, in a ``while`` loop, with
   unsigned indices: `nnlib.kernels.machinery.cuda_vectors` says why and how.
-* A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics and
-  no float atomics (the simulator lacks the first; the second are not deterministic).
+* A CUDA kernel that goes over rows holds them in registers and reduces over a group of
+  threads: `nnlib.kernels.machinery.groups` and `nnlib.kernels.group_reduction`.
+* A CUDA kernel may use shared memory and ``cuda.syncthreads``; no warp intrinsics but
+  `groups.exchange`, which the simulator knows too, and no float atomics, which are not
+  deterministic.
   A kernel that counts on its grid is launched with ``blocks=``, others with ``items=``.
 * Indices that a user gives are checked: on the CPU before or in the loop, at once; on
   CUDA through `faults`, told at the next synchronisation.

@@ -362,7 +362,8 @@ def scales(var: Any, weight: Any, eps: float) -> tuple[Any, Any]:
     (array([0.5]), array([1.5]))
     """
     eps = var.dtype.type(eps)
-    if not on_cuda(var) or (weight is not None and weight.dtype != var.dtype):
+    mixed = weight is not None and weight.dtype != var.dtype
+    if not on_cuda(var) or mixed or var.dtype.char not in "fd":
         scale = 1 / array_module(var).sqrt(var + eps)
         return scale, scale if weight is None else scale * weight
     var = array_module(var).ascontiguousarray(var)

@@ -183,13 +183,17 @@ class Standardize(Function):
         self, x: Any, weight: Any, bias: Any, mean: Any, var: Any, *, eps: float
     ) -> Any:
         """Return (N, C, ...) normalised by vectors over the channels."""
-        rows = to_rows(x, BATCH)
+        planes = kernels.normalization_planes.fits(x)
+        rows = to_planes(x) if planes else to_rows(x, BATCH)
         shape = (1, x.shape[1])
         self.scale, factor = kernels.normalization.scales(var, weight, eps)
         self.save_for_backward(x, weight, mean)
         factor = vector(factor, shape, 1.0, rows)
         middle = vector(mean, shape, 0.0, rows)
         offset = vector(bias, shape, 0.0, rows)
+        if planes:
+            y = kernels.normalization_planes.normalize(rows, middle, factor, offset)
+            return y.reshape(x.shape)
         y = kernels.normalization.normalize(rows, middle, factor, offset)
         return from_rows(y, x)
 

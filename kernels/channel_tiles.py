@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nnlib.kernels.machinery import body, cuda
 from nnlib.kernels.machinery.groups import width_of
 
-__all__ = ["AHEAD", "SHIFT", "THREADS", "Tiles", "flat", "map_tiles", "tile_place"]
+__all__ = ["AHEAD", "SHIFT", "THREADS", "Tiles", "map_tiles", "tile_place"]
 
 # Threads of a block, and their logarithm.
 THREADS = 256
@@ -91,8 +91,3 @@ def map_tiles(x: Any, *others: Any) -> tuple[Tiles, int]:
     slices = -(-x.shape[1] // step)
     tiles = tiles._replace(step=step, slices=slices)
     return tiles, x.shape[0] * slices * tiles.tiles
-
-
-def flat(*arrays: Any) -> list[Any]:
-    """Return views of one dimension."""
-    return [array.reshape(-1) for array in arrays]

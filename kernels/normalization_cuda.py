@@ -16,7 +16,6 @@ from nnlib.kernels.channel_tiles import (
     SHIFT,
     THREADS,
     Tiles,
-    flat,
     map_tiles,
     tile_place,
 )
@@ -281,8 +280,8 @@ def statistics(x: Any, weight: Any, eps: Any, group: int) -> tuple[Any, Any, Any
     slices = tiles.slices
     parts = array_module(x).empty(2 * batches * slices * channels, x.dtype)
     _moments_kernel(tiles.width)(
-        x.reshape(-1), rows, channels, *tiles[1:], parts,
-        blocks=batches * slices * tiles.tiles, threads=THREADS,
+        x, rows, channels, *tiles[1:], parts,
+        blocks=batches * slices * tiles.tiles, threads=THREADS, flat=True,
     )  # fmt: skip
     return join(parts, batches, rows, channels, slices, tiles.step, weight, eps, group)
 
@@ -316,6 +315,6 @@ def normalize(x: Any, mean: Any, factor: Any, offset: Any, out: Any) -> None:
     tiles, blocks = map_tiles(x, out)
     pitch = channels if offset.shape[0] > 1 else 0
     _normalize_kernel(tiles.width)(
-        x.reshape(-1), rows, channels, *tiles[1:], *flat(mean, factor, offset), pitch,
-        out.reshape(-1), blocks=blocks, threads=THREADS,
+        x, rows, channels, *tiles[1:], mean, factor, offset, pitch, out,
+        blocks=blocks, threads=THREADS, flat=True,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from nnlib.kernels.channel_tiles import (
     SHIFT,
     THREADS,
     Tiles,
-    flat,
     map_tiles,
     tile_place,
 )
@@ -222,8 +221,8 @@ def gradient_sums(
     slices = tiles.slices
     parts = array_module(x).empty(2 * batches * slices * channels, x.dtype)
     _gradient_sums_kernel(tiles.width)(
-        *flat(g, x), rows, channels, *tiles[1:], mean.reshape(-1), parts,
-        blocks=batches * slices * tiles.tiles, threads=THREADS,
+        g, x, rows, channels, *tiles[1:], mean, parts,
+        blocks=batches * slices * tiles.tiles, threads=THREADS, flat=True,
     )  # fmt: skip
     return join(parts, batches, rows, channels, slices, weight, scale, group)
 
@@ -238,15 +237,16 @@ def join(
     """
     items = batches * channels
     made = array_module(parts).empty((4 if scale.size else 2) * items, parts.dtype)
-    scale = scale.reshape(-1)
     shift, blocks = join_grid(items, slices)
     join_sums_cuda(
-        parts, rows, channels, slices, shift, weight, scale, items, made, blocks=blocks
-    )
+        parts, rows, channels, slices, shift, weight, scale, items, made,
+        blocks=blocks, flat=True,
+    )  # fmt: skip
     if group > 1:
         group_slopes_cuda(
-            group, rows, channels, weight, scale, items, made, items=items // group
-        )
+            group, rows, channels, weight, scale, items, made,
+            items=items // group, flat=True,
+        )  # fmt: skip
     return made.reshape(-1, batches, channels)
 
 
@@ -255,6 +255,6 @@ def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any, out: Any) 
     _, rows, channels = x.shape
     tiles, blocks = map_tiles(x, g, out)
     _input_gradient_kernel(tiles.width)(
-        *flat(g, x), rows, channels, *tiles[1:], *flat(mean, a, k, c, out),
-        blocks=blocks, threads=THREADS,
+        g, x, rows, channels, *tiles[1:], mean, a, k, c, out,
+        blocks=blocks, threads=THREADS, flat=True,
     )  # fmt: skip

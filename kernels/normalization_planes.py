@@ -182,13 +182,9 @@ def _launch(make: Any, most: int, arrays: tuple[Any, ...], *rest: Any) -> None:
     rows = images * channels
     plan: Any = _plan(size, most, *arrays)
     make(plan.width, plan.held)(
-        *[array.reshape(-1) for array in arrays], rows, size, plan.shift, *rest,
-        blocks=plan.blocks(rows), threads=plan.threads,
+        *arrays, rows, size, plan.shift, *rest,
+        blocks=plan.blocks(rows), threads=plan.threads, flat=True,
     )  # fmt: skip
-
-
-def _flat(*arrays: Any) -> list[Any]:
-    return [array.reshape(-1) for array in arrays]
 
 
 def statistics(
@@ -229,7 +225,7 @@ def statistics(
 def normalize(x: Any, mean: Any, factor: Any, offset: Any) -> Any:
     """Return ``(x - mean) * factor + offset``; `offset` has shape (1, C)."""
     y = array_module(x).empty(x.shape, x.dtype)
-    _launch(_normalize_kernel, HELD, (x, y), x.shape[1], *_flat(mean, factor, offset))
+    _launch(_normalize_kernel, HELD, (x, y), x.shape[1], mean, factor, offset)
     return y
 
 
@@ -239,7 +235,7 @@ def slopes(
     """Return what `nnlib.kernels.normalization.slopes` does."""
     images, channels, size = x.shape
     parts = array_module(x).empty(2 * images * channels, x.dtype)
-    _launch(_sums_kernel, PAIRS, (g, x), channels, mean.reshape(-1), parts)
+    _launch(_sums_kernel, PAIRS, (g, x), channels, mean, parts)
     weight = parts[:0] if weight is None else weight
     if mean.shape[0] == 1:
         made = normalization_grad_cuda.join(
@@ -255,5 +251,5 @@ def slopes(
 def input_gradient(g: Any, x: Any, mean: Any, a: Any, k: Any, c: Any) -> Any:
     """Return ``a * g + k * (x - mean) + c``, the vectors of shape (B, C)."""
     y = array_module(x).empty(x.shape, x.dtype)
-    _launch(_gradient_kernel, PAIRS, (g, x, y), x.shape[1], *_flat(mean, a, k, c))
+    _launch(_gradient_kernel, PAIRS, (g, x, y), x.shape[1], mean, a, k, c)
     return y

@@ -48,7 +48,7 @@ def _layer(shape, group, weighted, tracked):
     return run
 
 
-def _planes(shape, whole, group, weighted):
+def _planes(shape, whole, weighted, group):
     """Run planes on the device, and on the CPU the same images turned around."""
 
     def run(rng, put):
@@ -98,9 +98,16 @@ CASES = (
     + [
         Case(f"layer, {shape}, {group}", _layer(shape, group, *flags), 1e-4, 1e-4)
         for shape, group, *flags in (
-            ((1, 700, 8), 1, True, True),
-            ((1, 600, 68), 1, False, False),
+            ((1, 90, 8), 1, True, True),
+            ((1, 70, 128), 1, False, False),
             ((2, 3, 12), 4, True, True),
+        )
+    ]
+    + [
+        Case(f"planes, {shape}, {group}", _planes(shape, *flags, group), 1e-4, 1e-4)
+        for shape, group, *flags in (
+            ((3, 2, 64), 1, True, True),
+            ((2, 4, 33), 2, False, False),
         )
     ]
     + [
@@ -114,6 +121,7 @@ CASES = (
             ("f4", (2, 5), True),
             ("f4", (2, 7), False),
             ("f8", (1, 4), True),
+            ("f4", (3, 36), True),
             ("f4", (1, 2053), True),
         )
     ]

@@ -244,7 +244,7 @@ def _weight_by_patches(plan: Plan, x: Any, g: Any, dw: Any) -> None:
     """Write the gradient by the weights to (groups, K / groups, C / groups, taps)."""
     groups, kg, cg, taps = dw.shape
     rows = g.reshape(-1, groups, kg)  # (N, D, H, W, K) -> (N*D*H*W, G, K/G)
-    total = None
+    total: Any = None
     for r0, r1, columns in _chunks(plan, x, groups):
         # (G, depth, rows) @ (G, rows, K/G)
         part = rows[r0:r1].swapaxes(0, 1)

@@ -247,7 +247,7 @@ def table_of(plan: Plan, like: Any) -> Any:
         starts = np.cumsum([0, *(len(axis.index) for axis in plan.axes)])
         ptr = [a.ptr + s for a, s in zip(plan.axes, starts, strict=False)]
         length = sum(map(len, ptr))
-        head = np.zeros(_HEAD, np.int64)
+        head: Any = np.zeros(_HEAD, np.int64)
         head[:10] = (
             *plan.outputs, *plan.inputs, *plan.taps[1:], _HEAD + length,
             _HEAD + length + starts[-1],

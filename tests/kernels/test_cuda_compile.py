@@ -15,6 +15,7 @@ from registers import CAPABILITIES, all_launches, table
 from nnlib.kernels.machinery import compile as compiler
 from nnlib.kernels.machinery import gpu as machinery
 from nnlib.kernels.machinery import launch_check
+from nnlib.kernels.machinery.gpu import cuda
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
@@ -84,6 +85,18 @@ def _packed(signature):
         else:
             args.append(np.bool_() if kind == types.boolean else as_dtype(kind).type())
     return [struct.calcsize("=" + kind) for kind, _ in machinery.pack(tuple(args))]
+
+
+def _reverse(x):
+    shared = cuda.shared.array(4, dtype=np.float32)
+    shared[cuda.threadIdx.x] = x[cuda.threadIdx.x]
+    cuda.syncthreads()
+    x[cuda.threadIdx.x] = shared[3 - cuda.threadIdx.x]
+
+
+def test_shared_arrays_begin_where_vectors_may():
+    ptx = compiler.compile_for(_reverse, (types.float32[::1],), (8, 0), keep=False).ptx
+    assert re.findall(r"\.shared \.align (\d+) ", ptx) == ["16"]
 
 
 def _is_double(kind):

@@ -194,6 +194,7 @@ def cupy() -> ModuleType:
 def _imported() -> ModuleType:
     import cupy as module
 
+    ARRAYS[module.ndarray] = module
     return module  # type: ignore[no-any-return]
 
 
@@ -222,8 +223,8 @@ def resolve_device(device: str | int | Device | None) -> Device:
     return device if isinstance(device, Device) else Device(device)
 
 
-# The types of array that have been seen, with the modules they belong to: a look-up is
-# all that an array costs from then on.
+# The types of plain arrays, with the modules they belong to. CuPy's is among them as
+# soon as CuPy is used.
 ARRAYS: dict[type[Any], ModuleType] = {np.ndarray: np}
 # The CUDA devices by their numbers.
 _cuda_devices: dict[int, Device] = {}

@@ -33,7 +33,8 @@ _MOST = (1 << 31) - (1 << 16)
 _ONE = 1, 1
 # Tables on the devices, by everything that they depend on.
 _tables: dict[Any, Any] = {}
-_MOST_TABLES = 1024
+# A captured graph reads them where they lie, so that hardly ever any may go.
+_MOST_TABLES = 1 << 16
 # Bytes of patches at a time: they stay in the second cache.
 CUDA_BUFFER = 1 << 25
 # From so many filters on, cuBLAS's larger tiles should outweigh the patches: so the

@@ -8,7 +8,7 @@ two threads: the same bits on every run.
 
 A thread's share of the features has to be known when the loop is compiled: `tag` is an
 empty array of as many dimensions as tell it, see `dimensions`; `shift` is the logarithm
-of the features of a block.
+of the features of a block. Not yet measured on a GPU.
 """
 
 from __future__ import annotations

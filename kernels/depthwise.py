@@ -236,8 +236,9 @@ def correlate(
     if not y.size:
         return
     if repeat == 1 and _fits(x):
-        cuts = [_cut(plan.key, x.shape[3], x.dtype, False) for plan in plans]
-        if None not in cuts:
+        found = [_cut(plan.key, x.shape[3], x.dtype, False) for plan in plans]
+        cuts = [cut for cut in found if cut is not None]
+        if len(cuts) == len(plans):
             start = bias if bias.size else np.zeros(x.shape[4], x.dtype)
             for cut in cuts:
                 _KERNELS[x.dtype][0](x, w, start, y, cut.order, cut.numbers)

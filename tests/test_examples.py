@@ -155,7 +155,7 @@ def translation(text: str) -> bool:
 
 def finetune_squeezenet(text: str) -> bool:
     return len(re.findall(r": test accuracy (\S+)%", text)) == 3 and (
-        number(r"frozen: test accuracy (\S+)%", text) > 20
+        number(r"frozen: test accuracy (\S+)%", text) > 30
     )
 
 
@@ -261,7 +261,7 @@ QUICK: dict[str, list[str]] = {
     "pretraining": "--samples 3000 --labels 500 --pretrain-epochs 2".split(),
     "transfer_fashion": "--samples 3000 --labels 500 --epochs 3".split(),
     "translation": "--samples 1500 --tests 100 --epochs 2 --hidden 64".split(),
-    "finetune_squeezenet": ["--samples", "400", "--epochs", "3"],
+    "finetune_squeezenet": ["--samples", "600", "--epochs", "2"],
     "resnet_cifar": "--depth 8 --batches 1 --samples 2000 --epochs 3".split(),
     "equivariance": ["--samples", "1000", "--tests", "1000", "--epochs", "4"],
 }

@@ -9,6 +9,7 @@ PyTorch are the same.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import statistics
 import time
@@ -146,8 +147,10 @@ class Pair:
 
     def __exit__(self, *error: object) -> None:
         for pipe, process in zip(self.pipes, self.processes, strict=True):
-            if process.is_alive():
-                pipe.send(("", 0, 0))
+            # It may be about to end by an error of its own.
+            with contextlib.suppress(OSError):
+                if process.is_alive():
+                    pipe.send(("", 0, 0))
             process.join(5)
 
     def turn(

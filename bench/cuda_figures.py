@@ -269,7 +269,7 @@ def build_convolution_on_cuda(lib: Any, case: str) -> Callable[[], Any]:
     return build(lib, case, "cuda")
 
 
-def build_generative(lib: Any, case: str, device: str) -> Callable[[], float]:
+def build_generative(lib: Any, case: str, device: str = "cpu") -> Callable[[], float]:
     """Return one step of `nnlib.bench.generative` or `nnlib.bench.word_vectors`."""
     from nnlib.bench import generative, word_vectors
 

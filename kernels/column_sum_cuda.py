@@ -72,13 +72,13 @@ def column_sums(x: Any, out: Any) -> None:
     else:
         parts = out
     _kernel(tiles.width)(
-        x.reshape(-1), rows, channels, *tiles[1:], parts.reshape(-1),
-        blocks=batches * slices * tiles.tiles, threads=THREADS,
+        x, rows, channels, *tiles[1:], parts,
+        blocks=batches * slices * tiles.tiles, threads=THREADS, flat=True,
     )  # fmt: skip
     if slices > 1:
         # One slice, of all that is left.
         tiles = Tiles.of(parts)._replace(slices=1, step=slices)
         _kernel(tiles.width)(
-            parts.reshape(-1), slices, channels, *tiles[1:], out.reshape(-1),
-            blocks=batches * tiles.tiles, threads=THREADS,
+            parts, slices, channels, *tiles[1:], out,
+            blocks=batches * tiles.tiles, threads=THREADS, flat=True,
         )  # fmt: skip

@@ -247,15 +247,14 @@ def forward(
 ) -> None:  # fmt: skip
     """Write the normalised rows of a matrix, not empty, and their statistics."""
     rows, count = x.shape
-    x, y = x.reshape(-1), y.reshape(-1)
     rest = (weight, bias, centred, eps, y, means, scales)
     plan = Rows.of(count, width_of(x.itemsize, count, x, y, weight, bias))
     if plan is None:
-        rows_forward_cuda(x, count, *rest, blocks=rows)
+        rows_forward_cuda(x, count, *rest, blocks=rows, flat=True)
         return
     _forward_kernel(plan.width, plan.held)(
         x, rows, count, plan.shift, *rest,
-        blocks=plan.blocks(rows), threads=plan.threads,
+        blocks=plan.blocks(rows), threads=plan.threads, flat=True,
     )  # fmt: skip
 
 
@@ -266,14 +265,18 @@ def backward(
     """Write the gradients by a matrix, not empty, and by weight and bias (`sums`)."""
     rows, count = x.shape
     empty = array_module(x).empty
-    g, x, dx = g.reshape(-1), x.reshape(-1), dx.reshape(-1)
     plan = Rows.of(count, width_of(x.itemsize, count, g, x, weight, dx), 4)
     if plan is None:
         parts = empty((2, -(-rows // ROWS), count), x.dtype)
         first, second = parts.reshape(2, -1)
         # Before dx, which may be written over g.
-        row_sums_cuda(g, x, rows, count, means, scales, first, second, items=first.size)
-        rows_backward_cuda(g, x, count, weight, centred, means, scales, dx, blocks=rows)
+        row_sums_cuda(
+            g, x, rows, count, means, scales, first, second,
+            items=first.size, flat=True,
+        )  # fmt: skip
+        rows_backward_cuda(
+            g, x, count, weight, centred, means, scales, dx, blocks=rows, flat=True
+        )
     else:
         blocks = plan.blocks(min(-(-rows // LEAST), max(1, MOST >> plan.shift)))
         groups = blocks * plan.threads >> plan.shift
@@ -281,6 +284,6 @@ def backward(
         first, second = parts.reshape(2, -1)
         _backward_kernel(plan.width, plan.held)(
             g, x, rows, count, plan.shift, -(-rows // groups), weight, centred, means,
-            scales, dx, first, second, blocks=blocks, threads=plan.threads,
+            scales, dx, first, second, blocks=blocks, threads=plan.threads, flat=True,
         )  # fmt: skip
     column_sums(parts, sums)

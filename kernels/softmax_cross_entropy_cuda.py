@@ -271,15 +271,14 @@ def forward(
     The place of a bad target is left in ``slots[slot]``.
     """
     rows, count = x.shape
-    x = x.reshape(-1)
     rest = (target, weight, ignore_index, smoothing, loss, lse, slots, slot)
     plan = Rows.of(count, width_of(x.itemsize, count, x))
     if plan is None:
-        forward_cuda(x, count, *rest, blocks=rows)
+        forward_cuda(x, count, *rest, blocks=rows, flat=True)
     else:
         _forward_kernel(plan.width, plan.held)(
             x, rows, count, plan.shift, *rest,
-            blocks=plan.blocks(rows), threads=plan.threads,
+            blocks=plan.blocks(rows), threads=plan.threads, flat=True,
         )  # fmt: skip
     blocks = -(-rows // RUN)
     # A single block finishes the sums.
@@ -295,13 +294,12 @@ def backward(
 ) -> None:  # fmt: skip
     """Write the gradient of the logits, a C-contiguous matrix, not empty."""
     rows, count = x.shape
-    x, out = x.reshape(-1), out.reshape(-1)
     rest = (target, weight, ignore_index, smoothing, lse, factor, out)
     plan = Rows.of(count, width_of(x.itemsize, count, x, out))
     if plan is None:
-        backward_cuda(x, count, *rest, blocks=rows)
+        backward_cuda(x, count, *rest, blocks=rows, flat=True)
     else:
         _backward_kernel(plan.width, plan.held)(
             x, rows, count, plan.shift, *rest,
-            blocks=plan.blocks(rows), threads=plan.threads,
+            blocks=plan.blocks(rows), threads=plan.threads, flat=True,
         )  # fmt: skip

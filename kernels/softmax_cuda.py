@@ -140,26 +140,24 @@ def softmax_backward_cuda(g: Any, y: Any, out: Any, count: Any, logarithm: Any) 
 def forward(x: Any, y: Any, logarithm: int) -> None:
     """Write the softmax, or its logarithm, of the rows of a C-contiguous matrix."""
     rows, count = x.shape
-    x, y = x.reshape(-1), y.reshape(-1)
     plan = Rows.of(count, width_of(x.itemsize, count, x, y))
     if plan is None:
-        softmax_forward_cuda(x, y, count, logarithm, blocks=rows)
+        softmax_forward_cuda(x, y, count, logarithm, blocks=rows, flat=True)
         return
     _forward_kernel(plan.width, plan.held)(
         x, y, rows, count, plan.shift, logarithm,
-        blocks=plan.blocks(rows), threads=plan.threads,
+        blocks=plan.blocks(rows), threads=plan.threads, flat=True,
     )  # fmt: skip
 
 
 def backward(g: Any, y: Any, out: Any, logarithm: int) -> None:
     """Write the gradient of the input, from that of the output and the output."""
     rows, count = y.shape
-    g, y, out = g.reshape(-1), y.reshape(-1), out.reshape(-1)
     plan = Rows.of(count, width_of(y.itemsize, count, g, y, out), 4)
     if plan is None:
-        softmax_backward_cuda(g, y, out, count, logarithm, blocks=rows)
+        softmax_backward_cuda(g, y, out, count, logarithm, blocks=rows, flat=True)
         return
     _backward_kernel(plan.width, plan.held)(
         g, y, out, rows, count, plan.shift, logarithm,
-        blocks=plan.blocks(rows), threads=plan.threads,
+        blocks=plan.blocks(rows), threads=plan.threads, flat=True,
     )  # fmt: skip

@@ -195,3 +195,25 @@ def test_depthwise_blocks_equal_bands(
         found.append((y, dx, dw))
     for got, want in zip(*found, strict=True):
         close(got, want, dtype)
+
+
+# Winograd, direct and depthwise: enough images for several threads.
+@pytest.mark.parametrize(
+    ("c", "groups", "stride"), [(32, 1, 1), (16, 1, 2), (32, 32, 1)]
+)
+def test_equal_bits_from_run_to_run(rng, c, groups, stride):
+    x = rng.standard_normal((8, c, 12, 12)).astype("f4")
+    w = rng.standard_normal((32, c // groups, 3, 3)).astype("f4")
+    way = ((stride, stride), PAIR, PAIR, groups)
+    out = (12 // stride,) * 2
+    g = kernel.convolve(x, w, None, out, *way)
+
+    def run():
+        return (
+            kernel.convolve(x, w, None, out, *way),
+            kernel.input_grad(g, w, None, (12, 12), *way),
+            kernel.weight_grad(x, g, (3, 3), *way),
+        )
+
+    for first, second in zip(run(), run(), strict=True):
+        assert np.array_equal(first, second)

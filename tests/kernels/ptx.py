@@ -9,18 +9,23 @@ another. A barrier lets a block's threads go on when all of them have arrived.
 Proved by a run are the instructions, their operands and addresses, vector accesses and
 their alignment, the parameters' layout, shared memory between barriers. Nothing is
 said about time, about the order in which memory is seen by other blocks, and about
-threads that run at different speeds, except for what `Machine` finds of accesses to
-shared memory that no barrier orders.
+threads that run at different speeds, except for what `ptx_order` finds of accesses that
+no barrier orders.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 from typing import Any, NamedTuple
 
 import numpy as np
-from ptx_memory import LOCAL, SHARED, Fault, Memory, extent
+from ptx_memory import LOCAL, SHARED, Fault, Memory
 from ptx_operations import bind
+from ptx_order import Order
+
+from nnlib.backend import driver
+from nnlib.kernels.machinery import gpu
 
 __all__ = ["Fault", "Instruction", "Machine", "Program"]
 
@@ -117,43 +122,6 @@ class Program:
             self.blocks.append([])
 
 
-class Order:
-    """Who read and wrote shared memory since the last barrier of its block."""
-
-    def __init__(self, machine: Machine, piece: Any) -> None:
-        self.machine = machine
-        self.low, self.high = extent(piece)
-        words = len(piece) // 4 + 1
-        # The last writer and reader of each word, -2 for several, and when.
-        self.writer, self.reader = np.full((2, words), -1)
-        self.written, self.seen = np.full((2, words), -1)
-        self.now = np.zeros(machine.blocks, np.int64)
-
-    def note(self, addresses: Any, size: int, mask: Any, writes: bool) -> None:
-        """Take down accesses; refuse those that no barrier orders."""
-        if not self.low <= int(addresses[0]) < self.high:
-            return
-        lanes = self.machine.lane if mask is True else self.machine.lane[mask]
-        now = self.now[self.machine.block[lanes]]
-        first = (addresses - np.uint64(self.low)).astype(np.int64) >> 2
-        for word in (first + n for n in range(max(1, size // 4))):
-            wrong = (self.written[word] == now) & (self.writer[word] != lanes)
-            before = np.where(self.seen[word] == now, self.reader[word], -1)
-            if writes:
-                wrong |= (before != -1) & (before != lanes)
-                self.writer[word], self.written[word] = lanes, now
-                wrong |= self.writer[word] != lanes
-            else:
-                mine = np.where((before == -1) | (before == lanes), lanes, -2)
-                self.reader[word], self.seen[word] = mine, now
-                self.reader[word[self.reader[word] != mine]] = -2
-            if wrong.any():
-                at = self.machine.where(mask, int(wrong.argmax()))
-                raise Fault(
-                    f"{at}: no barrier between this and another thread's access"
-                )
-
-
 class Machine:
     """One launch of a program.
 
@@ -176,6 +144,7 @@ class Machine:
         for arg in args:
             if isinstance(arg, np.ndarray):
                 self.memory.add(arg.view(np.ndarray))
+        self.order = Order(self)
         self.alive = np.ones(self.lanes, bool)
         self.at = np.zeros(self.lanes, np.int64)
         self.parameters = self._parameters(args)
@@ -205,6 +174,14 @@ class Machine:
         for field, (name, kind) in zip(fields, declared, strict=True):
             if len(field) * 8 != int(kind[1:]):
                 raise Fault(f"parameter {name}: {kind}, got {len(field)} bytes")
+        # What a launch hands to the driver.
+        arguments = driver.Arguments(gpu.pack(args))
+        arguments.set(
+            *[getattr(a, "ctypes", None) and a.ctypes.data or a for a in args]
+        )
+        for field, place in zip(fields, arguments.pointers, strict=False):
+            if ctypes.string_at(place, len(field)) != field:
+                raise Fault("a launch packs its arguments in another way")
         return {name: f for f, (name, _) in zip(fields, declared, strict=True)}
 
     def _symbols(self) -> dict[str, Any]:
@@ -214,9 +191,7 @@ class Machine:
             chosen = {n: a for n, a in self.program.arrays.items() if a[0] == space}
             wanted = [(size, align) for _, align, size, _ in chosen.values()]
             count = self.blocks if flag == SHARED else self.lanes
-            places, piece = self.memory.allocate(wanted, count, flag)
-            if flag == SHARED:
-                self.order = Order(self, piece)
+            places = self.memory.allocate(wanted, count, flag)
             owner = self.block if flag == SHARED else self.lane
             symbols |= {n: p[owner] for n, p in zip(chosen, places, strict=True)}
         for name, (space, _, _, values) in self.program.arrays.items():

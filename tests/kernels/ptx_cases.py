@@ -2,6 +2,8 @@
 
     python tests/kernels/ptx_cases.py                    # all cases
     python tests/kernels/ptx_cases.py pooling softmax    # those with such names
+    python tests/kernels/ptx_cases.py --whole            # blocks as large as on a GPU
+    python tests/kernels/ptx_cases.py --shifted          # arrays aligned to an element
 
 The command fails if one differs from the loops of the CPU, or does what a GPU would
 not. It needs ``numba-cuda``.
@@ -24,12 +26,16 @@ from kernel_cases import (
     put_on_cpu,
     put_on_fake_device,
     results,
+    to_host,
 )
 from ptx import Fault, Machine, Program
 
 from nnlib.kernels.machinery import compile as compiler
+from nnlib.kernels.machinery.arrays import DeviceArray
 from nnlib.kernels.machinery.gpu import Launch
 
+# In place, they read elements of other threads past the ends, and do not use them.
+_READ_MORE = {"nnlib.kernels.dropout.dropout_cuda"}
 _programs: dict[tuple[str, str], Program] = {}
 
 
@@ -43,15 +49,24 @@ def program(kernel: Any, signature: tuple[Any, ...]) -> Program:
 
 
 @contextlib.contextmanager
-def interpreter() -> Iterator[set[str]]:
-    """Run launches in the interpreter; yields the names of the kernels that ran."""
+def interpreter(whole: bool = False) -> Iterator[set[str]]:
+    """Run launches in the interpreter; yields the names of the kernels that ran.
+
+    `whole`: where a kernel runs on any grid, its blocks have a GPU's threads.
+    """
     ran: set[str] = set()
 
     def interpret(launch: Launch) -> None:
         made = program(launch.kernel, compiler.signature_of(launch.args))
+        grid = launch.blocks, launch.threads
+        if whole and grid == (2, 16):
+            # What a launch without a grid of its own is made for the simulator.
+            grid = 3, launch.kernel.threads
         try:
             with np.errstate(all="ignore"):
-                Machine(made, launch.args, launch.blocks, launch.threads).run()
+                machine = Machine(made, launch.args, *grid)
+                machine.order.reads = launch.kernel.name not in _READ_MORE
+                machine.run()
         except Fault as fault:
             raise Fault(f"{launch.kernel.name}: {fault}") from None
         ran.add(launch.kernel.name)
@@ -60,10 +75,21 @@ def interpreter() -> Iterator[set[str]]:
         yield ran
 
 
-def check(case: Any) -> set[str]:
+def put_shifted(array: Any) -> Any:
+    """Place an array one element after an address that vectors could begin at."""
+    plain = to_host(array)
+    room = np.zeros(plain.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 32 + plain.itemsize
+    shifted = room[start : start + plain.nbytes].view(plain.dtype)
+    shifted = shifted.reshape(plain.shape)
+    shifted[...] = plain
+    return shifted.view(DeviceArray)
+
+
+def check(case: Any, whole: bool = False, shifted: bool = False) -> set[str]:
     """Run a case; raise if it differs. Return the names of its kernels."""
-    with interpreter() as ran:
-        actual = results(case, put_on_fake_device)
+    with interpreter(whole) as ran:
+        actual = results(case, put_shifted if shifted else put_on_fake_device)
     compare(case, actual, results(case, put_on_cpu))
     return ran
 
@@ -72,7 +98,10 @@ def main() -> int:
     """Run the cases and say which fail."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the cases' names")
-    names = parser.parse_args().names
+    parser.add_argument("--whole", action="store_true", help="a GPU's threads")
+    parser.add_argument("--shifted", action="store_true", help="unaligned arrays")
+    options = parser.parse_args()
+    names = options.names
     load_families()
     failed = 0
     for name, case in all_cases().items():
@@ -80,7 +109,7 @@ def main() -> int:
             continue
         start = time.perf_counter()
         try:
-            check(case)
+            check(case, options.whole, options.shifted)
         except (Fault, AssertionError) as error:
             failed += 1
             print(f"FAIL {name}: {error}", flush=True)

@@ -73,12 +73,11 @@ class Memory:
 
     def allocate(
         self, wanted: list[tuple[int, int]], count: int, space: int
-    ) -> tuple[list[Any], Any]:
-        """Make `count` areas for each size and alignment, in one piece of memory.
+    ) -> list[Any]:
+        """Make `count` areas for each size and alignment; return their addresses.
 
-        Returns the addresses of each and the piece. They are aligned as declared and
-        no more, with gaps between them. Values that no kernel has written are not
-        numbers.
+        They are aligned as declared and no more, with gaps between them. Values that no
+        kernel has written are not numbers.
         """
         offsets, end = [], 0
         for size, align in wanted:
@@ -94,7 +93,7 @@ class Memory:
             self._parts += [(int(p), int(p) + size, space) for p in places]
             result.append(places.astype(np.uint64))
         self._order()
-        return result, whole
+        return result
 
     def constants(self, values: list[int]) -> int:
         """Make a table in global memory; return its address."""
@@ -114,6 +113,19 @@ class Memory:
                 merged.append([low, high, space])
         table = np.array(merged, np.uint64)
         self._lows, self._highs, self._spaces = table.T.copy()
+        sizes = (self._highs - self._lows).astype(np.int64)
+        # The number of the first byte of each interval, all counted through.
+        self._numbers = np.concatenate([[0], np.cumsum(sizes)])
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return int(self._numbers[-1])
+
+    def numbers(self, addresses: Any) -> Any:
+        """Return the numbers of bytes, counted through all arrays."""
+        place = np.searchsorted(self._lows, addresses, "right") - 1
+        return (addresses - self._lows[place]).astype(np.int64) + self._numbers[place]
 
     def _search(self) -> None:
         """Add the arrays of the fake device that no argument lies in."""

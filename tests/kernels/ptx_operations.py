@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ptx_arithmetic import compare, plain, refuse, rounded, select, shift
-from ptx_memory import SPACES, Fault, view
+from ptx_memory import LOCAL, SPACES, Fault, view
 
 __all__ = ["bind"]
 
@@ -141,6 +141,8 @@ def _access(machine: Any, parts: list[str], kinds: list[str]) -> Any:
     named = next((p for p in parts if p in ("global", "shared", "local")), "")
     space = SPACES[named]
     first = np.uint64(1 << 12)
+    # Atomic operations and what is read past the caches are meant to meet.
+    ordered = parts[0] != "atom" and "volatile" not in parts
 
     def find(addresses: Any, mask: Any, writes: bool) -> Any:
         chosen = addresses if mask is True else addresses[mask]
@@ -148,7 +150,8 @@ def _access(machine: Any, parts: list[str], kinds: list[str]) -> Any:
         if problem:
             number = int(problem.split()[1])
             raise Fault(f"{machine.where(mask, number)}: {problem}")
-        machine.order.note(chosen, size * count, mask, writes)
+        if space != LOCAL and ordered:
+            machine.order.note(chosen, size, count, mask, writes)
         return (chosen - first >> np.uint64(bits)).astype(np.int64)
 
     return find, elements, count

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import counting
 import numpy as np
 import pytest
 
@@ -81,6 +82,7 @@ def agree(
     order : Generator, optional
         Lay the memory of the inputs out at random (same values).
     """
+    counting.count()
     mine = [as_mine(array, grad, order) for array in arrays]
     theirs = [as_theirs(array, grad) for array in arrays]
     got, want = run(call, nnlib, mine), run(call, torch, theirs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import counting
 import numpy as np
 import pytest
 
@@ -72,6 +73,7 @@ def build(library: Any, values: Any, name: str, plan: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_random_runs(name: str) -> None:
     for case in range(CASES):
+        counting.count()
         rng = np.random.default_rng([case, *map(ord, name)])
         values = draw_values(rng)
         plan = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import counting
 import numpy as np
 import pytest
 
@@ -117,6 +118,7 @@ def test_layers(kind: str, seed: int) -> None:
     rng = np.random.default_rng([seed, len(kind)])
     torch.manual_seed(seed)
     for _ in range(COUNT // 3):
+        counting.count()
         dtype = pick(rng, "float64", "float64", "float32")
         mine, theirs = draw_layer(rng, kind, dtype)
         steps, batch = int(rng.integers(1, 7)), int(rng.integers(1, 12))
@@ -139,6 +141,7 @@ def test_packed(kind: str, seed: int) -> None:
     rng = np.random.default_rng([seed, 1, len(kind)])
     torch.manual_seed(seed)
     for _ in range(COUNT // 3):
+        counting.count()
         dtype = pick(rng, "float64", "float64", "float32")
         mine, theirs = draw_layer(rng, kind, dtype)
         steps, batch = int(rng.integers(1, 7)), int(rng.integers(1, 12))
@@ -174,6 +177,7 @@ def test_packed(kind: str, seed: int) -> None:
 def test_cells(kind: str) -> None:
     rng = np.random.default_rng(len(kind))
     for _ in range(COUNT):
+        counting.count()
         dtype = pick(rng, "float64", "float32")
         options: dict[str, Any] = {
             "input_size": int(rng.integers(1, 6)),

@@ -6,13 +6,15 @@ the others.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import cases_recurrent
 import pytest
 from kernel_cases import (
     Case,
     all_cases,
     compare,
-    load_families,
     put_on_cpu,
     put_on_fake_device,
     results,
@@ -22,9 +24,12 @@ from together import blocks_together
 
 from nnlib.backend.errors import DeviceError
 from nnlib.kernels import lstm_cuda, persistent
-from nnlib.kernels.machinery import faults, gpu
+from nnlib.kernels.machinery import faults
 
-CASES = all_cases()
+# This process takes every so-and-so-many-th case: "0/2" the even ones.
+NUMBER, COUNT = map(int, os.environ.get("NNLIB_SIMULATED", "0/1").split("/"))
+CASES = dict(list(all_cases().items())[NUMBER::COUNT])
+GRIDS = range(NUMBER, len(cases_recurrent.GRIDS), COUNT)
 ran: set[str] = set()
 
 
@@ -37,7 +42,7 @@ def test_cuda_loop_agrees_with_cpu_loop(name):
     compare(case, actual, results(case, put_on_cpu))
 
 
-@pytest.mark.parametrize("number", range(len(cases_recurrent.GRIDS)))
+@pytest.mark.parametrize("number", GRIDS)
 def test_recurrent_blocks_wait_for_one_another(number, monkeypatch):
     make, threads, *rest = cases_recurrent.GRIDS[number]
     monkeypatch.setattr(persistent, "_THREADS", threads)
@@ -49,7 +54,7 @@ def test_recurrent_blocks_wait_for_one_another(number, monkeypatch):
     compare(case, actual, results(case, put_on_cpu))
 
 
-@pytest.mark.parametrize("number", range(len(cases_recurrent.GRIDS)))
+@pytest.mark.parametrize("number", GRIDS)
 def test_recurrent_steps_of_several_blocks(number, monkeypatch):
     make, threads, *rest = cases_recurrent.GRIDS[number]
     monkeypatch.setattr(persistent, "_THREADS", threads)
@@ -73,8 +78,8 @@ def test_a_block_that_waits_in_vain_lets_go_and_says_so(monkeypatch):
         faults.check()
 
 
-def test_every_kernel_ran():
+def test_note_the_kernels_that_ran():
     # Last in the file: the cases above have run.
-    load_families()
-    missing = {n for n in gpu.registry if n.startswith("nnlib.kernels.")} - ran
-    assert not missing, f"no case in tests/kernels/cases_*.py launches {missing}"
+    path = os.environ.get("NNLIB_SIMULATED_KERNELS")
+    if path:
+        Path(path).write_text("\n".join(sorted(ran)), "utf-8")

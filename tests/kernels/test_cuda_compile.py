@@ -129,6 +129,6 @@ def test_trial_of_launches_compiles():
 
 
 def test_table_of_registers(launches):
-    lines, spilling = table(launches, ["resize.resample_cuda"], [(9, 0)])
+    lines, spilling = table(launches, ["window_cuda.resample_cuda"], [(9, 0)])
     assert spilling == 0 and len(lines) > 1
-    assert "resize.resample_cuda" in lines[1] and "sm_90" in lines[1]
+    assert "window_cuda.resample_cuda" in lines[1] and "sm_90" in lines[1]

@@ -6,20 +6,29 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from kernel_cases import load_families
+
+from nnlib.kernels.machinery import gpu
 
 HERE = Path(__file__).parent
+# The simulator runs Python alone: as many processes as any machine has cores.
+PROCESSES = 2
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
-)
-def test_in_simulator():
+def simulate(number: int, ran: Path) -> subprocess.CompletedProcess[str]:
+    """Run every second test of `simulated.py`; the kernels that ran are noted."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run(
+    environment = {
+        **os.environ,
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "NNLIB_SIMULATED": f"{number}/{PROCESSES}",
+        "NNLIB_SIMULATED_KERNELS": str(ran),
+    }
+    return subprocess.run(
         [*command, str(HERE / "simulated.py")],
         cwd=HERE.parent.parent,
         env=environment,
@@ -27,4 +36,17 @@ def test_in_simulator():
         text=True,
         timeout=900,
     )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
+)
+def test_in_simulator(tmp_path):
+    notes = [tmp_path / f"{number}.txt" for number in range(PROCESSES)]
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for done in pool.map(simulate, range(PROCESSES), notes):
+            assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    load_families()
+    ran = {name for note in notes for name in note.read_text("utf-8").split()}
+    missing = {n for n in gpu.registry if n.startswith("nnlib.kernels.")} - ran
+    assert not missing, f"no case in tests/kernels/cases_*.py launches {missing}"

@@ -120,6 +120,7 @@ def _chunks(plan: Plan, x: Any, groups: int) -> Any:
         and plan.order.size <= implicit_cuda.MOST_TAPS
         and _quads(x, channels // groups, 4)
         and _address(x) % 16 == 0
+        and min(x.strides) >= 0
     )
     if fast:
         key = "patches", plan.key, x.shape, x.strides, groups

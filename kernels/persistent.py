@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlib.backend import device as backend
+from nnlib.backend import driver
 from nnlib.backend.errors import DeviceError
 from nnlib.kernels.machinery import array_module, body, cuda, faults, gpu
 from nnlib.kernels.machinery import compile as compiler
@@ -292,14 +293,11 @@ def _room() -> int:
 
 @functools.cache
 def _processors(number: int) -> int:
-    device = backend.cupy().cuda.Device(number)
-    return int(device.attributes["MultiProcessorCount"])
+    return int(backend.cupy().cuda.Device(number).attributes["MultiProcessorCount"])
 
 
 _offsets: dict[Any, Any] = {}
 _functions: dict[Any, Any] = {}
-
-
 # Whether a kernel's trial on a device went well.
 _verdicts: dict[Any, bool] = {}
 
@@ -336,16 +334,24 @@ def run(
     verdict = _state["verdict"]
     if verdict is None:
         verdict = _verdicts.get(key)
+    if verdict is None and driver.capturing():
+        # A trial waits for the device, which would break the recording.
+        verdict = False
     if verdict is None:
         copies = tuple([x.copy() for x in given])
-        launch(kernel, layout, copies, options, steps, reverse)
+        problem = "wrong"
+        try:
+            launch(kernel, layout, copies, options, steps, reverse)
+        except Exception as error:  # noqa: BLE001 - any failure: cuBLAS
+            problem = f"failed ({type(error).__name__}: {error})"
         plain()
-        verdict = all(map(_agree, copies[-written:], given[-written:]))
+        pairs = zip(copies[-written:], given[-written:], strict=True)
+        verdict = problem == "wrong" and all(_agree(x, y) for x, y in pairs)
         _verdicts[key] = verdict
         if not verdict:
             warnings.warn(
-                f"{kernel.name}: wrong in its trial on this GPU, and left out from now "
-                "on; please report it",
+                f"{kernel.name}: {problem} in its trial on this GPU, and left out from "
+                "now on; please report it",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -370,10 +376,9 @@ def launch(
     steps: Any, reverse: bool,
 ) -> None:  # fmt: skip
     """Launch a kernel of this kind: once for each step, or once."""
-    like = given[0]
-    module = array_module(like)
+    module = array_module(given[0])
     offsets = _on_device(module, steps.offsets)
-    exchange = module.empty(2 * steps.batch * layout.depth, like.dtype)
+    exchange = module.empty(2 * steps.batch * layout.depth, given[0].dtype)
     args = (
         *[x.reshape(-1) for x in given], *options, offsets, reverse, layout.units,
         layout.groups, exchange,

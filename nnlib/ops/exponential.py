@@ -16,7 +16,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING, float32
+from nnlib.backend.dtypes import FLOATING, float32, get_default_dtype
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 from nnlib.ops.dims import constant, raw
 
@@ -420,7 +420,9 @@ def xlogy(input: Any, other: Any) -> Tensor:
 
     like = input if isinstance(input, Tensor) else other
     x, y = raw(input), raw(other)
-    nothing = constant((x == 0) & (y <= 0), like)
+    # Where log(y) is not finite; NaN stays.
+    nothing = constant((x == 0) & ((y <= 0) | (y == math.inf)), like)
     if not isinstance(other, Tensor):
-        other = constant(array_module(x).asarray(other, x.dtype), like)
+        kind = x.dtype if x.dtype in FLOATING else get_default_dtype()
+        other = constant(array_module(x).asarray(other, kind), like)
     return input * log(where(nothing, 1.0, other))  # type: ignore[no-any-return]

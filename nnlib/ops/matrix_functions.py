@@ -14,8 +14,10 @@ from typing import Any
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arranging import tril, triu
+from nnlib.ops.casting import cast
 from nnlib.ops.creation import ones_like
 from nnlib.ops.determinants import linalg_slogdet
 from nnlib.ops.dims import raw
@@ -162,6 +164,9 @@ def linalg_matrix_exp(A: Any) -> Tensor:
     check_matrix("matrix_exp", A, square=True)
     if not raw(A).size:
         return A.clone()  # type: ignore[no-any-return]
+    if A.dtype in HALF:
+        # The coefficients are beyond float16, the sums beyond bfloat16's digits.
+        return cast(linalg_matrix_exp(cast(A, float32)), A.dtype)
     largest = float(abs(raw(A)).sum(axis=-2).max())
     halvings = 0
     if _PADE_NORM < largest < math.inf:

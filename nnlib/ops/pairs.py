@@ -263,6 +263,8 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tenso
     ------
     DTypeError
         If `y` is not floating.
+    ShapeError
+        If `x` has not as many places as `y` has values along `dim`.
 
     Examples
     --------
@@ -274,6 +276,13 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tenso
         raise DTypeError(f"trapezoid: y: expected a floating dtype, got {y.dtype}")
     dim = one_dim("trapezoid", dim, y.ndim)
     count = y.shape[dim]
+    if x is not None:
+        place = 0 if x.ndim == 1 else dim - y.ndim
+        if x.ndim < -place or x.ndim == 0 or x.shape[place] != count:
+            raise ShapeError(
+                f"trapezoid: x: expected {count} places along dimension {dim} of y, "
+                f"got shape {tuple(x.shape)}"
+            )
     if not count:
         return y.sum(dim)  # type: ignore[no-any-return]
     middle = (y.narrow(dim, 1, count - 1) + y.narrow(dim, 0, count - 1)) * 0.5
@@ -282,7 +291,6 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tenso
     if x.ndim == 1:
         x = x.reshape([-1 if place == dim else 1 for place in range(y.ndim)])
     along = dim - y.ndim
-    count = x.shape[along]
     width = x.narrow(along, 1, count - 1) - x.narrow(along, 0, count - 1)
     return (middle * width).sum(dim)  # type: ignore[no-any-return]
 

@@ -224,7 +224,17 @@ CASES = [
                 lambda: nnlib.trapezoid(nnlib.tensor([1, 2])),
                 DTypeError,
                 "trapezoid: y: expected a floating dtype, got int64",
-            )
+            ),
+            (
+                lambda: nnlib.trapezoid(nnlib.ones(4), nnlib.ones(2)),
+                ShapeError,
+                "trapezoid: x: expected 4 places along dimension 0 of y, got shape",
+            ),
+            (
+                lambda: nnlib.trapezoid(nnlib.ones(2), nnlib.ones(4)),
+                ShapeError,
+                "trapezoid: x: expected 2 places",
+            ),
         ],
     ),
     Case("deg2rad", samples=[normal(3, 4) * 90], reference=np.deg2rad),

@@ -123,3 +123,15 @@ def test_the_product_of_several_multiplies_least() -> None:
     # Cormen et al., figure 15.5.
     splits = _best_splits([30, 35, 15, 5, 10, 20, 25])
     assert (splits[0, 5], splits[0, 2], splits[3, 5]) == (2, 0, 4)
+
+
+@pytest.mark.parametrize("dtype", [nnlib.float16, nnlib.bfloat16])
+def test_the_exponential_of_16_bit_matrices_is_computed_in_float32(dtype) -> None:
+    a = nnlib.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=dtype, requires_grad=True)
+    out = L.matrix_exp(a)
+    assert out.dtype == dtype
+    expected = nnlib.tensor([[1, np.e - 1], [0, np.e]], dtype=dtype)
+    assert out.tolist() == expected.tolist()
+    out.sum().backward()
+    assert a.grad is not None
+    assert a.grad.dtype == dtype

@@ -136,3 +136,10 @@ def test_x_log_y_at_zero() -> None:
     out[:2].sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.tolist()[:2], [0, math.log(2)], rtol=1e-6)
+
+
+def test_x_log_y_where_y_is_infinite_and_where_x_holds_integers() -> None:
+    x, y = nnlib.tensor([0.0, 0.0, 2.0]), nnlib.tensor([inf, -1.0, inf])
+    assert nnlib.xlogy(x, y).tolist() == [0, 0, inf]
+    out = nnlib.xlogy(nnlib.tensor([1, 2]), 0.5)
+    np.testing.assert_allclose(out.tolist(), np.log(0.5) * np.array([1, 2]), rtol=1e-6)

@@ -207,7 +207,8 @@ class CudaKernel:
         Raises
         ------
         ValueError
-            If there are more blocks than CUDA takes.
+            If there are more blocks than CUDA takes; at its first launch, if a flat one
+            is given an array with gaps.
         """
         if items == 0 or blocks == 0:
             return
@@ -314,11 +315,13 @@ class CudaKernel:
 
 def _flattened(arg: Any) -> Any:
     """Return an array as its elements in memory order; anything else as it is."""
-    if type(arg) in _FORMATS or arg.ndim == 1:
+    if type(arg) in _FORMATS:
         return arg
     if not arg.flags.c_contiguous:
         strides = arg.strides
         arg = arg.transpose(sorted(range(arg.ndim), key=lambda axis: -strides[axis]))
+    if not arg.flags.c_contiguous:
+        raise ValueError(f"a flat launch: shape {arg.shape}, strides {arg.strides}")
     return arg.reshape(-1)
 
 

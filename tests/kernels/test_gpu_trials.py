@@ -29,6 +29,16 @@ def test_patches_of_turned_images_are_read_where_they_lie(turned, monkeypatch):
     assert seen == {"patches_any_cuda" if turned else "patches_cuda"}
 
 
+def test_flat_launches_refuse_arrays_with_gaps(monkeypatch):
+    # A launch knows such arrays by their size alone.
+    monkeypatch.setattr(gpu, "tests_launcher", lambda launch: None)
+    kernel = gpu.CudaKernel(lambda x: None, 32)
+    dense, apart = np.zeros((4, 6)).T, np.zeros(12)[::2]
+    kernel(dense.view(DeviceArray), items=24, flat=True)
+    with pytest.raises(ValueError, match="a flat launch: shape .6,., strides .16,."):
+        kernel(apart.view(DeviceArray), items=6, flat=True)
+
+
 class Array(np.ndarray):
     """A host array that can be asked for its values as a CuPy array can."""
 

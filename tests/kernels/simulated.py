@@ -6,6 +6,7 @@ the others.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kernel_cases import (
     Case,
     all_cases,
     compare,
+    load_families,
     put_on_cpu,
     put_on_fake_device,
     results,
@@ -24,7 +26,7 @@ from together import blocks_together
 
 from nnlib.backend.errors import DeviceError
 from nnlib.kernels import lstm_cuda, persistent
-from nnlib.kernels.machinery import faults
+from nnlib.kernels.machinery import faults, gpu
 
 # This process takes every so-and-so-many-th case: "0/2" the even ones.
 NUMBER, COUNT = map(int, os.environ.get("NNLIB_SIMULATED", "0/1").split("/"))
@@ -82,4 +84,7 @@ def test_note_the_kernels_that_ran():
     # Last in the file: the cases above have run.
     path = os.environ.get("NNLIB_SIMULATED_KERNELS")
     if path:
-        Path(path).write_text("\n".join(sorted(ran)), "utf-8")
+        load_families()
+        own = [name for name in gpu.registry if name.startswith("nnlib.kernels.")]
+        found = {"ran": sorted(ran), "registered": sorted(own)}
+        Path(path).write_text(json.dumps(found), "utf-8")

@@ -166,7 +166,7 @@ def linalg_matrix_exp(A: Any) -> Tensor:
         return A.clone()  # type: ignore[no-any-return]
     if A.dtype in HALF:
         # The coefficients are beyond float16, the sums beyond bfloat16's digits.
-        return cast(linalg_matrix_exp(cast(A, float32)), A.dtype)
+        return cast(linalg_matrix_exp(cast(A, float32)), A.dtype)  # type: ignore[no-any-return]
     largest = float(abs(raw(A)).sum(axis=-2).max())
     halvings = 0
     if _PADE_NORM < largest < math.inf:

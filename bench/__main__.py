@@ -1,6 +1,6 @@
 """Run the benchmark suite and write a dated results file.
 
-python -m nnlib.bench [--rounds N] [--output DIR]
+python -m nnlib.bench [--rounds N] [--output DIR] [--only PART ...]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -81,42 +82,63 @@ def _word_vectors(rounds: int) -> dict[str, Any]:
     return found
 
 
+def _rows(found: list[Any]) -> list[dict[str, Any]]:
+    return [row.as_dict() for row in found]
+
+
+# A part's name in the results file, what is printed above it, and what measures it.
+PARTS: dict[str, tuple[str, Callable[[int], Any]]] = {
+    "training": ("Training steps", lambda n: _rows(training.run(n))),
+    "convolution": ("Convolutions", lambda n: _rows(convolution.run(n))),
+    "memory_bound": ("Kernels bound by memory", memory_bound.run),
+    "recurrent": (
+        "Training steps of recurrent networks",
+        lambda n: _rows(recurrent.run(n)),
+    ),
+    "word_vectors": ("Word vectors", _word_vectors),
+    "attention": (
+        "Attention: time and memory by length",
+        lambda n: attention.run([2**k for k in range(7, 13)], min(n, 5), None),
+    ),
+    "ops": ("Overhead of an operation", lambda n: _rows(ops.run(n))),
+    "memory": (
+        "Peak memory above parameters and optimiser state",
+        lambda n: _rows(memory.run()),
+    ),
+    "mixed_pools": ("NumPy's BLAS between steps", lambda n: mixed_pools.run()),
+    "onnx": (
+        "Imported models, and the loading of weights",
+        lambda n: onnx_inference.run(),
+    ),
+    "startup": ("First step", lambda n: startup.run()),
+}
+
+
 def main() -> None:
-    """Run every benchmark against PyTorch; write JSON under ``--output``."""
+    """Run benchmarks against PyTorch; write JSON under ``--output``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, help="folder of the results file")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        help="parts to run; in a file of the same day the others are kept",
+    )
     options = parser.parse_args()
     found: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
     }
-    print("Training steps")
-    found["training"] = [row.as_dict() for row in training.run(options.rounds)]
-    print("\nConvolutions")
-    found["convolution"] = [row.as_dict() for row in convolution.run(options.rounds)]
-    print("\nKernels bound by memory")
-    found["memory_bound"] = memory_bound.run(options.rounds)
-    print("\nTraining steps of recurrent networks")
-    found["recurrent"] = [row.as_dict() for row in recurrent.run(options.rounds)]
-    print("\nWord vectors")
-    found["word_vectors"] = _word_vectors(options.rounds)
-    print("\nAttention: time and memory by length")
-    lengths = [2**k for k in range(7, 13)]
-    found["attention"] = attention.run(lengths, min(options.rounds, 5), None)
-    print("\nOverhead of an operation")
-    found["ops"] = [cost.as_dict() for cost in ops.run(options.rounds)]
-    print("\nPeak memory above parameters and optimiser state")
-    found["memory"] = [row.as_dict() for row in memory.run()]
-    print("\nNumPy's BLAS between steps")
-    found["mixed_pools"] = mixed_pools.run()
-    print("\nImported models, and the loading of weights")
-    found["onnx"] = onnx_inference.run()
-    print("\nFirst step")
-    found["startup"] = startup.run()
+    for name in options.only or PARTS:
+        title, measure = PARTS[name]
+        print(f"\n{title}")
+        found[name] = measure(options.rounds)
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
         path = options.output / f"{found['date'][:10]}-cpu.json"
+        if options.only and path.exists():
+            found = {**json.loads(path.read_text()), **found}
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(f"\nwritten: {path}")
 

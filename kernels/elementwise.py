@@ -185,7 +185,7 @@ class _Elementwise:
         return f"<kernel {self.__name__}>"
 
     def _loops(self, f: Callable[..., Any]) -> tuple[Any, Any]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no loops")
 
     def _parameter(self, x: Any, parameter: float) -> Any:
         """Return the parameter in the type of the elements of `x`, which it checks."""

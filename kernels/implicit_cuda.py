@@ -99,8 +99,34 @@ def put_column(s: Any, place: Any, pitch: Any, values: Any) -> None:
     s[np.uint64(place + np.uint64(3) * pitch)] = values[3]
 
 
-OUTER = {4: outer44, 8: outer84}
-COLUMN = {4: column4, 8: column8}
+def _products_of(outer: Any, read: Any) -> Any:
+    """Return what multiplies the eight columns of a step by their rows."""
+
+    @body
+    def products(
+        r: Any, a: Any, b: Any, u: Any, v: Any, next_a: Any, next_b: Any
+    ) -> Any:  # fmt: skip
+        # Written out: nothing is left to what the compiler unrolls.
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        r = outer(r, read(a, u), load4(b, v))
+        u, v = np.uint64(u + next_a), np.uint64(v + next_b)
+        return outer(r, read(a, u), load4(b, v))
+
+    return products
+
+
+PRODUCTS = {4: _products_of(outer44, column4), 8: _products_of(outer84, column8)}
 
 
 @body
@@ -152,7 +178,7 @@ def make_correlate(rows: int, deep: int, wide: bool) -> Any:
     size_a, size_b = _STEP * pitch_a, _STEP * pitch_b
     room_a, room_b, room_taps = 2 * size_a, 2 * size_b, 2 * MOST_TAPS
     loads = _STEP * columns // rows
-    outer, tile, read = OUTER[deep], TILE[deep], COLUMN[deep]
+    products, tile = PRODUCTS[deep], TILE[deep]
     half = rows // 2
     next_a, next_b = np.uint64(pitch_a), np.uint64(pitch_b)
 
@@ -252,21 +278,7 @@ def make_correlate(rows: int, deep: int, wide: bool) -> Any:
             if s > 0:
                 u = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * deep))
                 v = np.uint64(buffer * np.uint32(size_b) + np.uint32(tx * 4))
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
+                r = products(r, a_tile, b_tile, u, v, next_a, next_b)
             if s < steps:
                 if s > 0:
                     buffer = np.uint32(np.uint32(1) - buffer)

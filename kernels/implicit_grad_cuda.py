@@ -15,15 +15,14 @@ import numpy as np
 
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.implicit_cuda import (
-    COLUMN,
-    OUTER,
+    PRODUCTS,
     TILE,
     put_row,
     take,
     take_quad,
 )
 from nnlib.kernels.machinery import body, cuda, cuda_kernel
-from nnlib.kernels.machinery.cuda_vectors import aligned, load4, store4
+from nnlib.kernels.machinery.cuda_vectors import aligned, store4
 
 __all__ = ["add_parts_cuda", "adding_blocks", "grad_kernels", "grad_table", "grad_tile"]
 
@@ -117,7 +116,7 @@ def make_grad(rows: int, deep: int, wide: bool) -> Any:
     size_a, size_b = _STEP * pitch_a, _STEP * pitch_b
     room_a, room_b = 2 * size_a, 2 * size_b
     loads = _STEP * columns // rows
-    outer, tile, read = OUTER[deep], TILE[deep], COLUMN[deep]
+    products, tile = PRODUCTS[deep], TILE[deep]
     quarter = rows // 4
     b_rows = rows // columns
     next_a, next_b = np.uint64(pitch_a), np.uint64(pitch_b)
@@ -205,21 +204,7 @@ def make_grad(rows: int, deep: int, wide: bool) -> Any:
             if s > 0:
                 u = np.uint64(buffer * np.uint32(size_a) + np.uint32(ty * deep))
                 v = np.uint64(buffer * np.uint32(size_b) + np.uint32(tx * 4))
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
-                u, v = np.uint64(u + next_a), np.uint64(v + next_b)
-                r = outer(r, read(a_tile, u), load4(b_tile, v))
+                r = products(r, a_tile, b_tile, u, v, next_a, next_b)
             if s < steps:
                 if s > 0:
                     buffer = np.uint32(np.uint32(1) - buffer)

@@ -144,6 +144,7 @@ def test_matrices_of_every_layout(rng, library, accumulate):
             out = rng.standard_normal((m, n))
             expected = a @ b + (out if accumulate else 0)
             assert multiply(a, b, out, accumulate)
+            # Sums of a few float64 products, added in another order.
             np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
     assert all(call[-1] == 1 for call in library.calls)
 
@@ -160,6 +161,7 @@ def test_stacks(rng, library):
             out = np.full(expected.shape, np.nan)
             # Steps that differ from dimension to dimension are none for cuBLAS.
             if multiply(a, b, out):
+                # Sums of float64 products in another order, as above.
                 np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
             else:
                 assert len(lead_a) > 1 or len(lead_b) > 1

@@ -243,6 +243,10 @@ def test_what_cannot_be_written_is_named() -> None:
     bad: list[tuple[Any, str]] = [
         (lambda x: nnlib.linalg.qr(x)[0], "no counterpart in ONNX is known for QR"),
         (lambda x: x * x.sum().item(), r"item\(\) of a tensor"),
+        (
+            lambda x: nn.utils.rnn.pack_padded_sequence(x, x[:, 0].long()).data,
+            r"numpy\(\) of a tensor",
+        ),
         (lambda x: x if x.sum() > 0 else -x, "the truth of a tensor"),
         (lambda x: nnlib.eye(x.shape[0]) @ x, "dynamic axis"),
         (lambda x: sum(x[n] for n in range(len(x))), "dynamic axis"),

@@ -10,7 +10,13 @@ import numpy as np
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, array_module
-from nnlib.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from nnlib.backend.errors import (
+    ArgumentError,
+    DeviceError,
+    DTypeError,
+    Error,
+    ShapeError,
+)
 from nnlib.ops.creation import full
 from nnlib.ops.dims import raw
 from nnlib.ops.packing import Pack, Unpack
@@ -173,6 +179,9 @@ def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:
     """Return lengths as an int64 array, or say which of them cannot be."""
     try:
         found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
+    except Error:
+        # A tensor that may not be read, as in an export, says so itself.
+        raise
     except ValueError:
         raise ShapeError(
             f"{op}: lengths: expected one number for each of {batch} sequences, got "

@@ -389,6 +389,50 @@ def test_turning_counts_as_a_change():
         out.sum().backward()
 
 
+def test_views_of_a_turned_tensor_without_history_go_on():
+    x = nnlib.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    flat, row, other = x.view(6), x[1], nnlib.ones(2, 2)
+    x.t_()
+    assert flat.sum().item() == 21
+    row.mul_(2).add_(other[0])
+    row[0] = 0
+    assert x.tolist() == [[1, 0, 5], [2, 9, 6]]
+    scale = leaf(1.0, 2.0)
+    # The way to the row was by the old shape.
+    with pytest.raises(Error, match="mul_: this view was taken before"):
+        row.mul_(scale)
+    with pytest.raises(Error, match="this view was taken before"):
+        row[0] = scale[0]
+    assert x.tolist() == [[1, 0, 5], [2, 9, 6]]
+    with nnlib.no_grad():
+        row.mul_(scale)
+    assert x.tolist() == [[1, 0, 5], [2, 18, 6]]
+
+
+@pytest.mark.parametrize("through", ["itself", "view"])
+def test_a_result_turned_under_no_grad_keeps_a_true_history(through):
+    x = nnlib.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = x * 2
+    turned = y if through == "itself" else y[:]
+    with nnlib.no_grad():
+        turned.t_()
+    weight = nnlib.tensor([[1.0, 10.0], [100.0, 1000.0]])
+    (turned * weight).sum().backward()
+    assert x.grad.tolist() == [[2, 200], [20, 2000]]
+
+
+def test_a_stale_view_stays_stale_when_turned():
+    x = nnlib.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = x * 1
+    view = y[:]
+    y.mul_(3)
+    with nnlib.no_grad():
+        view.t_()
+        assert view.tolist() == [[3, 9], [6, 12]]
+    with pytest.raises(Error, match="mul: this view was taken before"):
+        view * 2
+
+
 def test_a_leaf_is_turned_under_no_grad_only():
     x = nnlib.ones(2, 3, requires_grad=True)
     with pytest.raises(Error, match="t_: a leaf that requires a gradient"):

@@ -14,14 +14,14 @@ its first argument (an assignment to a few elements should not copy the rest).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from nnlib.autograd.function import Function, next_sequence
-from nnlib.autograd.mode import state
-from nnlib.autograd.saved import keep_copy, spoil_output
+from nnlib.autograd.mode import enable_grad, state
+from nnlib.autograd.saved import keep_copy, spoil_output, stale_view
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import category, float32, float64, int64
@@ -84,6 +84,7 @@ def run_inplace(
         if not isinstance(result, Tensor):
             return NotImplemented
         return write(name, target, result)
+    _check_way(name, target, (*args, *kwargs.values()))
     source = _alias(target)
     args = [source if x is target else x for x in args]
     start = next_sequence()
@@ -123,6 +124,7 @@ def run_direct(
             cls.apply(target, *args, **params)
         _changed(target)
         return target
+    _check_way(name, target, args)
     source = _alias(target)
     result = cls.apply(source, *args, **params)
     return _adopt(target, result)
@@ -133,8 +135,8 @@ def turn_inplace(
 ) -> Tensor:
     """Make `target` the view ``function(target, ...)`` of its memory.
 
-    It counts as a change: what was saved of it, or taken as a view of it, has the old
-    shape.
+    It counts as a change: what was saved of it has the old shape. Views taken before
+    go on where nothing is recorded, else they refuse to be used.
 
     Raises
     ------
@@ -148,15 +150,17 @@ def turn_inplace(
             "returns a new tensor"
         )
     _check_history(name, target)
-    # A view stays one of its base, by a step more.
-    view = function(_alias(target) if target._base is None else target, *args, **kwargs)
+    # No value changes: under no_grad, too, the history stays true by a step more.
+    with enable_grad():
+        view = function(_alias(target), *args, **kwargs)
     _changed(target)
     target._array = view._array
     if target._base is None:
         target._rebased += 1
     else:
-        target._replay, target._birth = view._replay, view._birth
-    if state.modes.grad and target._requires_grad:
+        # A view stays one of its base; a stale one stays stale.
+        target._replay += view._replay
+    if target._grad_fn is not None:
         target._grad_fn, target._index = view._grad_fn, view._index
         _retain_again(target)
     return target
@@ -210,10 +214,16 @@ def _check_history(name: str, target: Tensor) -> None:
             "place while operations are recorded; do it under no_grad()"
         )
     if target._is_stale():
-        raise Error(
-            f"{name}: this view was taken before its base was changed in place by a "
-            "recorded operation; take the view again"
-        )
+        raise stale_view(name)
+
+
+def _check_way(name: str, target: Tensor, values: Iterable[Any]) -> None:
+    """Refuse to record into a view of a tensor that has another shape since."""
+    root = target._base
+    if root is None or target._birth == root._rebased or not state.modes.grad:
+        return
+    if any(isinstance(x, Tensor) and x._requires_grad for x in values):
+        raise stale_view(name)
 
 
 def write(name: str, target: Tensor, result: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ __all__ = [
     "raise_freed",
     "raise_stale",
     "spoil_output",
+    "stale_view",
     "unpack",
 ]
 
@@ -209,12 +210,17 @@ def mark_view(
     out._entangled = True
 
 
+def stale_view(name: str) -> Error:
+    """Return the refusal of a view whose base has another history or shape since."""
+    return Error(
+        f"{name}: this view was taken before its base was changed in place by a "
+        "recorded operation or given another shape; take the view again"
+    )
+
+
 def raise_stale(cls: type[Function]) -> NoReturn:
     """Refuse a view whose base was given another history since."""
-    raise Error(
-        f"{op_name(cls.__name__)}: this view was taken before its base was changed in "
-        "place by a recorded operation; take the view again"
-    )
+    raise stale_view(op_name(cls.__name__))
 
 
 def raise_freed(node: Function) -> NoReturn:

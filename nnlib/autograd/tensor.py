@@ -305,6 +305,8 @@ class Tensor(Conversions, TensorMethods):
             self._replay
             and self._base is not None
             and self._birth != self._base._rebased
+            # Without a history, a base was only turned: the memory is the same.
+            and (self._requires_grad or self._base._requires_grad)
         )
 
     def _holder(self) -> Tensor | ChangeCounter:

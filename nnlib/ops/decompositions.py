@@ -30,16 +30,21 @@ def _mask(x: Any, function: Any, offset: int = 0) -> Any:
     return Tensor._from_array(mask) if array is not x else mask
 
 
+def _row(values: Any) -> Any:
+    """Return vectors as matrices of one row: (..., N) -> (..., 1, N)."""
+    return values.reshape(*values.shape[:-1], 1, values.shape[-1])
+
+
 def _inverse_gaps(values: Any) -> Any:
     """Return ``1 / (v_j - v_i)``, 0 on the diagonal: (..., N) -> (..., N, N)."""
-    gaps = values.reshape(*values.shape[:-1], 1, -1) - values.reshape(*values.shape, 1)
+    gaps = _row(values) - values.reshape(*values.shape, 1)
     eye = identity_like(values, values.shape[-1])
     return (1 - eye) / (gaps + eye)
 
 
 def _scaled(x: Any, values: Any) -> Any:
     """Multiply the columns of `x` by `values`: ``x diag(v)``."""
-    return x * values.reshape(*values.shape[:-1], 1, -1)
+    return x * _row(values)
 
 
 class Cholesky(Function):
@@ -122,7 +127,7 @@ class SVD(Function):
         u, s, vh = self.saved
         v, ut = vh.swapaxes(-1, -2), u.swapaxes(-1, -2)
         eye = identity_like(s, s.shape[-1])
-        inner = None if grad_s is None else eye * grad_s.reshape(*s.shape[:-1], 1, -1)
+        inner = None if grad_s is None else eye * _row(grad_s)
         outer = None
         gaps = None
         if grad_u is not None or grad_vh is not None:
@@ -180,7 +185,7 @@ class Eigh(Function):
         inner = None
         if grad_w is not None:
             eye = identity_like(w, w.shape[-1])
-            inner = eye * grad_w.reshape(*w.shape[:-1], 1, -1)
+            inner = eye * _row(grad_w)
         if grad_v is not None:
             part = _inverse_gaps(w) * matmul(vt, grad_v)
             inner = part if inner is None else inner + part

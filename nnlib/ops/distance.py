@@ -12,7 +12,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.activation import gate
 from nnlib.ops.activation_hard import hardtanh
-from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.arithmetic import Expand, operand_error, shapes, sum_to
 from nnlib.ops.arrays import add_up, add_up_squares, constants
 from nnlib.ops.bounds import clamp
 from nnlib.ops.dims import one_dim, raw
@@ -71,6 +71,25 @@ class CosineSimilarity(Function):
         return x / long, long, free
 
 
+def _length(x: Any, back: int) -> int:
+    """Return the length of a dimension counted from the end; 1 if it is missing."""
+    shape = raw(x).shape
+    return shape[back] if len(shape) >= -back else 1  # type: ignore[no-any-return]
+
+
+def _stretched(x: Any, back: int, length: int) -> Any:
+    """Broadcast `x` along the dimension of the vectors, whose length counts."""
+    shape = tuple(raw(x).shape)
+    if len(shape) < -back:
+        shape = (1,) * (-back - len(shape)) + shape
+        x = x.reshape(shape)
+    if shape[back] == length or shape[back] != 1:
+        return x
+    wanted = list(shape)
+    wanted[back] = length
+    return Expand.apply(x, shape=tuple(wanted))
+
+
 @public(method=False)
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return ``x1 . x2 / (max(|x1|, eps) * max(|x2|, eps))`` along one dimension.
@@ -98,12 +117,11 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tens
     check_float("cosine_similarity", "x1", x1)
     check_float("cosine_similarity", "x2", x2)
     count = max(raw(x1).ndim, raw(x2).ndim)
+    if not count:
+        return cosine_similarity(x1.reshape(1), x2.reshape(1), dim, eps)
     back = one_dim("cosine_similarity", dim, count) - count
-    # A vector dimension that only broadcasting would add has length 1.
-    if len(raw(x1).shape) < -back:
-        x1 = x1.reshape((1,) * (-back - len(x1.shape)) + tuple(x1.shape))
-    if len(raw(x2).shape) < -back:
-        x2 = x2.reshape((1,) * (-back - len(x2.shape)) + tuple(x2.shape))
+    length = max(_length(x1, back), _length(x2, back))
+    x1, x2 = _stretched(x1, back, length), _stretched(x2, back, length)
     return CosineSimilarity.apply(x1, x2, back=back, eps=eps)  # type: ignore[no-any-return]
 
 

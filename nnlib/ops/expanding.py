@@ -36,15 +36,23 @@ def numel(input: Any) -> int:
 def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
     """Return the shape that arrays of these shapes broadcast to.
 
+    Parameters
+    ----------
+    *shapes : tuple of int, or int
+        A number is the length of one dimension.
+
     Raises
     ------
     ShapeError
         If they do not broadcast.
     """
+    shapes = tuple(
+        (shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes
+    )
     try:
-        return np.broadcast_shapes(*map(tuple, shapes))
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        found = " and ".join(str(tuple(shape)) for shape in shapes)
+        found = " and ".join(str(shape) for shape in shapes)
         raise ShapeError(f"broadcast: shapes {found} do not broadcast") from None
 
 

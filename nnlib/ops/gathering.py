@@ -57,6 +57,9 @@ class PutAlong(Function):
         """Return zeros of `shape` with `x` added at the indices."""
         self.dim, self.unique = dim, unique
         self.save_for_backward(index)
+        if not x.size:
+            # An index without elements may have other dimensions.
+            return array_module(x).zeros(shape, x.dtype)
         if not shape:
             return add_at((1,), (index.reshape(-1),), x.reshape(-1)).reshape(())
         if unique:

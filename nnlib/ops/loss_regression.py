@@ -370,7 +370,8 @@ def gaussian_nll_loss(
         check_values(name, "var", var, lambda x: x >= 0, "at least 0")
         array = raw(var)
         # Straight through: the bound shifts the value and not its derivative.
-        bounded = var + (array_module(array).maximum(array, eps) - array)
+        bound = array_module(array).maximum(array, array.dtype.type(eps))
+        bounded = var + (bound - array)
     d = input - target
     loss = (log(bounded) + d * d / bounded) * 0.5
     if full:

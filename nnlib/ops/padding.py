@@ -58,7 +58,9 @@ def _source(mode: str, module: Any, length: int, before: int, after: int) -> Any
     if mode == "replicate":
         return places.clip(0, max(length - 1, 0))
     if mode == "circular":
-        return places % length
+        # What is cut off is gone before the rest is continued.
+        first, kept = max(-before, 0), length + min(before, 0) + min(after, 0)
+        return first + (places - first) % max(kept, 1)
     # Mirrored at the first and the last entry, which are not doubled.
     places = abs(places)
     return module.where(places >= length, 2 * (length - 1) - places, places)
@@ -115,7 +117,7 @@ def pad(
     input : Tensor, shape (..., D2, D1)
     pad : sequence of int
         Widths before and after the last dimension, then the last but one, ...;
-        negative ones cut off (mode "constant" and "replicate" only).
+        negative ones cut off (which mode "circular" does before it continues).
     mode : {"constant", "reflect", "replicate", "circular"}
         A constant; the elements mirrored at the edge; the edge itself; the elements
         of the other end.

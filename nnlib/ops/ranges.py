@@ -18,6 +18,7 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dtypes import FLOATING, get_default_dtype, int64, resolve_dtype
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
+from nnlib.ops.arrays import add_up
 from nnlib.ops.creation import finish, shape_of
 
 __all__ = ["arange", "eye", "linspace", "logspace", "meshgrid"]
@@ -191,6 +192,7 @@ class Meshgrid(Function):
     def forward(self, *axes: Any, indexing: str) -> Any:
         """Return each axis spread over the grid."""
         self.indexing = indexing
+        self.shapes = [axis.shape for axis in axes]
         order = list(range(len(axes)))
         if indexing == "xy" and len(axes) > 1:
             order[:2] = 1, 0
@@ -214,9 +216,12 @@ class Meshgrid(Function):
             if others and isinstance(grad, Tensor):
                 grad = grad.sum(others)
             elif others:
-                grad = grad.sum(axis=others)
+                grad = add_up(grad, others, False)
             found.append(grad)
-        return tuple(found)
+        # An axis may be a number: (1,) -> ().
+        return tuple(
+            grad.reshape(shape) for grad, shape in zip(found, self.shapes, strict=True)
+        )
 
 
 @public(method=False)

@@ -88,8 +88,10 @@ class Prod(Function):
         self.save_for_backward(x)
         if type(x) is np.ndarray:
             reduce: Any = np.multiply.reduce
-            return reduce(x, dim, keepdims=keepdim)
-        return array_module(x).asarray(x.prod(axis=dim, keepdims=keepdim))
+            # Without a dtype NumPy widens short integers.
+            return reduce(x, dim, dtype=x.dtype, keepdims=keepdim)
+        out = x.prod(axis=dim, dtype=x.dtype, keepdims=keepdim)
+        return array_module(x).asarray(out)
 
     def backward(self, grad: Any) -> Any:
         """Return ``grad`` times the product of all other elements.

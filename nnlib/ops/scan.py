@@ -345,7 +345,7 @@ def diff(
         )
     dim = one_dim("diff", dim, input.ndim)
     parts = [x for x in (prepend, input, append) if x is not None]
-    out = cat(parts, dim) if len(parts) > 1 else input
+    out = cat(parts, dim) if len(parts) > 1 and n else input
     for _ in range(min(n, out.shape[dim])):
         length = max(raw(out).shape[dim] - 1, 0)
         if length and raw(out).dtype.kind != "b":

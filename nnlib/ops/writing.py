@@ -235,7 +235,7 @@ class IndexAdd(Function):
         self, x: Any, index: Any, source: Any, *, dim: int, alpha: Any, inplace: bool
     ) -> Any:
         """Return the changed array."""
-        self.dim, self.alpha = dim, alpha
+        self.dim, self.alpha, self.shape = dim, alpha, source.shape
         self.save_for_backward(index)
         out = x[...] if inplace else x.copy()
         scaled = source if alpha == 1 else (source * alpha).astype(x.dtype)
@@ -250,7 +250,10 @@ class IndexAdd(Function):
         (index,) = self.saved
         taken = None
         if self.needs(2):
-            taken = IndexSelect.apply(grad, index, dim=self.dim)
+            if grad.shape:
+                taken = IndexSelect.apply(grad, index, dim=self.dim)
+            else:
+                taken = grad.reshape(self.shape)
             taken = taken if self.alpha == 1 else taken * self.alpha
         return grad, None, taken
 
@@ -335,6 +338,9 @@ def _assign(input: Any, dim: int, index: Any, value: Any) -> Tensor:
 def _index_copy_(input: Tensor, dim: int, index: Any, source: Any) -> Tensor:
     """Do `index_copy` in place; return this tensor."""
     dim, index = _add_arguments("index_copy_", input, dim, index, source)
+    if not input.ndim:
+        _index_copy_(input.reshape(1), 0, index, source.reshape(-1))
+        return input
     put: Callable[..., Tensor] = input.index_put_
     return put(_along(dim, index), source)
 
@@ -344,7 +350,8 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """Return a copy with ``copy[index[i]] = source[i]`` along `dim`."""
     dim, index = _add_arguments("index_copy", input, dim, index, source)
     if not raw(input).ndim:
-        return index_put(input, _along(dim, index), source)
+        copy = _assign(input.reshape(1), 0, index, source.reshape(-1))
+        return copy.reshape(())  # type: ignore[no-any-return]
     return _assign(input, dim, index, source)
 
 
@@ -366,21 +373,27 @@ def _fill_index(op: str, input: Any, dim: Any, index: Any) -> tuple[int, Any]:
     shape = raw(input).shape
     dim = one_dim(op, dim, len(shape))
     index = as_index(op, index, input)
-    check_bounds(op, raw(index), shape[dim], negative=True)
+    check_bounds(op, raw(index), shape[dim] if shape else 1, negative=True)
     return dim, index
 
 
 def _index_fill_(input: Tensor, dim: int, index: Any, value: Any) -> Tensor:
     """Do `index_fill` in place; return this tensor."""
     key = _along(*_fill_index("index_fill_", input, dim, index))
-    put: Callable[..., Tensor] = input.index_put_
-    return put(key, _fill_value("index_fill_", input, value))
+    # A tensor without dimensions is changed through a view of one.
+    target = input if input.ndim else input.reshape(1)
+    put: Callable[..., Tensor] = target.index_put_
+    put(key, _fill_value("index_fill_", input, value))
+    return input
 
 
 @public(inplace=_index_fill_)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """Return a copy with `value` in the entries of `dim` named by `index`."""
     dim, index = _fill_index("index_fill", input, dim, index)
+    if not raw(input).ndim:
+        copy = index_fill(input.reshape(1), dim, index, value)
+        return copy.reshape(())  # type: ignore[no-any-return]
     if type(value) is float and raw(input).dtype in FLOATING:
         (value,) = constants(raw(input), value)
     else:

@@ -8,6 +8,7 @@ from nnlib import linalg as linalg
 from nnlib import nn as nn
 from nnlib import ops as ops
 from nnlib import optim as optim
+from nnlib import special as special
 from nnlib.autograd.construct import as_tensor as as_tensor
 from nnlib.autograd.construct import from_dlpack as from_dlpack
 from nnlib.autograd.construct import from_numpy as from_numpy

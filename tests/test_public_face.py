@@ -68,7 +68,7 @@ def test_limits_and_common_types_of_dtypes() -> None:
 
 ROOMS = {
     "autograd", "backend", "cuda", "data", "func", "io", "kernels", "linalg",
-    "models", "nn", "ops", "optim", "train", "utils", "viz",
+    "models", "nn", "ops", "optim", "special", "train", "utils", "viz",
 }  # fmt: skip
 
 

@@ -71,6 +71,7 @@ from nnlib.ops.shape import *  # noqa: F403
 from nnlib.ops.softmax import log_softmax as log_softmax
 from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.sorting import *  # noqa: F403
+from nnlib.ops.special_functions import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
 from nnlib.ops.writing import *  # noqa: F403
 

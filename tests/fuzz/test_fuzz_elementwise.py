@@ -17,9 +17,10 @@ import pytest
 CASES = 14
 PAIRS = 34
 UNARY = (
-    "abs acos acosh asin asinh atan atanh ceil cos cosh erf exp exp2 expm1 floor frac "
-    "isfinite isinf isnan log log10 log1p log2 logical_not logit nan_to_num neg "
-    "reciprocal round rsqrt sigmoid sign sin sinc sinh sqrt square tan tanh trunc"
+    "abs acos acosh asin asinh atan atanh ceil cos cosh digamma erf erfc erfinv exp "
+    "exp2 expm1 floor frac isfinite isinf isnan lgamma log log10 log1p log2 "
+    "logical_not logit nan_to_num neg reciprocal round rsqrt sigmoid sign sin sinc "
+    "sinh sqrt square tan tanh trunc"
 ).split()
 # What PyTorch defines on fewer dtypes, or with a value of its own for bool.
 FLOATS_ONLY = {"frac", "logit"}
@@ -104,6 +105,9 @@ def test_unary(name: str) -> None:
             x = np.nan_to_num(x, posinf=3, neginf=-3)
         if name == "acosh" and x.dtype.kind == "f":
             x = abs(x) + 1
+        if name == "digamma":
+            # PyTorch's gradient is finite at the poles.
+            x = np.where((x < 0) & (x == np.floor(x)), abs(x), x)
         style = number % 3
         if style == 0 and x.ndim:
             agree(

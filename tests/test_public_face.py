@@ -101,6 +101,9 @@ def test_rooms_are_loaded_when_named() -> None:
 
     assert checkpoint is nnlib.autograd.checkpoint
     assert DataLoader is nnlib.data.DataLoader
+    # One import is enough for the paths of PyTorch.
+    assert nnlib.utils.data.DataLoader is DataLoader
+    assert nnlib.utils.checkpoint.checkpoint is checkpoint
     with pytest.raises(
         AttributeError, match="module 'nnlib' has no attribute 'nothing'"
     ):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.tensor import Tensor
+from nnlib.autograd.tensor import Size, Tensor
 from nnlib.backend.device import (
     Device,
     array_module,
@@ -124,9 +124,24 @@ def _from_python(data: Any) -> Any:
         raise ShapeError(f"tensor: data is not rectangular: {error}") from None
     except OverflowError as error:
         raise DTypeError(f"tensor: {error}") from None
+    if array.dtype.kind == "c":
+        raise DTypeError(f"tensor: expected real numbers, got dtype {array.dtype}")
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"tensor: expected numbers, got {type(data).__name__}")
     return array
+
+
+def from_class(data: tuple[Any, ...], *, dtype: Any = None, **kwargs: Any) -> Tensor:
+    """Return what ``Tensor(*data)`` is: values, or zeros where there are only sizes."""
+    kind = get_default_dtype() if dtype is None else dtype
+    sizes = data[0] if len(data) == 1 and isinstance(data[0], Size) else data or (0,)
+    if all(isinstance(size, int) and not isinstance(size, bool) for size in sizes):
+        if min(sizes, default=0) < 0:
+            raise ShapeError(f"Tensor: negative length in {tuple(sizes)}")
+        return tensor(np.zeros(tuple(sizes)), dtype=kind, **kwargs)
+    if len(data) != 1:
+        raise DTypeError(f"Tensor: expected data or sizes, got {len(data)} arguments")
+    return tensor(data[0], dtype=kind, **kwargs)
 
 
 def as_tensor(

@@ -43,8 +43,9 @@ TENSOR_TYPES: set[type] = set()
 class Tensor(Conversions, TensorMethods):
     """An n-dimensional array that remembers how it was computed.
 
-    Made by `tensor`, `zeros`, `from_numpy`, ... and by every operation; not by
-    calling the class.
+    Made by `tensor`, `zeros`, `from_numpy`, ... and by every operation. Calling the
+    class means what it does in PyTorch: ``Tensor(2, 3)`` has that shape,
+    ``Tensor([1, 2])`` these values in the default dtype.
 
     Attributes
     ----------
@@ -95,10 +96,10 @@ class Tensor(Conversions, TensorMethods):
         TENSOR_TYPES.add(cls)
         shape_instances(cls, *_SET_BY_THE_DOOR)
 
-    def __init__(self, data: Any = (), **kwargs: Any) -> None:
-        from nnlib.autograd.construct import tensor
+    def __init__(self, *data: Any, **kwargs: Any) -> None:
+        from nnlib.autograd.construct import from_class
 
-        made = tensor(data, **kwargs)
+        made = from_class(data, **kwargs)
         self._array = made._array
         self._requires_grad = made._requires_grad
 
@@ -345,7 +346,9 @@ class Parameter(Tensor):
     _requires_grad = True
 
     def __init__(self, data: Any = (), requires_grad: bool = True) -> None:
-        source = data if isinstance(data, Tensor) else Tensor(data)
+        from nnlib.autograd.construct import tensor
+
+        source = data if isinstance(data, Tensor) else tensor(data)
         self._array = source._array[...]
         self._requires_grad = bool(requires_grad)
 

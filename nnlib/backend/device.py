@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlib.backend.errors import DeviceError
+from nnlib.backend.dtypes import resolve_dtype
+from nnlib.backend.errors import DeviceError, DTypeError
 
 __all__ = [
     "ARRAYS",
@@ -30,6 +31,7 @@ __all__ = [
     "device_context",
     "device_of",
     "is_available",
+    "names_device",
     "on_synchronize",
     "resolve_device",
     "synchronize",
@@ -221,6 +223,34 @@ def resolve_device(device: str | int | Device | None) -> Device:
     if isinstance(device, int):
         return Device("cuda", device)
     return device if isinstance(device, Device) else Device(device)
+
+
+def names_device(op: str, argument: Any) -> bool:
+    """Tell whether an argument of `to` is a device, rather than a dtype.
+
+    Raises
+    ------
+    DeviceError
+        If it is a string that names neither.
+    DTypeError
+        If it is a bool, which would be taken for a number.
+    """
+    if isinstance(argument, bool):
+        raise DTypeError(f"{op}: expected a device, dtype or tensor, got a bool")
+    if isinstance(argument, Device | int):
+        return True
+    if not isinstance(argument, str):
+        return False
+    if argument.partition(":")[0] in ("cpu", "cuda", "auto"):
+        return True
+    try:
+        resolve_dtype(argument)
+    except DTypeError:
+        raise DeviceError(
+            f"{op}: expected a device ('cpu', 'cuda', 'cuda:N', 'auto') or a dtype, "
+            f"got {argument!r}"
+        ) from None
+    return False
 
 
 # The types of plain arrays, with the modules they belong to. CuPy's is among them as

@@ -60,7 +60,13 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     safetensors.write(Path(path), writer.arrays, metadata)
 
 
-def load(path: str | os.PathLike[str], *, device: str | Device | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    map_location: str | Device | None = None,
+    *,
+    device: str | Device | None = None,
+    weights_only: bool = True,
+) -> Any:
     """Read what `save` wrote, any safetensors file, or a file of PyTorch's.
 
     A large file is mapped into memory: its tensors are read from the disk when they are
@@ -70,15 +76,17 @@ def load(path: str | os.PathLike[str], *, device: str | Device | None = None) ->
     ----------
     path : str or path
         A zip archive of ``torch.save`` is read as `nnlib.io.load_torch` does.
-    device : str or Device, optional
-        Where to put the tensors; default the CPU.
+    map_location, device : str or Device, optional
+        Where to put the tensors; default the CPU. The first is PyTorch's name.
+    weights_only : bool, default True
+        Taken, so that PyTorch code runs: whatever it says, no code of a file is run.
 
     Raises
     ------
     CheckpointError
         If the file is truncated, damaged or of another format.
     """
-    place = resolve_device(device)
+    place = resolve_device(map_location if device is None else device)
     if is_torch_file(Path(path)):
         return load_torch(path, device=place)
     if is_bare_pickle(Path(path)):

@@ -13,6 +13,7 @@ from nnlib.backend.device import (
     Device,
     array_module,
     device_of,
+    names_device,
     resolve_device,
     to_device,
 )
@@ -210,14 +211,7 @@ def parse_to(
     for argument in args:
         if isinstance(argument, Tensor):
             device, dtype = argument.device, argument.dtype
-        elif isinstance(argument, bool):
-            raise DTypeError(
-                "Module.to: expected a device, dtype or tensor, got a bool"
-            )
-        elif isinstance(argument, Device | int) or (
-            isinstance(argument, str)
-            and argument.partition(":")[0] in ("cpu", "cuda", "auto")
-        ):
+        elif names_device("Module.to", argument):
             device = argument
         elif argument is not None:
             dtype = argument

@@ -16,7 +16,7 @@ from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 from nnlib.onnx import limits
 from nnlib.onnx.errors import OnnxError
 from nnlib.onnx.executable import Executable, Step, call
-from nnlib.onnx.node import Node, label_of
+from nnlib.onnx.node import Node, label_of, wrong_counts
 from nnlib.onnx.reading import dtype_of, opsets_of, to_array
 from nnlib.onnx.table import find
 
@@ -156,6 +156,10 @@ class _Compiler:
         def compile_graph(graph: Any, where: str) -> Executable:
             return self.body(graph, scope, where)
 
+        wrong = wrong_counts(proto, domain, version)
+        if wrong:
+            self.faults.append(f"{label}: {wrong}")
+            return None
         node = Node(proto, since, known, self.folder, compile_graph)
         try:
             run = entry.build(node)

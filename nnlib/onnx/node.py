@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.onnx.errors import OnnxError
+from nnlib.onnx.errors import OnnxError, package
 from nnlib.onnx.reading import to_array
 
-__all__ = ["Node"]
+__all__ = ["Node", "wrong_counts"]
 
 _MISSING: Any = object()
 # AttributeProto.AttributeType to the field that holds the value.
@@ -163,3 +163,27 @@ def label_of(proto: Any) -> str:
     """Return how messages call a node: its type, and its name or first output."""
     name = proto.name or next((x for x in proto.output if x), "")
     return f"{proto.op_type} node {name!r}"
+
+
+def wrong_counts(proto: Any, domain: str, version: int | None) -> str:
+    """Tell where a node has other numbers of inputs or outputs than its operator."""
+    defs = package().defs
+    if not defs.has(proto.op_type, domain):
+        return ""
+    try:
+        schema = defs.get_schema(proto.op_type, version, domain)
+    except defs.SchemaError:
+        return ""  # an operator that came later than this version
+    given = len(proto.input)
+    if not schema.min_input <= given <= schema.max_input:
+        least, most = schema.min_input, schema.max_input
+        wanted = str(least) if least == most else f"{least} to {most}"
+        if most > 1000:
+            wanted = f"at least {least}"
+        return f"expected {wanted} inputs, got {given}"
+    absent = [i for i, name in enumerate(proto.input[: schema.min_input]) if not name]
+    if absent and schema.inputs[-1].option != schema.inputs[-1].option.Variadic:
+        return f"its input {schema.inputs[absent[0]].name!r} is left out"
+    if len(proto.output) > schema.max_output:
+        return f"expected at most {schema.max_output} outputs, got {len(proto.output)}"
+    return ""

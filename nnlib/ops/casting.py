@@ -11,6 +11,7 @@ from nnlib.backend.device import (
     Device,
     array_module,
     device_of,
+    names_device,
     resolve_device,
     to_device,
 )
@@ -27,7 +28,6 @@ from nnlib.backend.dtypes import (
     resolve_dtype,
     uint8,
 )
-from nnlib.backend.errors import DTypeError
 
 __all__ = ["clone"]
 
@@ -137,23 +137,15 @@ def to(
     Raises
     ------
     DeviceError
-        If the device is unknown or absent.
+        If the device is unknown or absent, or a string names neither device nor dtype.
     DTypeError
         If an argument is neither a device, a dtype nor a tensor.
     """
     for argument in args:
         if isinstance(argument, Tensor):
             device, dtype = argument.device, argument.dtype
-        elif isinstance(argument, Device | int) and not isinstance(argument, bool):
+        elif names_device("to", argument):
             device = argument
-        elif isinstance(argument, str) and argument.partition(":")[0] in (
-            "cpu",
-            "cuda",
-            "auto",
-        ):
-            device = argument
-        elif isinstance(argument, bool):
-            raise DTypeError("to: expected a device, dtype or tensor, got a bool")
         elif argument is not None:
             dtype = argument
     result = input

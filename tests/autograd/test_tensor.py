@@ -250,11 +250,28 @@ def test_items_and_truth() -> None:
         len(nnlib.tensor(1.0))
 
 
+def test_calling_the_class() -> None:
+    made = nnlib.Tensor([1, 2])
+    assert made.tolist() == [1.0, 2.0]
+    assert made.dtype == nnlib.float32
+    assert nnlib.Tensor(np.arange(2)).dtype == nnlib.float32
+    assert nnlib.Tensor([1.5], requires_grad=True).requires_grad
+    assert nnlib.Tensor(2, 3).shape == (2, 3)
+    assert nnlib.Tensor(nnlib.Size([4, 1])).shape == (4, 1)
+    assert nnlib.Tensor().shape == (0,)
+    with pytest.raises(ShapeError, match="Tensor: negative length in"):
+        nnlib.Tensor(2, -1)
+    with pytest.raises(DTypeError, match="Tensor: expected data or sizes, got 2"):
+        nnlib.Tensor([1.0], [2.0])
+
+
 def test_construction_from_what_is_no_data() -> None:
     with pytest.raises(ShapeError, match="tensor: data is not rectangular"):
         nnlib.tensor([[1.0], [1.0, 2.0]])
     with pytest.raises(DTypeError, match="tensor: expected numbers"):
         nnlib.tensor("text")
+    with pytest.raises(DTypeError, match="expected real numbers, got dtype complex"):
+        nnlib.tensor([1 + 2j])
     with pytest.raises(DTypeError, match=r"from_numpy: expected a numpy\.ndarray"):
         nnlib.from_numpy([1.0])
 

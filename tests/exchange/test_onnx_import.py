@@ -147,9 +147,14 @@ def test_all_faults_are_told_together() -> None:
         helper.make_node("Elu", ["x"], ["d"], "fourth", alpha="text"),
         helper.make_node("Conv", ["x", "x"], ["e"], "fifth", auto_pad="ODD"),
         helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("MatMul", ["x"], ["f"], "sixth"),
+        helper.make_node("Tanh", ["x", "x"], ["g"], "seventh"),
+        helper.make_node("Add", ["x", ""], ["h"], "eighth"),
+        helper.make_node("Sum", [], ["i"], "ninth"),
+        helper.make_node("Exp", ["x"], ["j", "k"], "tenth"),
     ]
     with pytest.raises(OnnxError) as caught:
-        load(build(nodes, {"x": [2]}, list("abcdey")))
+        load(build(nodes, {"x": [2]}, list("abcdefghijy")))
     for part in (
         "nothing was loaded",
         r"Strange node 'first': operator Strange (opset 17) is not supported",
@@ -157,6 +162,11 @@ def test_all_faults_are_told_together() -> None:
         "LeakyRelu node 'third': attribute odd",
         "Elu node 'fourth': attribute alpha: expected float, got string",
         "Conv node 'fifth': attribute auto_pad: expected one of",
+        "MatMul node 'sixth': expected 2 inputs, got 1",
+        "Tanh node 'seventh': expected 1 inputs, got 2",
+        "Add node 'eighth': its input 'B' is left out",
+        "Sum node 'ninth': expected at least 1 inputs, got 0",
+        "Exp node 'tenth': expected at most 1 outputs, got 2",
     ):
         assert part in str(caught.value)
     # What no output needs is left out.

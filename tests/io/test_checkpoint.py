@@ -96,6 +96,18 @@ def test_other_tools_read_it_and_theirs_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back["a.b"].numpy(), np.arange(4.0))
 
 
+def test_the_arguments_of_pytorch_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    nnlib.save({"w": nnlib.ones(2)}, path)
+    for loaded in (
+        nnlib.load(path, "cpu"),
+        nnlib.load(path, map_location="cpu", weights_only=True),
+    ):
+        assert loaded["w"].tolist() == [1, 1]
+    with pytest.raises(nnlib.DeviceError, match="'mps'"):
+        nnlib.load(path, map_location="mps")
+
+
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(50, 50), nn.Linear(50, 50))
     model[1].weight = model[0].weight

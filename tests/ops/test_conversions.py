@@ -46,6 +46,14 @@ def test_to_the_same_dtype_is_the_tensor_itself() -> None:
     assert x.to("float32", copy=True) is not x
 
 
+def test_to_an_unknown_place() -> None:
+    for thing in (nnlib.ones(2), nnlib.nn.Linear(2, 2)):
+        with pytest.raises(nnlib.DeviceError, match="to: expected a device .*'mps'"):
+            thing.to("mps")
+        with pytest.raises(nnlib.DTypeError, match="to: expected a device, .* bool"):
+            thing.to(True)
+
+
 def test_clone_keeps_the_layout_and_owns_its_memory() -> None:
     x = nnlib.ones(2, 3).transpose(0, 1)
     y = x.clone()

@@ -6,8 +6,8 @@ The network comes as an ONNX file, trained on ImageNet by another framework. It 
 above its last features and given a new head, for ten digits. Three ways to train it
 on four fifths of 2,062 photographs: frozen, so that the features are computed once
 and only the head learns; unfrozen, all layers, the imported ones more slowly; and
-from scratch, the same network with new weights. Of the other fifth 93.9, 98.3 and
-35.7 % are right after 12 epochs (175, 757 and 778 s on one thread of a busy machine).
+from scratch, the same network with new weights. Of the other fifth 93.9, 98.1 and
+39.8 % are right after 12 epochs (69, 182 and 145 s on one thread of a busy machine).
 F. Iandola et al.: SqueezeNet, 2016.
 """
 

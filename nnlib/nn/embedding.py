@@ -202,6 +202,10 @@ class EmbeddingBag(_Table):
         _freeze: bool = False,
     ) -> None:
         super().__init__()
+        if mode not in ("sum", "mean", "max"):
+            raise ArgumentError(
+                f"EmbeddingBag: mode: expected 'mean', 'sum' or 'max', got {mode!r}"
+            )
         self.max_norm = max_norm
         self.norm_type = norm_type
         self.scale_grad_by_freq = scale_grad_by_freq

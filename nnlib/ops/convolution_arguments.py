@@ -91,12 +91,13 @@ def _check_shapes(op: str, rank: int, x: Sizes, w: Sizes) -> None:
 
 
 def _check_kinds(op: str, input: Any, weight: Any, bias: Any) -> None:
+    # The input first: the weight of a layer need not become an integer.
+    if input.dtype.kind != "f" and input.dtype.name != "bfloat16":
+        raise DTypeError(f"{op}: input: expected a floating dtype, got {input.dtype}")
     if input.dtype != weight.dtype:
         check_dtypes(op, "weight", input, weight)
     if bias is not None and bias.dtype != input.dtype:
         check_dtypes(op, "bias", input, bias)
-    if input.dtype.kind != "f" and input.dtype.name != "bfloat16":
-        raise DTypeError(f"{op}: input: expected a floating dtype, got {input.dtype}")
 
 
 def _shapes(op: str, input: Any, weight: Any) -> tuple[Sizes, Sizes]:

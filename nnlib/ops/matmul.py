@@ -396,6 +396,10 @@ def _check_linear(x: Any, weight: Any, bias: Any) -> None:
         )
     dtype = x.dtype
     if weight.dtype is not dtype:
+        if dtype.kind in "biu" and weight.dtype.kind not in "biu":
+            raise DTypeError(
+                f"linear: x: expected {weight.dtype} as the weight, got {dtype}"
+            )
         check_dtypes("linear", "weight", x, weight)
     if bias is not None:
         bias = getattr(bias, "_array", bias)

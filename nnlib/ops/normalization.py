@@ -149,7 +149,7 @@ def batch_norm(
             f"shape {shape}"
         )
     if not count:
-        return input * 1 if weight is None else input * weight.sum()  # type: ignore[no-any-return]
+        return _of_nothing(input, weight, bias)  # type: ignore[no-any-return]
     y, mean, var = Normalize.apply(input, weight, bias, groups=BATCH, eps=eps)
     if running_mean is not None or running_var is not None:
         update_running_stats(
@@ -168,8 +168,17 @@ def _by_groups(
 ) -> Any:
     check_vectors(op, input, tuple(input.shape)[1], weight=weight, bias=bias)
     if not raw(input).size:
-        return input * 1 if weight is None else input * weight.sum()
+        return _of_nothing(input, weight, bias)
     return Normalize.apply(input, weight, bias, groups=groups, eps=eps)[0]
+
+
+def _of_nothing(input: Any, weight: Any, bias: Any) -> Any:
+    """Return an empty input's result, through which weight and bias get zeros."""
+    y = input * 1
+    for vector in (weight, bias):
+        if vector is not None:
+            y = y * vector.sum()
+    return y
 
 
 @public(method=False)

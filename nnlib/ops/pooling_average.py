@@ -8,8 +8,9 @@ from typing import Any
 from nnlib import kernels
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError, Error
 from nnlib.ops.convolution_arguments import per_dim
+from nnlib.ops.pooling import max_pool1d, max_pool2d, max_pool3d
 from nnlib.ops.pooling_arguments import (
     adaptive_sizes,
     over_batch,
@@ -29,6 +30,8 @@ __all__ = [
     "lp_pool2d",
     "lp_pool3d",
 ]
+
+_MAX_POOLS = max_pool1d, max_pool2d, max_pool3d
 
 
 def _avg_pool(
@@ -245,11 +248,21 @@ def _lp_pool(
     stride: Any,
     ceil_mode: bool,
 ) -> Any:
+    if norm_type == 0:
+        raise ArgumentError(f"{op}: norm_type: expected another number than 0")
     count = math.prod(per_dim(op, "kernel_size", kernel_size, rank, 1))
+    if math.isinf(norm_type):
+        sign = math.copysign(1, norm_type)
+        peaks = _MAX_POOLS[rank - 1](
+            abs(input) * sign, kernel_size, stride, ceil_mode=ceil_mode
+        )
+        return peaks * sign
     powers = input**norm_type
     mean = _avg_pool(op, rank, powers, kernel_size, stride, 0, ceil_mode, True)
-    # A negative sum (of an odd power) has no root; it counts as 0, as in PyTorch.
-    return (mean.clamp(0) * count) ** (1.0 / norm_type)
+    # The slope of a root is infinite at 0: such windows pass no gradient on.
+    nothing = mean == 0
+    root = (mean.masked_fill(nothing, 1) * count) ** (1.0 / norm_type)
+    return root.masked_fill(nothing, 0)
 
 
 @public(method=False)
@@ -288,7 +301,8 @@ def lp_pool2d(
     ----------
     input : Tensor, shape (N, C, H, W) or (C, H, W), floating
     norm_type : float
-        The power p: 1 gives sums, 2 the root of the sum of squares.
+        The power p: 1 gives sums, 2 the root of the sum of squares, infinity the
+        largest absolute value.
     kernel_size : int or pair of int
     stride : int or pair of int, default `kernel_size`
     ceil_mode : bool, default False
@@ -299,9 +313,17 @@ def lp_pool2d(
     -------
     Tensor, shape (N, C, H', W') or (C, H', W')
 
+    Raises
+    ------
+    ArgumentError
+        If `norm_type` is 0.
+    ShapeError, DTypeError
+        As for `avg_pool2d`.
+
     Notes
     -----
-    Where a window is 0 throughout, its gradient is not defined (NaN).
+    Where the sum of a window is 0, its gradient is 0; where it is negative (of an odd
+    power), the root is NaN, but for p = 1.
 
     Examples
     --------

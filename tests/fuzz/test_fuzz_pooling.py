@@ -90,8 +90,10 @@ def lp_pool(rank: int) -> Draw:
     def draw(rng: Rng) -> Call:
         kwargs = windows(rng, rank, False)
         kwargs.pop("padding", None)
-        x = np.abs(image(rng, rank, 3)) + 0.1
-        return [x], kwargs | {"norm_type": one_of(rng, 1.0, 2.0, 3.0)}
+        power = one_of(rng, 1.0, 2.0, 3.0, float("inf"))
+        x = image(rng, rank, 3)
+        # A negative sum has no third root.
+        return [np.abs(x) if power == 3 else x], kwargs | {"norm_type": power}
 
     return draw
 

@@ -100,6 +100,11 @@ def test_output_size_picks_one_of_the_sizes():
         ),
         (lambda: nn.Conv1d(1, 1, 3, padding_mode="mirror"), Error, "padding_mode"),
         (
+            lambda: nn.Conv2d(1, 1, 3)(nnlib.ones(1, 1, 4, 4, dtype=nnlib.uint8)),
+            DTypeError,
+            "conv2d: input: expected a floating dtype, got uint8",
+        ),
+        (
             lambda: nn.ConvTranspose1d(1, 1, 3, padding_mode="reflect"),
             Error,
             "padding_mode",

@@ -193,6 +193,8 @@ def test_from_pretrained_and_padding() -> None:
     assert repr(layer) == "Embedding(5, 3, padding_idx=4)"
     with pytest.raises(ArgumentError, match="padding_idx"):
         nn.Embedding(5, 3, padding_idx=5)
+    with pytest.raises(ArgumentError, match="EmbeddingBag: mode: expected .* 'median'"):
+        nn.EmbeddingBag(5, 3, mode="median")
 
 
 def test_no_ids_and_no_rows() -> None:

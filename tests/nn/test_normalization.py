@@ -127,10 +127,13 @@ def test_a_network_of_images_stays_channels_last():
 
 def test_empty_batch():
     x = nnlib.zeros(0, 3, 4, 4, requires_grad=True)
-    for layer in (nn.BatchNorm2d(3), nn.GroupNorm(3, 3), nn.LayerNorm(4)):
+    instance = nn.InstanceNorm2d(3, affine=True)
+    for layer in (nn.BatchNorm2d(3), nn.GroupNorm(3, 3), nn.LayerNorm(4), instance):
         y = layer(x)
         assert tuple(y.shape) == (0, 3, 4, 4)
         y.sum().backward()
+        for vector in (layer.weight, layer.bias):
+            assert not vector.grad.array.any()
 
 
 @pytest.mark.parametrize(

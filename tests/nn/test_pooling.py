@@ -8,6 +8,7 @@ from compare import array, compare, needs_torch, torch
 
 import nnlib
 from nnlib import nn
+from nnlib.backend.errors import ArgumentError
 
 LAYERS = {
     "MaxPool1d": [((2,), {}), ((3, 2, 1), {"ceil_mode": True})],
@@ -62,6 +63,19 @@ def test_gaussian_layer_weighs_the_middle_most():
     layer = nn.GaussianAvgPool2d(3, sigma=0.5)
     assert 1 / 9 < layer(x).item() < 1
     assert nn.GaussianAvgPool2d(3, sigma=1e6)(x).item() == pytest.approx(1 / 9)
+
+
+def test_power_pooling_at_its_edges():
+    """Empty patches behind a ReLU are common: their root has no slope to pass on."""
+    x = nnlib.tensor([[[0.0, 0.0, 3.0, -4.0]]], requires_grad=True)
+    for power, value in ((1, -1.0), (2, 5.0), (float("inf"), 4.0)):
+        x.grad = None
+        y = nn.LPPool1d(power, 2)(x)
+        y.sum().backward()
+        np.testing.assert_allclose(array(y), [[[0.0, value]]], 1e-6)
+        assert not x.grad[..., :2].any() and np.isfinite(array(x.grad)).all()
+    with pytest.raises(ArgumentError, match="lp_pool1d: norm_type: expected another"):
+        nn.LPPool1d(0, 2)(x)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -314,6 +314,11 @@ BAD = [
         ArgumentError,
         "total_length: expected at least 3",
     ),
+    (
+        lambda: tools.pad_packed_sequence(nnlib.zeros(3)),
+        DTypeError,
+        "sequence: expected a PackedSequence, got Tensor",
+    ),
     (lambda: tools.pad_sequence([]), ArgumentError, "at least one"),
     (
         lambda: tools.pad_sequence([nnlib.zeros(2, 3), nnlib.zeros(2, 4)]),

@@ -146,6 +146,13 @@ CASES = [
             ),
             fails(
                 lambda: nnlib.autograd.registry.OPS["linear"].function(
+                    ones(2, 4, dtype="uint8"), ones(5, 4)
+                ),
+                DTypeError,
+                "linear: x: expected float32 as the weight, got uint8",
+            ),
+            fails(
+                lambda: nnlib.autograd.registry.OPS["linear"].function(
                     ones(2, 4), ones(4)
                 ),
                 ShapeError,

@@ -288,6 +288,8 @@ def pad_packed_sequence(
     ------
     ArgumentError
         If `total_length` is less than the longest sequence.
+    DTypeError
+        If `sequence` is not packed.
 
     Examples
     --------
@@ -297,6 +299,11 @@ def pad_packed_sequence(
     (tensor([[1, 3, 5],
             [2, 4, 0]]), tensor([3, 2]))
     """
+    if not isinstance(sequence, PackedSequence):
+        raise DTypeError(
+            "pad_packed_sequence: sequence: expected a PackedSequence, got "
+            f"{type(sequence).__name__}"
+        )
     steps = sequence.steps
     longest = steps.offsets.size - 1
     if total_length is not None and total_length < longest:

@@ -212,16 +212,19 @@ class AddScaled(Function):
         )
 
 
-def _scaled(input: Any, other: Any, alpha: Any) -> Any:
-    """Return ``input + alpha * other`` for an alpha that is not 1."""
+def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Any:
+    """Return ``input + alpha * other``, or the difference, for an alpha that is not 1.
+
+    The number does not change its sign: unsigned integers have none.
+    """
     floats = (
         type(alpha) in (int, float)
         and getattr(input, "dtype", None) is float32
         and getattr(other, "dtype", None) is float32
     )
     if floats and raw_size(input) < _LARGE:
-        return AddScaled.apply(input, other, alpha=alpha)
-    return Add.apply(input, mul(other, alpha))
+        return AddScaled.apply(input, other, alpha=alpha if op is Add else -alpha)
+    return op.apply(input, mul(other, alpha))
 
 
 def raw_size(x: Any) -> int:
@@ -292,7 +295,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     tensor([2., 3.])
     """
     if alpha != 1:
-        return _scaled(input, other, alpha)  # type: ignore[no-any-return]
+        return _scaled(Add, input, other, alpha)  # type: ignore[no-any-return]
     return Add.apply(input, other)  # type: ignore[no-any-return]
 
 
@@ -311,7 +314,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     tensor([ 0., -1.])
     """
     if alpha != 1:
-        return _scaled(input, other, -alpha)  # type: ignore[no-any-return]
+        return _scaled(Sub, input, other, alpha)  # type: ignore[no-any-return]
     return Sub.apply(input, other)  # type: ignore[no-any-return]
 
 

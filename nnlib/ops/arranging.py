@@ -148,6 +148,8 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Tensor:
         return Roll.apply(input, shifts=steps, dims=None)  # type: ignore[no-any-return]
     named = (dims,) if isinstance(dims, int) else tuple(dims)
     ndim = raw(input).ndim
+    if not ndim:
+        raise ShapeError(f"roll: dims: a tensor of shape () has none, got {dims}")
     places = tuple([one_dim("roll", dim, ndim) for dim in named])
     if len(places) != len(steps):
         raise ShapeError(f"roll: {len(steps)} shifts, but {len(places)} dims")

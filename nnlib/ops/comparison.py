@@ -11,7 +11,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError
+from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.ops.arithmetic import operand_error
 
 __all__ = [
@@ -289,6 +289,10 @@ def isclose(
     """
     if input.dtype != other.dtype:
         raise DTypeError(f"isclose: other: expected {input.dtype}, got {other.dtype}")
+    if not (rtol >= 0 and atol >= 0):
+        raise ArgumentError(
+            f"isclose: expected rtol and atol of at least 0, got {rtol} and {atol}"
+        )
     return Close.apply(  # type: ignore[no-any-return]
         input, other, rtol=rtol, atol=atol, equal_nan=equal_nan
     )

@@ -19,6 +19,7 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dtypes import bool_, get_default_dtype, int64, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.dims import number_as, raw
 
 __all__ = [
     "empty",
@@ -190,7 +191,7 @@ def full(
                 made.fill(fill_value)
             else:
                 made = module_of(place).full(shape, fill_value, dtype=kind)
-        except OverflowError:
+        except (OverflowError, ValueError):
             raise DTypeError(
                 f"full: fill_value: {fill_value} is out of the range of {kind}"
             ) from None
@@ -267,6 +268,8 @@ def full_like(
     >>> nnlib.full_like(nnlib.tensor([3.0, 4.0]), 7)
     tensor([7., 7.])
     """
+    kind = raw(input).dtype if dtype is None else resolve_dtype(dtype)
+    fill_value = number_as("full_like", "fill_value", fill_value, kind)
     return like("full", input, dtype, device, requires_grad, fill_value)  # type: ignore[no-any-return]
 
 

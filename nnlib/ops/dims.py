@@ -23,6 +23,24 @@ ALL_DIMS = tuple(tuple(range(ndim)) for ndim in range(65))
 _SEQUENCES = (tuple, list)
 
 
+def number_as(op: str, argument: str, value: Any, dtype: Any) -> Any:
+    """Return a Python number as `dtype` has it; anything with a dtype as it is.
+
+    Raises
+    ------
+    DTypeError
+        If `dtype` cannot hold it: too large, or NaN among the integers.
+    """
+    if hasattr(value, "dtype"):
+        return value
+    try:
+        return dtype.type(value)
+    except (OverflowError, ValueError):
+        raise DTypeError(
+            f"{op}: {argument}: {value} is out of the range of {dtype}"
+        ) from None
+
+
 def raw(x: Any) -> Any:
     """Return the array of a Tensor; anything else as it is."""
     return x._array if isinstance(x, Tensor) else x

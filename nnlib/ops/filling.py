@@ -12,9 +12,10 @@ from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import device_of
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import Transfer, cast
+from nnlib.ops.dims import number_as
 
 __all__ = ["fill_", "zero_"]
 
@@ -32,13 +33,10 @@ class Overwrite(Function):
             if len(self.shape) > x.ndim:
                 raise ValueError
             x[...] = value
-        except ValueError:
+        except (ValueError, OverflowError):
+            number_as("fill_", "value", value, x.dtype)
             raise ShapeError(
                 f"copy_: shape {self.shape} does not broadcast to {x.shape}"
-            ) from None
-        except OverflowError:
-            raise DTypeError(
-                f"fill_: {value} is out of the range of {x.dtype}"
             ) from None
         return x[...]
 

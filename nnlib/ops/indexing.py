@@ -18,7 +18,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.casting import cast
-from nnlib.ops.dims import raw
+from nnlib.ops.dims import number_as, raw
 from nnlib.ops.index_parts import (
     FIRST,
     FULL,
@@ -165,7 +165,8 @@ class SetIndex(Function):
                 out[full] = value
         except IndexError as error:
             raise explained(error, x.shape, key, arrays) from None
-        except ValueError:
+        except (ValueError, OverflowError):
+            number_as("index assignment", "value", value, x.dtype)
             raise ShapeError(
                 f"index assignment: a value of shape {self.value_shape} does not fit "
                 f"the region of shape {out[full].shape}"

@@ -7,6 +7,7 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
 from nnlib.ops.dims import raw
@@ -61,6 +62,8 @@ def lerp(input: Any, end: Any, weight: Any) -> Tensor:
     """
     if input.dtype != end.dtype:
         raise DTypeError(f"lerp: end: expected {input.dtype}, got {end.dtype}")
+    if raw(input).dtype not in FLOATING:
+        raise DTypeError(f"lerp: input: expected a floating dtype, got {input.dtype}")
     if not hasattr(weight, "dtype"):
         return Lerp.apply(input, end, weight=weight)  # type: ignore[no-any-return]
     difference = end - input
@@ -78,6 +81,11 @@ class AddMul(Function):
         """Return the sum."""
         self.shape, self.value = shapes(x), value
         self.save_for_backward(None, y, z)
+        if value != 1 and type(value) is float and raw(y).dtype.kind in "biu":
+            raise DTypeError(
+                f"addcmul: value: expected an integer as the tensors are ({y.dtype}), "
+                f"got {value}"
+            )
         try:
             out = y * z
             return x + (out if value == 1 else out * value)

@@ -10,7 +10,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import Error, ShapeError
-from nnlib.ops.dims import constant, raw
+from nnlib.ops.dims import constant, number_as, raw
 from nnlib.ops.gathering import IndexSelect
 
 __all__ = ["pad"]
@@ -29,7 +29,7 @@ class PadConstant(Function):
         shape, inner, outer = _regions(x.shape, widths)
         module = array_module(x)
         if value:
-            out = module.full(shape, value, x.dtype)
+            out = module.full(shape, number_as("pad", "value", value, x.dtype), x.dtype)
         else:
             out = module.zeros(shape, x.dtype)
         out[outer] = x[inner]

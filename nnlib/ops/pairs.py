@@ -9,11 +9,11 @@ import numpy as np
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ShapeError
 from nnlib.ops.arranging import diag
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.joining import cat, stack
+from nnlib.ops.loss import check_float
 from nnlib.ops.matmul import dot
 from nnlib.ops.matrix_norms import linalg_cross
 from nnlib.ops.moments import norm
@@ -64,6 +64,8 @@ def cdist(x1: Any, x2: Any, p: float = 2.0) -> Tensor:
     tensor([[5., 1.]])
     """
     a, b = raw(x1), raw(x2)
+    check_float("cdist", "x1", x1)
+    check_float("cdist", "x2", x2)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-1]:
         raise ShapeError(
             "cdist: expected x1 (..., P, M) and x2 (..., R, M), got shapes "
@@ -82,7 +84,9 @@ def dist(input: Any, other: Any, p: float = 2) -> Tensor:
     >>> nnlib.dist(nnlib.tensor([1.0, 2.0]), nnlib.tensor([4.0, 6.0]))
     tensor(5.)
     """
-    return norm(input - other, p)
+    difference = input - other
+    check_float("dist", "input - other", difference)
+    return norm(difference, p)
 
 
 @public()
@@ -272,8 +276,7 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tenso
     >>> nnlib.trapezoid(nnlib.tensor([1.0, 2.0, 3.0]), dx=2.0)
     tensor(8.)
     """
-    if raw(y).dtype not in FLOATING:
-        raise DTypeError(f"trapezoid: y: expected a floating dtype, got {y.dtype}")
+    check_float("trapezoid", "y", y)
     dim = one_dim("trapezoid", dim, y.ndim)
     count = y.shape[dim]
     if x is not None:

@@ -84,7 +84,7 @@ def arange(
     Raises
     ------
     ArgumentError
-        If `step` is zero, or leads away from `end`.
+        If `step` is zero, or leads away from `end`; or a number is not finite.
 
     Examples
     --------
@@ -96,6 +96,11 @@ def arange(
         start, end = 0, start
     numbers = [x.item() if hasattr(x, "item") else x for x in (start, end, step)]
     start, end, step = numbers
+    if not all(map(math.isfinite, numbers)):
+        raise ArgumentError(
+            "arange: expected finite numbers, got "
+            f"start {start}, end {end}, step {step}"
+        )
     if step == 0:
         raise ArgumentError("arange: step: expected a number other than zero")
     if (end - start) * step < 0:

@@ -15,6 +15,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.dims import number_as
 
 __all__ = [
     "masked_fill",
@@ -46,6 +47,10 @@ class Where(Function):
                 x = y.dtype.type(x)
             return kernels.selection.where(condition, x, y)
         except (ValueError, OverflowError) as error:
+            if type(y) in _NUMBERS:
+                number_as("where", "other", y, x.dtype)
+            elif type(x) in _NUMBERS:
+                number_as("where", "input", x, y.dtype)
             raise operand_error("where", error, condition, x, y) from None
 
     def backward(self, grad: Any) -> Any:
@@ -71,7 +76,10 @@ class MaskedFill(Function):
         self.value_dtype = getattr(value, "dtype", None)
         self.save_for_backward(mask)
         if self.value_dtype is None:
-            value = x.dtype.type(value)
+            try:
+                value = x.dtype.type(value)
+            except (ValueError, OverflowError):
+                number_as("masked_fill", "value", value, x.dtype)
         elif self.value_dtype != x.dtype:
             value = value.astype(x.dtype)
         try:

@@ -15,7 +15,7 @@ from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.ops.arrays import constants
-from nnlib.ops.dims import as_index, check_bounds, one_dim, raw
+from nnlib.ops.dims import as_index, check_bounds, number_as, one_dim, raw
 from nnlib.ops.gathering import (
     IndexSelect,
     TakeAlong,
@@ -127,6 +127,8 @@ def _scatter_arguments(
                 f"{op}: src is {values.dtype}, the input is {target.dtype}"
             )
         check_index_shape(op, values, array, -1, other="src")
+    elif reduce is None:
+        number_as(op, "value", source, target.dtype)
     check_index_shape(op, target, array, dim)
     check_bounds(op, array, target.shape[dim] if target.ndim else 1)
     return dim, index, source
@@ -365,8 +367,8 @@ def _fill_value(op: str, input: Any, value: Any) -> Any:
         from nnlib.ops.casting import cast
 
         return cast(value, raw(input).dtype)
-    module = array_module(raw(input))
-    return module.asarray(value, dtype=raw(input).dtype)
+    value = number_as(op, "value", value, raw(input).dtype)
+    return array_module(raw(input)).asarray(value)
 
 
 def _fill_index(op: str, input: Any, dim: Any, index: Any) -> tuple[int, Any]:

@@ -111,3 +111,8 @@ def test_a_variance_given_as_a_tensor_keeps_the_dtype_of_16_bit_floats():
     x = nnlib.ones(3, dtype="bfloat16")
     loss = nnlib.nn.functional.gaussian_nll_loss(x, x * 2, x)
     assert loss.dtype == nnlib.bfloat16
+
+
+def test_a_scaled_difference_of_unsigned_integers_agrees_with_pytorch():
+    assert agree("sub", lambda lib, x: lib.sub(x, x[:1], alpha=2), [BYTES])
+    assert agree("rsub", lambda lib, x: lib.rsub(x, x[:1], alpha=2), [BYTES])

@@ -295,7 +295,7 @@ CASES = [
             bad(
                 lambda: nnlib.zeros(2, dtype=nnlib.uint8).fill_(300),
                 DTypeError,
-                "fill_: 300 is out of the range of uint8",
+                "fill_: value: 300 is out of the range of uint8",
             ),
         ],
         **inplace("fill_"),

@@ -105,8 +105,9 @@ class _Row:
     """The arguments of a pass: addresses, numbers, running sums and maxima."""
 
     def __init__(
-        self, context: Any, builder: Any, signature: Any, args: Any, kinds: str
-    ) -> None:
+        self, context: Any, builder: Any, signature: Any, args: Any, kinds: str,
+        ahead: int | None,
+    ) -> None:  # fmt: skip
         inputs, numbers, targets, self.count, _ = args
         self.inputs, self.numbers, self.targets = (
             cgutils.unpack_tuple(builder, pack) for pack in (inputs, numbers, targets)
@@ -117,6 +118,7 @@ class _Row:
         self.whole = Access(builder, self.width)
         kind = self.whole.kind(self.real)
         self.kinds = kinds
+        self.ahead = _AHEAD if ahead is None else ahead * byte_count(self.real)
         # One for each vector of a block, so that none waits for another.
         self.totals = [
             [cgutils.alloca_once(builder, kind) for _ in range(_BLOCKS[0])]
@@ -139,7 +141,7 @@ class _Row:
                 address = builder.add(base, at)
                 if k < 2:
                     # Behind them are what belongs to columns: it is at hand.
-                    lanes.fetch(builder.add(address, number(_AHEAD)))
+                    lanes.fetch(builder.add(address, number(self.ahead)))
                 given.append(Numbers(builder, lanes.load(address, self.real)))
             results = rule(*given, *wide)
             for result, target in zip(results, self.targets, strict=False):
@@ -182,7 +184,7 @@ class _Row:
         return builder.call(function, [*given, parts[0]], fastmath=flags)
 
 
-def row_pass(rule: Rule, totals: str) -> Any:
+def row_pass(rule: Rule, totals: str, ahead: int | None = None) -> Any:
     """Make an intrinsic that goes along a row once.
 
     It is called as ``run(inputs, numbers, targets, count, like)`` and returns the
@@ -198,10 +200,12 @@ def row_pass(rule: Rule, totals: str) -> Any:
     totals : str
         A letter for each: "+" is a sum along the row, ">" the maximum of all that are
         no NaN, or minus infinity.
+    ahead : int, optional
+        How many elements ahead memory is fetched; by default `_AHEAD` bytes.
     """
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        row = _Row(context, builder, signature, args, totals)
+        row = _Row(context, builder, signature, args, totals, ahead)
         done = number(0)
         for count in _BLOCKS:
             block = number(row.width * count)

@@ -49,7 +49,8 @@ _NO_WEIGHT = {kind: np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 row_top = row_pass(lambda x: (x,), ">")
-row_total = row_pass(lambda x, top: ((x - top).exp(beside_one=True),), "+")
+# Totals are made in the cache, where the maxima were; the next task's logits come.
+row_total = row_pass(lambda x, top: ((x - top).exp(beside_one=True),), "+", ahead=CHUNK)
 row_gradient = row_pass(lambda x, lse, scale: ((x - lse).exp() * scale,), "")
 
 
@@ -74,13 +75,17 @@ def forward_rows(
         first = task * step
         last = first + step
         last = last if last < x.shape[0] else x.shape[0]
+        # A total waits for its row's maximum: with both in one loop the processor,
+        # which sees three or four rows ahead, would wait as well.
         for i in range(first, last):
             row = x.ctypes.data + i * pitch
             (top,) = row_top((row,), (), (), classes, x[0, 0])
-            # A row that holds a NaN makes its total NaN.
-            (total,) = row_total((row,), (top,), (), classes, x[0, 0])
-            lse[i] = total
             loss[i] = top
+        for i in range(first, last):
+            row = x.ctypes.data + i * pitch
+            # A row that holds a NaN makes its total NaN.
+            (total,) = row_total((row,), (loss[i],), (), classes, x[0, 0])
+            lse[i] = total
         for i in range(np.uint64(first), np.uint64(last)):
             lse[i] = loss[i] + special.log(lse[i])
         cost_sum, weight_sum = np.float64(0), np.float64(0)

@@ -27,11 +27,17 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.caches import outgrows_caches
+from nnlib.kernels.vectors import end_stream, stream_bytes
 from nnlib.kernels.window_cuda import over_images, resample_cuda
 from nnlib.kernels.window_vectors import add_window
 from nnlib.kernels.windows import Plan
 
 __all__ = ["resample"]
+
+# Bytes that are made in the cache at a time where the result is streamed: so few that
+# the processor writes them to memory while it makes the next.
+_STAGE = 4096
 
 
 @cpu_loop
@@ -40,13 +46,17 @@ def resample_rows(
 ) -> None:
     """Make output rows of flat arrays, as `nnlib.kernels.pooling` does.
 
-    The last of `shapes` tells whether the rows are added up first.
+    The last two of `shapes` tell whether the rows are added up first, and how many
+    bytes are made in the cache before they are streamed to memory: 0, if none are.
     """
     ptr, index, weight = tables
-    depth, height, width, out_depth, out_height, out_width, c, most, apart = shapes
+    depth, height, width, out_depth, out_height, out_width, c, most, apart, batch = (
+        shapes
+    )
     rows = np.empty(most, np.int64)
     factors = np.empty(most, x.dtype)
     line = np.empty(width * c if apart else 1, x.dtype)
+    stage = np.empty(batch, np.uint8)
     one = np.ones(1, x.dtype)
     none = np.zeros(1, np.int64)
     start = out_depth + out_height + 2
@@ -63,22 +73,32 @@ def resample_rows(
                 rows[count] = x.ctypes.data + at * pitch
                 factors[count] = weight[i] * weight[k]
                 count += 1
+        target = y.ctypes.data + r * out_width * pitch
+        begun = stage.ctypes.data + 0 if batch else target
+        place = line.ctypes.data + 0 if apart else begun
         # A row is a pixel, too.
         for w in range(-1 if apart else 0, out_width):
             first = ptr[start + w] if w >= 0 else 0
             last = ptr[start + w + 1] if w >= 0 else 1
-            to = y.ctypes.data + (r * out_width + w) * pitch
             add_window(
                 rows.ctypes.data, factors.ctypes.data, count,
                 index.ctypes.data if w >= 0 else none.ctypes.data,
                 weight.ctypes.data if w >= 0 else one.ctypes.data, first, last, pitch,
-                to if w >= 0 else line.ctypes.data, 0, 0, c if w >= 0 else width * c,
-                x[0], np.uint8(0),
+                place, 0, 0, c if w >= 0 else width * c, x[0], np.uint8(0),
             )  # fmt: skip
             if w < 0:
                 rows[0] = line.ctypes.data
                 factors[0] = 1
                 count = 1
+                place = begun
+                continue
+            place += pitch
+            if batch and (place == begun + batch or w == out_width - 1):
+                stream_bytes(target, begun, place - begun)
+                target += place - begun
+                place = begun
+    if batch:
+        end_stream()
 
 
 @cpu_kernel(shared=True)
@@ -133,9 +153,13 @@ def resample(x: Any, plan: Plan, out: Any = None) -> Any:
             over_images(resample_cuda, plan, (images, y), (1, tables[2]))
         else:
             rows = count * plan.outputs[0] * plan.outputs[1]
+            batch = 0
+            if outgrows_caches(y.nbytes):
+                pixel = channels * y.itemsize
+                batch = max(1, _STAGE // pixel) * pixel
+            shapes = *plan.inputs, *plan.outputs, channels, plan.rows, plan.apart, batch
             resample_cpu(
-                images.reshape(-1),
-                (*plan.inputs, *plan.outputs, channels, plan.rows, plan.apart), tables,
-                y.reshape(-1), rows, grain_of(rows, images, y),
+                images.reshape(-1), shapes, tables, y.reshape(-1), rows,
+                grain_of(rows, images, y),
             )  # fmt: skip
     return give_back(y, out, rank)

@@ -34,9 +34,11 @@ __all__ = [
     "copy_element",
     "keep_small",
     "count_loop",
+    "end_stream",
     "multiply_narrow",
     "multiply_tile",
     "padded",
+    "stream_bytes",
     "tile_transform",
 ]
 
@@ -141,6 +143,64 @@ def clear_bytes(context: Any, target: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def stream_bytes(context: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` bytes to memory past the caches (no overlap).
+
+    A line that is written the usual way is read before: for what outgrows the caches
+    this way is faster. A thread must call `end_stream` after its last copy.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, source, count = args
+        byte, word = ir.IntType(8), ir.IntType(64)
+        wide = ir.VectorType(byte, REGISTER_BYTES)
+        mark = builder.module.add_metadata([ir.IntType(32)(1)])
+
+        def copy(start: Any, size: Any) -> None:
+            kinds = [byte.as_pointer(), byte.as_pointer(), word]
+            function = builder.module.declare_intrinsic("llvm.memcpy", kinds)
+            to, source_ = (
+                builder.inttoptr(builder.add(x, start), kinds[0])
+                for x in (target, source)
+            )
+            builder.call(function, [to, source_, size, ir.IntType(1)(0)])
+
+        def line(index: Any) -> None:
+            for part in range(0, _LINE, REGISTER_BYTES):
+                at = builder.add(index, word(part))
+                load = builder.load(
+                    builder.inttoptr(builder.add(source, at), wide.as_pointer())
+                )
+                load.align = 1
+                store = builder.store(
+                    load, builder.inttoptr(builder.add(target, at), wide.as_pointer())
+                )
+                store.align = REGISTER_BYTES
+                store.set_metadata("nontemporal", mark)
+
+        head = builder.and_(builder.neg(target), word(_LINE - 1))
+        short = builder.icmp_signed("<", count, head)
+        head = builder.select(short, count, head)
+        copy(word(0), head)
+        last = count_loop(builder, head, count, _LINE, line)
+        copy(last, builder.sub(count, last))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def end_stream(context: Any) -> Any:
+    """Wait until all threads see what `stream_bytes` wrote."""
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), lower
 
 
 class Lanes:

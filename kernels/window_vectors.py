@@ -123,10 +123,54 @@ def _sum(window: Window, lanes: Access, count: int, shift: Any) -> None:
         for total, part in zip(totals, parts, strict=True):
             add(total, builder.load(part), wide)
 
-    window.walk(real, pixel, before, after)
-    for v, total in enumerate(totals):
-        value = builder.load(total)
-        lanes.store(value, _next(window, lanes, window.target, shift, v))
+    def general() -> None:
+        window.walk(real, pixel, before, after)
+        for v, total in enumerate(totals):
+            value = builder.load(total)
+            lanes.store(value, _next(window, lanes, window.target, shift, v))
+
+    if count < _BLOCKS[0]:
+        general()
+        return
+    two = number(2)
+    entries = builder.sub(window.high, window.low)
+    square = builder.and_(
+        builder.icmp_signed("==", window.count, two),
+        builder.icmp_signed("==", entries, two),
+    )
+    with builder.if_else(square) as (then, otherwise):
+        with then:
+            _sum_square(window, lanes, count, shift)
+        with otherwise:
+            general()
+
+
+def _sum_square(window: Window, lanes: Access, count: int, shift: Any) -> None:
+    """Do as `_sum` for two rows of two entries, as bilinear resizing has: no loops."""
+    builder, real = window.builder, window.real
+    rows = [window.at(window.rows, number(m), _WORD) for m in (0, 1)]
+    factors = [lanes.fill(window.at(window.factors, number(m), real)) for m in (0, 1)]
+    steps, owns = [], []
+    for e in (0, 1):
+        entry = builder.add(window.low, number(e))
+        steps.append(builder.mul(window.at(window.index, entry, _WORD), window.pitch))
+        owns.append(lanes.fill(window.at(window.values, entry, real)))
+    for v in range(count):
+        total: Any = None
+        for row, factor in zip(rows, factors, strict=True):
+            part: Any = None
+            for e, (step, own) in enumerate(zip(steps, owns, strict=True)):
+                at = _next(window, lanes, builder.add(row, step), shift, v)
+                if e:
+                    # The first was the second of the pixel before, or the one before.
+                    lanes.fetch(builder.add(at, number(_AHEAD)))
+                value = builder.fmul(lanes.load(at, real), own, flags=_FLAGS)
+                part = (
+                    value if part is None else builder.fadd(part, value, flags=_FLAGS)
+                )
+            value = builder.fmul(part, factor, flags=_FLAGS)
+            total = value if total is None else builder.fadd(total, value, flags=_FLAGS)
+        lanes.store(total, _next(window, lanes, window.target, shift, v))
 
 
 def _next(window: Window, lanes: Access, address: Any, shift: Any, v: int) -> Any:

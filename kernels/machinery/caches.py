@@ -1,4 +1,7 @@
-"""The size of the processor's level-2 cache, by which kernels choose their blocks."""
+"""The sizes of the processor's caches, by which kernels choose their ways.
+
+Level 2 decides on the size of blocks, the last level on how results are written.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import functools
 import sys
 from pathlib import Path
 
-__all__ = ["level2_bytes", "parse_size"]
+__all__ = ["level2_bytes", "outgrows_caches", "parse_size"]
 
 # What is taken where the system does not tell, and the bounds of what is believed.
 _USUAL, _LEAST, _MOST = 1 << 20, 1 << 18, 1 << 22
+_USUAL_LAST, _LEAST_LAST = 1 << 25, 1 << 23
 _FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
@@ -27,9 +31,9 @@ def parse_size(text: str) -> int:
     return int(text.rstrip("kKmM")) * unit
 
 
-def _linux() -> int:
+def _linux(level: str = "2") -> int:
     for place in sorted(_FOLDER.glob("index*")):
-        if (place / "level").read_text().strip() == "2":
+        if (place / "level").read_text().strip() == level:
             return parse_size((place / "size").read_text())
     return 0
 
@@ -57,3 +61,24 @@ def level2_bytes() -> int:
     except (OSError, ValueError, AttributeError):
         found = 0
     return min(max(found, _LEAST), _MOST) if found else _USUAL
+
+
+@functools.cache
+def _last_bytes() -> int:
+    """Return the bytes of the level-3 cache; 32 MB where nothing tells."""
+    try:
+        found = _linux("3") if sys.platform == "linux" else 0
+    except (OSError, ValueError):
+        found = 0
+    return max(found, _LEAST_LAST) if found else _USUAL_LAST
+
+
+def outgrows_caches(count: int) -> bool:
+    """Tell whether so many bytes have left the caches before they are read again.
+
+    Examples
+    --------
+    >>> outgrows_caches(2**20), outgrows_caches(2**40)
+    (False, True)
+    """
+    return count > _last_bytes()

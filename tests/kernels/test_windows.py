@@ -10,11 +10,21 @@ import pytest
 
 import nnlib
 from nnlib import kernels
-from nnlib.kernels.windows import adaptive, adaptive_mean, plan, sliding, sliding_mean
+from nnlib.kernels.windows import (
+    adaptive,
+    adaptive_mean,
+    interpolated,
+    plan,
+    sliding,
+    sliding_mean,
+)
 
 Array = np.ndarray[Any, Any]
 MAXIMA = plan(sliding, (6, 3, 3, 2, 1, 1), (7, 4, 2, 2, 1, 1))
 MEANS = plan(sliding_mean, (6, 3, 3, 2, 1), (7, 4, 2, 2, 1))
+TWICE = plan(
+    interpolated, (6, 12, "linear", False, None), (7, 14, "linear", False, None)
+)
 # Windows that overlap so much that rows are added up first.
 LARGE = plan(sliding_mean, (6, 6, 5, 1, 2), (7, 7, 5, 1, 2))
 
@@ -57,7 +67,7 @@ def test_any_number_of_channels(channels: int, dtype: str) -> None:
     back = kernels.pooling.max_pool_backward(np.ones_like(y), places, MAXIMA)
     assert back.sum() == y.size
     np.testing.assert_allclose((back * x).sum(), y.sum(), 1e-4)
-    for windows in (MEANS, LARGE):
+    for windows in (MEANS, LARGE, TWICE):
         np.testing.assert_allclose(
             kernels.resize.resample(x, windows), reference(x, windows, mean),
             2e-6, 1e-6,
@@ -92,6 +102,26 @@ def test_out_of_any_strides(name: str) -> None:
     for wrong in (np.empty((n, c, h, w + 1), "f4"), np.empty(shape, "f8")):
         with pytest.raises(nnlib.ShapeError, match="out is float"):
             run(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("channels", [1, 5, 16, 64, 117])
+def test_streamed_results_have_the_same_bits(
+    channels: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = images(channels, dtype)
+    for windows in (MEANS, LARGE, TWICE):
+        expected = kernels.resize.resample(x, windows)
+        n, c, h, w = expected.shape
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels.resize, "outgrows_caches", lambda count: True)
+            for start in (0, 3):
+                memory = np.full(expected.size + 8, np.nan, dtype)
+                room = memory[start : start + expected.size]
+                out = room.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+                kernels.resize.resample(x, windows, out)
+                np.testing.assert_array_equal(out, expected)
+                assert np.isnan(memory).sum() == 8
 
 
 def test_out_of_maxima_with_places() -> None:

@@ -65,6 +65,7 @@ from nnlib.ops.resize import pixel_unshuffle as pixel_unshuffle
 from nnlib.ops.rounding import *  # noqa: F403
 from nnlib.ops.sampling import *  # noqa: F403
 from nnlib.ops.scan import *  # noqa: F403
+from nnlib.ops.scatter_reduce import *  # noqa: F403
 from nnlib.ops.selection import *  # noqa: F403
 from nnlib.ops.sets import *  # noqa: F403
 from nnlib.ops.shape import *  # noqa: F403

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import BoundsError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, ShapeError
 from nnlib.ops.dims import many_dims, one_dim, raw
 from nnlib.ops.shape import Permute, Reshape
 
@@ -195,3 +197,106 @@ def select(input: Any, dim: int, index: int) -> Tensor:
     return Narrow.apply(  # type: ignore[no-any-return]
         input, dim=dim, start=index % size, length=None
     )
+
+
+class SlidingWindows(Function):
+    """Windows of one dimension as a view, each laid out in a new last one."""
+
+    is_view = True
+    upcasts = False
+
+    def forward(self, x: Any, *, dim: int, size: int, step: int) -> Any:
+        """Return the view; windows that overlap are not to be written into."""
+        self.shape, self.place = x.shape, {"dim": dim, "size": size, "step": step}
+        shape, strides = list(x.shape), list(x.strides)
+        shape[dim] = (shape[dim] - size) // step + 1
+        strides.append(strides[dim])
+        strides[dim] *= step
+        view = array_module(x).lib.stride_tricks.as_strided(
+            x, (*shape, size), tuple(strides)
+        )
+        if step < size and shape[dim] > 1 and isinstance(view, np.ndarray):
+            view.flags.writeable = False
+        return view
+
+    def backward(self, grad: Any) -> Any:
+        """Add the gradients of the windows up."""
+        return SlidingPlace.apply(grad, shape=self.shape, **self.place)
+
+
+class SlidingPlace(Function):
+    """Add windows up where they lie in zeros: the adjoint of `SlidingWindows`."""
+
+    def forward(
+        self, x: Any, *, shape: tuple[int, ...], dim: int, size: int, step: int
+    ) -> Any:
+        """Return zeros of `shape` with the windows added, in order."""
+        self.place = {"dim": dim, "size": size, "step": step}
+        out = array_module(x).zeros(shape, x.dtype)
+        lead, count = (slice(None),) * dim, x.shape[dim]
+        if count < size:
+            last = x.ndim - 1
+            for k in range(count):
+                part = x[(*lead, k)]  # (..., size), in place of dim in `out`
+                part = array_module(x).moveaxis(part, last - 1, dim)
+                out[(*lead, slice(k * step, k * step + size))] += part
+        else:
+            stretch = (count - 1) * step + 1
+            for k in range(size):
+                out[(*lead, slice(k, k + stretch, step))] += x[..., k]
+        return out
+
+    def backward(self, grad: Any) -> Any:
+        """Take the windows again."""
+        return SlidingWindows.apply(grad, **self.place)
+
+
+@public(method="unfold")
+def unfold_dimension(input: Any, dimension: int, size: int, step: int) -> Tensor:
+    """Return all windows of `size` neighbours along a dimension, `step` apart: a view.
+
+    Of a tensor this is the method ``x.unfold(dimension, size, step)``; for images see
+    `nn.functional.unfold`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., L, ...)
+    dimension : int
+    size : int, at most L
+    step : int, at least 1
+
+    Returns
+    -------
+    Tensor, shape (..., (L - size) // step + 1, ..., size)
+
+    Raises
+    ------
+    ShapeError
+        If there is no window of that size.
+    ArgumentError
+        If `size` is negative or `step` less than 1.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    ndim = raw(input).ndim
+    dim = one_dim("unfold", dimension, ndim)
+    if size < 0 or step < 1:
+        raise ArgumentError(
+            f"unfold: expected size of at least 0 and step of at least 1, got {size} "
+            f"and {step}"
+        )
+    if not ndim:
+        input = input.reshape(1)
+    length = raw(input).shape[dim]
+    if size > length:
+        raise ShapeError(
+            f"unfold: no window of {size} in dimension {dim} of length {length}"
+        )
+    if not ndim:
+        return input[:size]  # type: ignore[no-any-return]
+    return SlidingWindows.apply(input, dim=dim, size=size, step=step)  # type: ignore[no-any-return]

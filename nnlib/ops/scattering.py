@@ -14,7 +14,7 @@ import numpy as np
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF, float32, float64, int64
 
-__all__ = ["add_at", "add_rows", "flat_places", "grid", "line"]
+__all__ = ["add_at", "add_rows", "flat_places", "grid", "line", "reduce_at"]
 
 
 # So many elements NumPy's slow but simple loop adds sooner than a sort begins.
@@ -85,6 +85,48 @@ def _add_sorted(out: Any, rows: Any, values: Any) -> None:
     totals = sums[stops]
     totals[1:] -= sums[stops[:-1]]
     out[ordered[starts]] += totals
+
+
+def reduce_at(out: Any, key: tuple[Any, ...], values: Any, ufunc: Any) -> None:
+    """Do ``out[key] = ufunc(out[key], values)`` for every entry of `key`, in order.
+
+    Parameters
+    ----------
+    out : array
+    key : tuple of integer arrays, not negative, one per dimension
+        They broadcast together.
+    values : array, of the shape they broadcast to, dtype of `out`
+    ufunc : {np.maximum, np.minimum, np.multiply}
+    """
+    if isinstance(out, np.ndarray):
+        ufunc.at(out, key, values)
+    elif values.size:
+        reduce_sorted(out, key, values, ufunc)
+
+
+def reduce_sorted(out: Any, key: tuple[Any, ...], values: Any, ufunc: Any) -> None:
+    """Do what `reduce_at` does, by operations that every array module has.
+
+    Equal places are brought side by side; there a running result over 1, 2, 4, ...
+    neighbours is made, so that the last one of a place holds them all.
+    """
+    module = array_module(out)
+    shape = values.shape
+    places = line([module.broadcast_to(part, shape) for part in key], out.shape)
+    order = module.argsort(places)
+    places, running = places[order], values.reshape(-1)[order]
+    step = 1
+    while step < len(places):
+        same = places[step:] == places[:-step]
+        joined = ufunc(running[step:], running[:-step])
+        running[step:] = module.where(same, joined, running[step:])
+        step *= 2
+    last = module.ones(len(places), bool)
+    module.not_equal(places[1:], places[:-1], out=last[:-1])
+    flat = out.reshape(-1)
+    flat[places[last]] = ufunc(flat[places[last]], running[last])
+    if not out.flags.c_contiguous:
+        out[...] = flat.reshape(out.shape)
 
 
 def line(arrays: Any, lengths: Any) -> Any:

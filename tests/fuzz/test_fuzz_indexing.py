@@ -186,7 +186,20 @@ def along(name: str, dim: int) -> Any:
             x.detach(), dim, i, s.detach(), reduce="multiply"
         ),
     }
+    kind, _, include = name.removeprefix("reduce_").partition("_")
+    if name.startswith("reduce_"):
+        keywords = {"reduce": kind, "include_self": include == "all"}
+        return lambda lib, x, i, line, s, r: lib.scatter_reduce(
+            x, dim, i, s, **keywords
+        )
     return calls[name]
+
+
+REDUCTIONS = [
+    f"reduce_{kind}_{include}"
+    for kind in ("sum", "prod", "mean", "amax", "amin")
+    for include in ("all", "new")
+]
 
 
 def test_along_a_dimension() -> None:
@@ -210,6 +223,8 @@ def test_along_a_dimension() -> None:
                 "scatter_value index_fill index_fill_dim".split()
             )
         )
+        if rng.random() < 0.4:
+            name = str(rng.choice(REDUCTIONS))
         grad = name not in ("index_fill_dim",) or len(set(line.tolist())) == len(line)
         agree(
             f"{name}(dim={dim}, {index.tolist()}, {line.tolist()})",

@@ -249,10 +249,16 @@ def pad_mode(rng: Any, x: Any) -> Call:
     return call
 
 
+def windows(rng: Any, x: Any) -> Call:
+    dim = dim_of(rng, x.ndim)
+    size, step = int(rng.integers(0, 5)), int(rng.integers(1, 4))
+    return lambda lib, x: x.unfold(dim, size, step)
+
+
 MAKERS = [
     reshape, permute, transpose, flatten, squeeze, unsqueeze, expand, repeat,
     repeat_interleave, movedim, narrow, select, unflatten, cat, stack, cuts, flips,
-    roll, rot90, triangle, diagonals, pad, pad_mode,
+    roll, rot90, triangle, diagonals, pad, pad_mode, windows,
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from harness import Case, Sample, integers, normal
 
 import nnlib
-from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 
 x234 = normal(2, 3, 4)
 x34 = normal(3, 4)
@@ -320,4 +320,40 @@ REPETITIONS = [
     same("atleast_3d", np.atleast_3d, [normal(3, 4), normal(3), NUMBER, x234]),
 ]
 
-CASES = SHAPES + REPETITIONS
+
+def windows_reference(x, dim, size, step):
+    if not x.ndim:
+        return x.reshape(1)[:size]
+    view = np.lib.stride_tricks.sliding_window_view(x, size, dim)
+    return view[(*(slice(None),) * dim, slice(None, None, step))]
+
+
+WINDOWS = [
+    Case(
+        "unfold_dimension",
+        samples=[
+            call(x234, 2, 2, 1),
+            call(x34, 0, 2, 1),
+            call(normal(9), 0, 4, 2),
+            call(normal(2, 7), 1, 2, 3),
+            call(normal(2, 7, 2), 1, 6, 1),
+            call(x34, 1, 4, 5),
+            call(integers(6), 0, 3, 3),
+            call(NUMBER, 0, 1, 1),
+        ],
+        reference=windows_reference,
+        call=lambda x, *args: x.unfold(*args),
+        torch=method("unfold"),
+        errors=[
+            error(
+                "unfold", 1, 4, 1, message="unfold: no window of 4 in dimension 1 of"
+            ),
+            error(
+                "unfold", 1, 2, 0, kind=ArgumentError, message="unfold: expected size"
+            ),
+            out_of_range("unfold", 2, 1, 1),
+        ],
+    ),
+]
+
+CASES = SHAPES + REPETITIONS + WINDOWS

@@ -90,7 +90,7 @@ class ScatterProd(Function):
         return gradients[0], None, gradients[1]
 
 
-def _identity(array: Any, reduce: str) -> float:
+def _identity(array: Any, reduce: str) -> Any:
     """Return what changes nothing in a reduction."""
     if reduce in ("prod", "sum", "mean"):
         return float(reduce == "prod")
@@ -203,8 +203,8 @@ def scatter_reduce(
     index = as_index(op, index, input)
     dim = one_dim(op, dim, raw(input).ndim)
     if not raw(input).ndim:
-        lines = [x.reshape(1) if not x.ndim else x for x in (input, index, src)]
-        out = scatter_reduce(lines[0], 0, *lines[1:], reduce, include_self=include_self)
+        input, index, src = input.reshape(1), index.reshape(-1), src.reshape(-1)
+        out = scatter_reduce(input, 0, index, src, reduce, include_self=include_self)
         return out.reshape(())
     places = raw(index)
     check_index_shape(op, raw(src), places, -1, other="src")

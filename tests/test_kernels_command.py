@@ -33,6 +33,20 @@ def test_list_and_signatures(capsys):
     assert "no kernel's name contains no such" in capsys.readouterr().err
 
 
+def test_sequences_are_warmed_too():
+    warmed = module.warm(["recurrent", "attention", "embedding", "resize"], "cpu")
+    assert not warmed.failed and len(warmed.done) == 4
+    if cache.folder() is None:
+        return
+    cached = {f"{row.family}.{row.name}" for row in module.rows() if row.signatures}
+    wanted = (
+        "rnn.forward_cpu lstm.forward_cpu lstm.backward_cpu gru.forward_cpu "
+        "attention_tiles.forward_cpu attention_tiles.backward_cpu "
+        "embedding.gather_cpu embedding.bag_cpu"
+    )
+    assert set(wanted.split()) <= cached
+
+
 def test_cubins_are_counted(tmp_path):
     head = json.dumps({"entry": "f", "registers": 20, "size": 3}).encode()
     (tmp_path / "relu-0123.sm_90.cubin").write_bytes(head + b"\nabc")

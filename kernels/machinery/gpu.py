@@ -209,6 +209,8 @@ class CudaKernel:
         ValueError
             If there are more blocks than CUDA takes; at its first launch, if a flat one
             is given an array with gaps.
+        DeviceError
+            If an array lies on another device than the current one.
         """
         if items == 0 or blocks == 0:
             return
@@ -218,8 +220,9 @@ class CudaKernel:
             tests_launcher(Launch(self, args, blocks, threads))
             return
         device, stream, launch = driver.bindings()
+        number = device()
         # One walk: what decides the form of the launch, and what each launch sets.
-        key: list[Any] = [device(), flat]
+        key: list[Any] = [number, flat]
         values = []
         try:
             for arg in args:
@@ -234,7 +237,10 @@ class CudaKernel:
                     else:
                         key.append(arg.shape)
                         key.append(arg.strides)
-                    values.append(arg.data.ptr)
+                    data = arg.data
+                    if data.device_id != number:
+                        raise driver.elsewhere(self.name, data.device_id, number)
+                    values.append(data.ptr)
         except AttributeError:
             # No array and no number: this says what is wrong with it.
             compiler.signature_of(args)
@@ -280,7 +286,7 @@ class CudaKernel:
         types = (number, *map(_type_key, args))
         loaded = self._loaded.get(types)
         if loaded is None:
-            loaded = self._loaded[types] = self._load(backend.cupy(), args, number)
+            loaded = self._loaded[types] = self.load(backend.cupy(), args, number)
         if len(self._forms) >= _MOST_FORMS:
             # Shapes may be new in each step.
             self._forms.clear()
@@ -301,7 +307,18 @@ class CudaKernel:
             args = tuple([_flattened(arg) for arg in args])
         return driver.Arguments(pack(args))
 
-    def _load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
+    def load(self, module: Any, args: tuple[Any, ...], number: int) -> tuple[Any, int]:
+        """Return the kernel as CuPy's function on a device, and the blocks to fill it.
+
+        Parameters
+        ----------
+        module : module
+            CuPy.
+        args : tuple
+            Of a launch: their types decide.
+        number : int
+            The device.
+        """
         device = module.cuda.Device(number)
         capability = device.compute_capability
         cc = (int(capability[:-1]), int(capability[-1]))

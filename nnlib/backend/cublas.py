@@ -250,6 +250,11 @@ def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
     -------
     bool
         False if cuBLAS cannot read the operands as they lie; nothing is done then.
+
+    Raises
+    ------
+    DeviceError
+        If an array lies on another device than the current one.
     """
     routine = tried(a.dtype.char)
     return routine is not None and _run(routine, a, b, out, accumulate)
@@ -279,14 +284,19 @@ def _run(routine: _Routine, a: Any, b: Any, out: Any, accumulate: bool) -> bool:
             m, count = m * count, 1
     if max(m, n, k, form_a[1], form_b[1]) > _LARGEST or count > _MOST_MATRICES:
         return False
+    current = driver.bindings()[0]()
+    data_a, data_b, data_out = a.data, b.data, out.data
+    for data in (data_a, data_b, data_out):
+        if data.device_id != current:
+            raise driver.elsewhere("matmul", data.device_id, current)
     args = (
-        get_handle(), form_b[0], form_a[0], n, m, k, one, b.data.ptr, form_b[1],
+        get_handle(), form_b[0], form_a[0], n, m, k, one, data_b.ptr, form_b[1],
     )  # fmt: skip
     if count == 1:
-        single(*args, a.data.ptr, form_a[1], beta, out.data.ptr, n)
+        single(*args, data_a.ptr, form_a[1], beta, data_out.ptr, n)
     else:
         batched(
-            *args, step_b, a.data.ptr, form_a[1], step_a, beta, out.data.ptr, n, m * n,
+            *args, step_b, data_a.ptr, form_a[1], step_a, beta, data_out.ptr, n, m * n,
             count,
         )  # fmt: skip
     return True

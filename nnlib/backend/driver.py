@@ -16,8 +16,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nnlib.backend import device
+from nnlib.backend.errors import DeviceError
 
-__all__ = ["Arguments", "bindings", "capturing", "handle", "retry", "stream_handle"]
+__all__ = [
+    "Arguments",
+    "bindings",
+    "capturing",
+    "elsewhere",
+    "handle",
+    "retry",
+    "stream_handle",
+]
 
 # What the driver says where a thread has not used its device yet, or used another one.
 _NO_CONTEXT = frozenset({3, 201, 400})
@@ -120,6 +129,21 @@ def capturing() -> bool:
     except RuntimeError:
         # The default stream refuses the question while another one records.
         return True
+
+
+def elsewhere(name: str, found: int, current: int) -> DeviceError:
+    """Return the error of an array that is not on the current device.
+
+    Examples
+    --------
+    >>> print(elsewhere("matmul", 1, 0))
+    matmul: an array is on cuda:1, the current device is cuda:0; compute there within \
+`with nnlib.cuda.device(1):`
+    """
+    return DeviceError(
+        f"{name}: an array is on cuda:{found}, the current device is cuda:{current}; "
+        f"compute there within `with nnlib.cuda.device({found}):`"
+    )
 
 
 def retry(status: int, call: tuple[Any, ...]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nnlib.backend import cublas
+from nnlib.backend.errors import DeviceError
 
 
 class Cublas:
@@ -88,9 +89,11 @@ def _at(address, kind, shape, steps):
 class OnDevice(np.ndarray):
     """A host array with what is asked of a CuPy array."""
 
+    device_id = 0
+
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
+        return types.SimpleNamespace(ptr=self.ctypes.data, device_id=self.device_id)
 
     def get(self):
         return np.array(self)
@@ -108,6 +111,7 @@ def library(monkeypatch):
     monkeypatch.setattr(cublas, "_routines", {})
     monkeypatch.setattr(cublas, "_problems", {})
     monkeypatch.setattr(cublas.driver, "capturing", lambda: False)
+    monkeypatch.setattr(cublas.driver, "bindings", lambda: (lambda: 0, None, None))
     module = types.SimpleNamespace(asarray=asarray)
     monkeypatch.setattr(cublas.device, "cupy", lambda: module)
     return fake
@@ -244,3 +248,12 @@ def test_kinds(rng, library, kind, tolerance):
         np.testing.assert_allclose(
             out.astype(np.float64), expected, rtol=tolerance, atol=tolerance
         )
+
+
+def test_matrices_of_another_device_are_refused(library):
+    a, b, out = (np.ones((2, 2)).view(OnDevice) for _ in range(3))
+    assert cublas.multiply(a, b, out)
+    b.device_id, before = 1, len(library.calls)
+    with pytest.raises(DeviceError, match="matmul: an array is on cuda:1, .* cuda:0"):
+        cublas.multiply(a, b, out)
+    assert len(library.calls) == before

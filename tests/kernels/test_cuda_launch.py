@@ -11,7 +11,7 @@ import pytest
 
 from nnlib import kernels
 from nnlib.backend.errors import DeviceError, DTypeError
-from nnlib.kernels.machinery import cache, cuda_kernel, faults, gpu, launch_check
+from nnlib.kernels.machinery import cache, cuda_kernel, gpu, launch_check
 from nnlib.kernels.machinery.arrays import DeviceArray, array_module, on_cuda
 from nnlib.kernels.machinery.compile import Compiled, compile_for, signature_of
 
@@ -52,14 +52,14 @@ def test_names_of_kernels_are_unique():
 class FakeArray:
     """As much of a CuPy array as a launch looks at."""
 
-    def __init__(self, shape, dtype, strides=None, address=4096):
+    def __init__(self, shape, dtype, strides=None, address=4096, device=0):
         plain = np.lib.stride_tricks.as_strided(
             np.zeros(1, dtype), shape, strides or np.empty(shape, dtype).strides
         )
         self.shape, self.strides, self.dtype = shape, plain.strides, plain.dtype
         self.ndim, self.size, self.itemsize = plain.ndim, plain.size, plain.itemsize
         self.flags = plain.flags
-        self.data = type("Memory", (), {"ptr": address})()
+        self.data = types.SimpleNamespace(ptr=address, device_id=device)
 
     def reshape(self, size):
         return FakeArray((self.size,), self.dtype)
@@ -227,6 +227,14 @@ def test_launch_errors_are_raised_and_a_context_is_made(machine):
     assert len(machine.launched) == 2
 
 
+def test_launch_refuses_arrays_of_another_device(machine):
+    kernel = gpu.CudaKernel(loop, 128)
+    here, there = FakeArray((3,), "f4"), FakeArray((3,), "f4", device=1)
+    with pytest.raises(DeviceError, match="loop: an array is on cuda:1, .* is cuda:0"):
+        kernel(here, there, items=3)
+    assert not machine.launched
+
+
 def test_launch_through_cupy(machine, monkeypatch):
     monkeypatch.setattr(launch_check, "_found", {0: "something is wrong"})
     kernel = gpu.CudaKernel(loop, 128)
@@ -250,7 +258,7 @@ class HostArray(np.ndarray):
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
+        return types.SimpleNamespace(ptr=self.ctypes.data, device_id=0)
 
     def get(self):
         return np.array(self)
@@ -414,18 +422,3 @@ def test_cuda_kernel_without_cuda_says_why():
     x = np.ones(3, np.float32)
     with pytest.raises(DeviceError, match="to mend it"):
         kernels.activation.relu.cuda(x, x, np.float32(0), items=3)
-
-
-def test_faults_are_told_at_the_next_synchronisation():
-    labels = np.array([1, 7, -2], np.int64).view(DeviceArray)
-    slots, slot = faults.open_slot(
-        labels, lambda position, value: IndexError(f"label {value} at {position}")
-    )
-    _, other = faults.open_slot(labels, lambda position, value: IndexError("none"))
-    assert slot != other
-    slots[slot] = min(slots[slot], 2)
-    slots[slot] = min(slots[slot], 1)
-    with pytest.raises(IndexError, match="label 7 at 1"):
-        faults.check()
-    faults.check()
-    assert (slots == np.iinfo(np.int64).max).all()

@@ -21,8 +21,9 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.gemm import matmul
 from nnlib.kernels.implicit_cuda import take_quad
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
-from nnlib.kernels.machinery.arrays import DeviceArray
+from nnlib.kernels.machinery.arrays import DeviceArray, home, upload
 from nnlib.kernels.machinery.cuda_vectors import store4
+from nnlib.kernels.machinery.groups import aligned
 from nnlib.kernels.plan_table import FIRST_PHASE, Layout, number, row_state, table_for
 
 __all__ = ["CUDA_BUFFER", "FILTERS", "correlate", "patch_value", "weight_grad"]
@@ -119,7 +120,7 @@ def _chunks(plan: Plan, x: Any, groups: int) -> Any:
         max(_span(x), total) <= _MOST
         and plan.order.size <= implicit_cuda.MOST_TAPS
         and _quads(x, channels // groups, 4)
-        and _address(x) % 16 == 0
+        and aligned(x)
         and min(x.strides) >= 0
     )
     if fast:
@@ -172,10 +173,6 @@ def _span(x: Any) -> int:
     return int(steps // x.itemsize + 1)
 
 
-def _address(x: Any) -> int:
-    return int(x.ctypes.data if isinstance(x, DeviceArray) else x.data.ptr)
-
-
 def _implicit(
     x: Any, y: Any, weight: Any, plans: tuple[Plan, ...], filters: int
 ) -> bool:
@@ -201,15 +198,16 @@ def _quads(x: Any, channels: int, lanes: int) -> bool:
 
 def _packed(plan: Plan, split: Any) -> Any:
     """Return weights (G, in, out, T) as (G, T * in, out), in the order of a plan."""
-    module = array_module(split)
     order = plan.order
     if (np.diff(order) == 1).all() and order.size == split.shape[3]:
         ordered = split
     elif (np.diff(order) == -1).all() and order.size == split.shape[3]:
         ordered = split[..., ::-1]
     else:
-        ordered = split[..., module.asarray(order)]
-    packed = module.ascontiguousarray(ordered.transpose(0, 3, 1, 2))
+        key = "order", plan.key
+        (table,) = _found(key, split) or _keep(key, split, order)
+        ordered = split[..., table]
+    packed = array_module(split).ascontiguousarray(ordered.transpose(0, 3, 1, 2))
     return packed.reshape(split.shape[0], -1, split.shape[2])
 
 
@@ -293,10 +291,10 @@ def correlate(
         return
     if not weight.flags.c_contiguous:
         weight = array_module(x).ascontiguousarray(weight)
-    wide = kernel is not any_kernel and _address(x) % 16 == 0
+    wide = kernel is not any_kernel and aligned(x)
     arrays = flat(x), weight.reshape(-1), bias, y.reshape(-1), table
     if quads:
-        wide = wide and _address(y) % 16 == 0
+        wide = wide and aligned(y)
         depthwise_cuda.depthwise_cuda(*arrays, quads, wide, blocks=blocks)
     else:
         (kernel if wide else any_kernel)(*arrays, blocks=blocks)
@@ -320,14 +318,9 @@ def _choose(
     return *made, kernels[(*tile, _quads(x, inside, 8))], kernels[(*tile, False)], 0
 
 
-def _place_of(like: Any) -> Any:
-    """Return what tells arrays of different places apart."""
-    return type(like), getattr(getattr(like, "device", 0), "id", 0)
-
-
 def _found(key: Any, like: Any) -> Any:
     """Return what `_keep` was given, with the table on the device of `like`."""
-    return _tables.get((key, like.dtype, _place_of(like)))
+    return _tables.get((key, like.dtype, home(like)))
 
 
 def _keep(key: Any, like: Any, table: Any, *rest: Any) -> Any:
@@ -335,14 +328,14 @@ def _keep(key: Any, like: Any, table: Any, *rest: Any) -> Any:
     if len(_tables) >= _MOST_TABLES:
         _tables.clear()
     if table is not None:
-        table = array_module(like).asarray(table)
-    found = _tables[key, like.dtype, _place_of(like)] = table, *rest
+        table = upload(table, like, "convolution")
+    found = _tables[key, like.dtype, home(like)] = table, *rest
     return found
 
 
 def no_bias(like: Any, dtype: Any) -> Any:
     """Return an empty row where `like` lies, the same one each time."""
-    key = "no bias", dtype, _place_of(like)
+    key = "no bias", dtype, home(like)
     found = _tables.get(key)
     if found is None:
         found = _tables[key] = array_module(like).empty(0, dtype)
@@ -387,7 +380,7 @@ def weight_grad(
         if kernel is None:
             depthwise_cuda.depthwise_grad_cuda(*arrays, taps, blocks=blocks)
         else:
-            wide = _address(x) % 16 == 0
+            wide = aligned(x)
             (kernel if wide else any_kernel)(*arrays, blocks=blocks)
         implicit_grad_cuda.add_parts_cuda(
             sums, dw.reshape(-1), dw.size, parts, kg, cg, taps,

@@ -28,6 +28,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.arrays import upload
 from nnlib.kernels.machinery.cuda_vectors import (
     aligned_address,
     inlined,
@@ -138,7 +139,7 @@ class ParameterTable:
         self._sent = b""
         if self.cuda:
             self.shift = self._parts()
-            self.chunks = self.module.asarray(self.chunks)
+            self.chunks = upload(self.chunks, params[0], "optimiser")
 
     @staticmethod
     def _cut(sizes: list[int]) -> Any:
@@ -239,7 +240,9 @@ class ParameterTable:
         # The pool hands out the same memory step by step: mostly nothing is new.
         wanted = self.addresses.tobytes()
         if self._sent != wanted:
-            self._on_device = self.module.asarray(self.addresses)
+            params = self.kept[0]
+            # They change with each step of some: the kernel follows on this stream.
+            self._on_device = upload(self.addresses, params[0], "optimiser", wait=False)
             self._sent = wanted
         return self._on_device
 

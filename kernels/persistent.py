@@ -35,7 +35,7 @@ from nnlib.backend import device as backend
 from nnlib.backend import driver
 from nnlib.backend.errors import DeviceError
 from nnlib.kernels.machinery import array_module, body, cuda, faults, gpu
-from nnlib.kernels.machinery import compile as compiler
+from nnlib.kernels.recurrent import offsets_of
 
 __all__ = [
     "COLUMNS",
@@ -296,7 +296,6 @@ def _processors(number: int) -> int:
     return int(backend.cupy().cuda.Device(number).attributes["MultiProcessorCount"])
 
 
-_offsets: dict[Any, Any] = {}
 _functions: dict[Any, Any] = {}
 # Whether a kernel's trial on a device went well.
 _verdicts: dict[Any, bool] = {}
@@ -377,7 +376,7 @@ def launch(
 ) -> None:  # fmt: skip
     """Launch a kernel of this kind: once for each step, or once."""
     module = array_module(given[0])
-    offsets = _on_device(module, steps.offsets)
+    offsets = offsets_of(steps, given[0])
     exchange = module.empty(2 * steps.batch * layout.depth, given[0].dtype)
     args = (
         *[x.reshape(-1) for x in given], *options, offsets, reverse, layout.units,
@@ -404,16 +403,11 @@ def launch(
     if gpu.tests_launcher is not None:
         kernel(*args, blocks=blocks, threads=threads)
         return
-    fields: list[Any] = []
-    for arg in args:
-        if isinstance(arg, bool | int):
-            fields.append(arg)
-        else:
-            # As Numba's kernels take a contiguous array of one dimension.
-            fields += (0, 0, arg.size, arg.itemsize, arg.data.ptr)
-            fields += (arg.size, arg.itemsize)
     _loaded(kernel, args)(
-        (blocks, 1, 1), (threads, 1, 1), fields, enable_cooperative_groups=True
+        (blocks, 1, 1),
+        (threads, 1, 1),
+        gpu.numbers(args),
+        enable_cooperative_groups=True,
     )
 
 
@@ -423,28 +417,10 @@ def _loaded(kernel: Any, args: tuple[Any, ...]) -> Any:
     number = cupy.cuda.runtime.getDevice()
     found = _functions.get((kernel.name, number))
     if found is None:
-        capability = cupy.cuda.Device(number).compute_capability
-        cc = (int(capability[:-1]), int(capability[-1]))
-        made = compiler.compile_for(kernel, compiler.signature_of(args), cc)
-        library = cupy.cuda.function.Module()
-        library.load(made.cubin)
-        found = _functions[kernel.name, number] = library.get_function(made.entry)
+        found, _ = kernel.load(cupy, args, number)
+        _functions[kernel.name, number] = found
     return found
 
 
 def _stuck(position: int, value: int) -> Exception:
     return DeviceError("recurrent layer: the blocks of a launch waited in vain")
-
-
-def _on_device(module: Any, offsets: Any) -> Any:
-    """Return the offsets of the steps on the device; those used last are kept."""
-    if gpu.tests_launcher is not None:
-        return module.asarray(offsets)
-    number = module.cuda.runtime.getDevice()
-    key = number, module.cuda.get_current_stream().ptr, offsets.tobytes()
-    found = _offsets.get(key)
-    if found is None:
-        if len(_offsets) >= 64:
-            _offsets.clear()
-        found = _offsets[key] = module.asarray(offsets)
-    return found

@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlib.backend import threads
+from nnlib.backend import driver, threads
+from nnlib.backend.errors import DeviceError
 from nnlib.kernels import gemm, panels
 from nnlib.kernels.machinery import array_module, body, on_cuda
+from nnlib.kernels.machinery.arrays import DeviceArray, home, upload
 from nnlib.kernels.panels import panels_of
 from nnlib.kernels.vectors import COLUMNS, aligned_empty
 
@@ -35,6 +37,7 @@ __all__ = [
     "first_rows",
     "given_or_zeros",
     "grow",
+    "offsets_of",
     "packed_and_sums",
     "packed_back",
     "padded_rows",
@@ -51,6 +54,11 @@ __all__ = [
 _GRAIN = 1 << 19
 # Sequences of a thread's share: with fewer, the packed weights are read too often.
 _SHARE = 4
+# Offsets on the devices: of steps of equal size, which a recorded graph reads where
+# they lie, so that none goes; and those of packed batches used last, by stream.
+_dense: dict[Any, Any] = {}
+_packed: dict[Any, Any] = {}
+_MOST_PACKED = 64
 
 
 class Steps(NamedTuple):
@@ -112,6 +120,41 @@ def steps_of(batch_sizes: Any) -> Steps:
     batch = int(sizes[0]) if sizes.size else 0
     dense = bool((sizes == batch).all())
     return Steps(offsets, batch, int(offsets[-1]), dense)
+
+
+def offsets_of(steps: Steps, like: Any) -> Any:
+    """Return the offsets of the steps where a CUDA array lies.
+
+    Raises
+    ------
+    DeviceError
+        If a graph is being recorded, and the steps differ in size or their offsets are
+        not on the device yet.
+    """
+    offsets = steps.offsets
+    module = array_module(like)
+    if type(like) is DeviceArray:
+        return module.asarray(offsets)
+    if steps.dense:
+        key: tuple[Any, ...] = (home(like), offsets.size, steps.batch)
+        found = _dense.get(key)
+        if found is None:
+            found = _dense[key] = upload(offsets, like, "recurrent layer")
+        return found
+    if driver.capturing():
+        raise DeviceError(
+            "recurrent layer: a graph cannot be recorded of packed sequences of "
+            "different lengths; pad them"
+        )
+    # New ones come with each batch: nothing waits for the copy, which only kernels of
+    # its own stream read.
+    key = home(like), module.cuda.get_current_stream().ptr, offsets.tobytes()
+    found = _packed.get(key)
+    if found is None:
+        if len(_packed) >= _MOST_PACKED:
+            _packed.clear()
+        found = _packed[key] = upload(offsets, like, "recurrent layer", wait=False)
+    return found
 
 
 def parts_for(steps: Steps, work: int) -> int:
@@ -203,7 +246,8 @@ def before(state: Any, steps: Steps, x: Any, reverse: bool) -> Any:
     module = array_module(x)
     if on_cuda(x):
         both = module.concatenate((x, state))
-        return both[module.asarray(places_before(steps, reverse))]
+        places = places_before(steps, reverse)
+        return both[upload(places, x, "recurrent layer", wait=False)]
     found = module.empty(x.shape, x.dtype)
     last = None
     for _, begin, end in steps.order(reverse):

@@ -142,12 +142,11 @@ def all_of(operation: int, x: Any, out: Any, scale: Any) -> None:
 def rows_of(operation: int, x: Any, out: Any, scale: Any) -> None:
     """Reduce each row of a C-contiguous matrix to an element of `out`."""
     rows, count = x.shape
-    x = x.reshape(-1)
     plan = Rows.of(count, width_of(x.itemsize, count, x))
     if plan is None:
-        reduce_rows_cuda(operation, x, count, out, scale, blocks=rows)
+        reduce_rows_cuda(operation, x, count, out, scale, blocks=rows, flat=True)
         return
     _rows_kernel(operation, plan.width, plan.held)(
         x, rows, count, plan.shift, out, scale,
-        blocks=plan.blocks(rows), threads=plan.threads,
+        blocks=plan.blocks(rows), threads=plan.threads, flat=True,
     )  # fmt: skip

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
+from nnlib.kernels.machinery import body, cuda, cuda_kernel
+from nnlib.kernels.machinery.arrays import home, upload
 from nnlib.kernels.machinery.cuda_vectors import aligned, load4, store4
 from nnlib.kernels.windows import Plan
 
@@ -241,21 +242,17 @@ def resample_cuda(
 
 def table_of(plan: Plan, like: Any) -> Any:
     """Return the tables of a plan in one row, where `like` lies; it is kept there."""
-    key = "joined", getattr(getattr(like, "device", None), "id", 0), type(like)
+    key = "joined", *home(like)
     found = plan.placed.get(key)
     if found is None:
-        starts = np.cumsum([0, *(len(axis.index) for axis in plan.axes)])
-        ptr = [a.ptr + s for a, s in zip(plan.axes, starts, strict=False)]
-        length = sum(map(len, ptr))
         head: Any = np.zeros(_HEAD, np.int64)
+        ptr, index, value = plan.tables(head, np.int64)
+        first = _HEAD + ptr.size
         head[:10] = (
-            *plan.outputs, *plan.inputs, *plan.taps[1:], _HEAD + length,
-            _HEAD + length + starts[-1],
+            *plan.outputs, *plan.inputs, *plan.taps[1:], first, first + index.size
         )  # fmt: skip
-        parts = [head, *ptr, *(axis.index for axis in plan.axes)]
-        parts += [axis.value.astype(np.int64) for axis in plan.axes]
-        joined = np.concatenate(parts).astype(np.int32)
-        found = plan.placed[key] = array_module(like).asarray(joined)
+        joined = np.concatenate((head, ptr, index, value)).astype(np.int32)
+        found = plan.placed[key] = upload(joined, like, "windows")
     return found
 
 
@@ -282,8 +279,8 @@ def over_images(kernel: Any, plan: Plan, images: Any, more: tuple[Any, ...]) -> 
         some = images
         if each < n:
             some = tuple(a[first : first + each] if a.size else a for a in images)
-        some = tuple([a.reshape(-1) for a in some])
         items = min(each, n - first) * outputs * ((channels + 3) // 4)
         kernel(
-            *some[:before], table, *rest, channels, items, *some[before:], items=items
-        )
+            *some[:before], table, *rest, channels, items, *some[before:],
+            items=items, flat=True,
+        )  # fmt: skip

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnlib.kernels.machinery import array_module, on_cuda
+from nnlib.kernels.machinery import on_cuda
+from nnlib.kernels.machinery.arrays import home, upload
 
 __all__ = [
     "Axis",
@@ -313,7 +314,7 @@ class Plan:
         """
         key: Any = np.dtype(dtype).char
         if on_cuda(like):
-            key = key, getattr(getattr(like, "device", None), "id", 0), type(like)
+            key = key, *home(like)
         found = self.placed.get(key)
         if found is None:
             starts = np.cumsum([0, *(len(axis.index) for axis in self.axes)])
@@ -323,8 +324,7 @@ class Plan:
                 np.concatenate([axis.index for axis in self.axes]),
                 np.concatenate([axis.value for axis in self.axes]).astype(dtype),
             )
-            module = array_module(like)
-            found = tuple(module.asarray(table) for table in joined)
+            found = tuple([upload(table, like, "windows") for table in joined])
             self.placed[key] = found
         return found
 

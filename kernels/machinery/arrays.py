@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.backend import driver
 from nnlib.backend.device import array_module as _backend_module
+from nnlib.backend.errors import DeviceError
 
 __all__ = [
     "DeviceArray",
@@ -19,7 +21,9 @@ __all__ = [
     "contiguous",
     "empty",
     "empty_like",
+    "home",
     "on_cuda",
+    "upload",
 ]
 
 
@@ -84,6 +88,53 @@ def array_module(array: Any) -> Any:
     if kind is DeviceArray:
         return _device_module
     return _backend_module(array)
+
+
+def home(array: Any) -> Any:
+    """Return what tells arrays of different modules and devices apart.
+
+    Examples
+    --------
+    >>> home(np.zeros(2)) == home(np.ones(3))
+    True
+    """
+    # NumPy's arrays tell their device by a string, or not at all.
+    return type(array), getattr(getattr(array, "device", None), "id", 0)
+
+
+def upload(table: Any, like: Any, name: str, *, wait: bool = True) -> Any:
+    """Return a NumPy array's copy where `like` lives.
+
+    Parameters
+    ----------
+    table : numpy.ndarray
+    like : array
+    name : str
+        The operation, for the error.
+    wait : bool
+        Whether to return once the copy is there. What is kept must be: a kernel on
+        another stream may read it next.
+
+    Raises
+    ------
+    DeviceError
+        If the current stream records a graph: its replays would copy from memory of
+        the host that has become another's.
+
+    Examples
+    --------
+    >>> upload(np.arange(3), np.zeros(2), "sum")
+    array([0, 1, 2])
+    """
+    module = array_module(like)
+    if isinstance(like, _NUMPY):
+        return module.asarray(table)
+    if driver.capturing():
+        raise DeviceError(
+            f"{name}: a table must be copied to the GPU, which a graph that is being "
+            "recorded cannot hold; run the same once before the recording"
+        )
+    return module.asarray(table, blocking=wait)
 
 
 def contiguous(array: Any) -> bool:

@@ -35,7 +35,6 @@ __all__ = [
 
 # Bytes of the widest access of a thread.
 _BYTES = 16
-_WARP = 32
 # Neighbouring threads read so many vectors in a row: a line of 128 bytes.
 _LINE = 8
 # Threads of a block whose rows are shorter.

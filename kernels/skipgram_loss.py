@@ -253,7 +253,8 @@ def forward(inputs: Any, outputs: Any, words: Any, targets: Any) -> tuple[Any, A
         factors.fill(0)
         found: list[Any] = []
         for number, (table, ids) in enumerate(lists):
-            found += faults.open_slot(ids, _describe(number, len(table), width))
+            describe = _describe(number, len(table), width)
+            found += faults.open_slot(ids, describe, more=1 - number)
         score_cuda(
             inputs, outputs, words, targets, losses, factors, *found,
             items=targets.size,

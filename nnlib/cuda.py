@@ -82,9 +82,16 @@ def get_device_capability(device: AnyDevice = None) -> tuple[int, int]:
 
 
 def synchronize(device: AnyDevice = None) -> None:
-    """Wait until all work that was given to a device is done, on all its streams."""
+    """Wait until all work that was given to a device is done, on all its streams.
+
+    Raises
+    ------
+    BoundsError
+        If a kernel has met an index out of bounds.
+    """
     with device_context(_resolve(device)):
         _device.cupy().cuda.runtime.deviceSynchronize()
+    _device.run_checks()
 
 
 def memory_allocated(device: AnyDevice = None) -> int:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend import device as backend
-from nnlib.kernels.machinery.arrays import array_module
+from nnlib.backend import driver
+from nnlib.kernels.machinery.arrays import DeviceArray, upload
 
 __all__ = ["check", "open_slot"]
 
@@ -37,14 +38,21 @@ Describe = Callable[[int, int], Exception]
 class _Board:
     """The slots of one device, and what each one in use is about."""
 
-    def __init__(self, module: Any) -> None:
-        self.slots = module.full(_SLOTS, _NOTHING, dtype=np.int64)
+    def __init__(self, like: Any) -> None:
+        nothing = np.full(_SLOTS, _NOTHING, np.int64)
+        self.slots = upload(nothing, like, "check of indices")
         self.pending: list[tuple[Any, Describe]] = []
+        # The streams whose launches use them.
+        self.streams: set[int] = set()
 
     def read(self) -> None:
         if not self.pending:
             return
         pending, self.pending = self.pending, []
+        streams, self.streams = self.streams, set()
+        if streams - {_stream(self.slots)}:
+            # Those that read the slots wait for the current stream alone.
+            backend.cupy().cuda.runtime.deviceSynchronize()
         used = self.slots[: len(pending)]
         found = used.get() if hasattr(used, "get") else np.array(used)
         if (found == _NOTHING).all():
@@ -59,7 +67,14 @@ class _Board:
 _boards: dict[Any, _Board] = {}
 
 
-def open_slot(indices: Any, describe: Describe) -> tuple[Any, int]:
+def _stream(like: Any) -> int:
+    """Return the address of the current stream; 0 where there are none."""
+    if type(like) is DeviceArray:
+        return 0
+    return int(driver.bindings()[1]().ptr)
+
+
+def open_slot(indices: Any, describe: Describe, more: int = 0) -> tuple[Any, int]:
     """Return the slots of the device of `indices`, and the number of a free one.
 
     Parameters
@@ -69,6 +84,8 @@ def open_slot(indices: Any, describe: Describe) -> tuple[Any, int]:
         until the next synchronisation, to look the bad value up.
     describe : callable
         ``describe(position, value)`` makes the exception.
+    more : int
+        How many slots the same launch will open after this one.
 
     Returns
     -------
@@ -77,14 +94,14 @@ def open_slot(indices: Any, describe: Describe) -> tuple[Any, int]:
     slot : int
         The element that is this launch's.
     """
-    module = array_module(indices)
     key = getattr(getattr(indices, "device", None), "id", None)
     board = _boards.get(key)
     if board is None:
-        board = _boards[key] = _Board(module)
-    if len(board.pending) == _SLOTS:
+        board = _boards[key] = _Board(indices)
+    if len(board.pending) + more >= _SLOTS:
         board.read()
     board.pending.append((indices, describe))
+    board.streams.add(_stream(indices))
     return board.slots, len(board.pending) - 1
 
 

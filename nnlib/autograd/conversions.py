@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.attributes import Attributes
-from nnlib.backend.device import resolve_device, to_device
+from nnlib.backend.device import resolve_device, run_checks, to_device
 from nnlib.backend.dlpack import export_array
 from nnlib.backend.dtypes import get_default_dtype, int64
 from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
@@ -17,6 +17,8 @@ from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
 __all__ = ["Conversions"]
 
 _new = object.__new__
+# What is read without a GPU.
+_ON_HOST = frozenset({np.ndarray, np.bool_})
 
 
 class Conversions(Attributes):
@@ -33,12 +35,14 @@ class Conversions(Attributes):
         ------
         ShapeError
             If there is not exactly one element.
+        BoundsError
+            On CUDA, if an index has been out of bounds since the last wait for it.
         """
         if self._array.size != 1:
             raise ShapeError(
                 f"item: expected a tensor of one element, got shape {self._array.shape}"
             )
-        value = self._array.item()
+        value = _read(self._array)
         return value if isinstance(value, bool | int | float) else float(value)
 
     def tolist(self) -> Any:
@@ -130,7 +134,7 @@ class Conversions(Attributes):
                 "bool: the truth of a tensor with "
                 f"{self._array.size} elements is ambiguous; use any() or all()"
             )
-        return bool(self._array.item())
+        return bool(_read(self._array))
 
     def __float__(self) -> float:
         return float(self.item())
@@ -147,7 +151,7 @@ class Conversions(Attributes):
 
     def __contains__(self, value: Any) -> bool:
         other = getattr(value, "_array", value)
-        return bool((self._array == other).any())
+        return bool(_read((self._array == other).any()))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self._array.ndim == 0 else repr(self)
@@ -206,6 +210,14 @@ def _through_numpy(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return value
 
     return function(*plain(args), **{k: plain(v) for k, v in kwargs.items()})
+
+
+def _read(array: Any) -> Any:
+    """Return the only element of an array; on CUDA this waits for it."""
+    value = array.item()
+    if type(array) not in _ON_HOST:
+        run_checks()
+    return value
 
 
 def _rebuild(cls: type[Any], array: Any, device: str, requires_grad: bool) -> Any:

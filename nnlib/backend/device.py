@@ -309,7 +309,7 @@ _checks: list[Callable[[], None]] = []
 
 
 def on_synchronize(check: Callable[[], None]) -> None:
-    """Have `check` called whenever a CUDA device is waited for or read from."""
+    """Have `check` called whenever a CUDA device has been waited for or read from."""
     _checks.append(check)
 
 
@@ -325,7 +325,8 @@ def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
         return array
     if device.type == "cpu":
         copy = cupy().asnumpy(array, blocking=not non_blocking)
-        run_checks()
+        if not non_blocking:
+            run_checks()
         return copy
     with device_context(device):
         return cupy().asarray(array, blocking=not non_blocking)

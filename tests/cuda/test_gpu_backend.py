@@ -130,13 +130,26 @@ def test_a_training_loop_does_not_grow():
     assert seen[-1] <= seen[5]
 
 
-def test_bad_labels_are_told_at_the_next_synchronisation():
+@pytest.mark.parametrize(
+    "wait",
+    [
+        nnlib.Tensor.item,
+        bool,
+        nnlib.Tensor.cpu,
+        lambda loss: nnlib.cuda.synchronize(),
+        lambda loss: nnlib.backend.device.synchronize("cuda"),
+    ],
+)
+@pytest.mark.parametrize("aside", [False, True])
+def test_bad_labels_are_told_at_the_next_synchronisation(wait, aside):
     logits = nnlib.zeros(4, 3, device="cuda")
     target = nnlib.tensor([0, 1, 7, 2], device="cuda")
+    nnlib.cuda.synchronize()
+    other = nnlib.cuda.Stream() if aside else nnlib.cuda.current_stream()
+    with nnlib.cuda.stream(other):
+        loss = nn.functional.cross_entropy(logits, target)
     with pytest.raises(IndexError, match="7"):
-        nn.functional.cross_entropy(logits, target)
-        nnlib.cuda.synchronize()
-        nnlib.backend.device.synchronize("cuda")
+        wait(loss)
     assert nnlib.ones(2, device="cuda").sum().item() == 2
 
 

@@ -86,7 +86,6 @@ def test_messages_name_devices() -> None:
     with pytest.raises(IndexError, match="7"):
         table(nnlib.tensor([7], device="cuda"))
         nnlib.cuda.synchronize()
-        nnlib.backend.device.synchronize("cuda")
 
 
 @pytest.mark.cuda

@@ -14,7 +14,13 @@ from typing import Any
 from nnlib.kernels import normalization_cuda, normalization_grad_cuda
 from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce
 from nnlib.kernels.machinery import CudaKernel, array_module, cuda, on_cuda
-from nnlib.kernels.machinery.groups import Rows, access, kernel_variant, width_of
+from nnlib.kernels.machinery.groups import (
+    Rows,
+    access,
+    aligned,
+    kernel_variant,
+    width_of,
+)
 
 __all__ = ["fits", "input_gradient", "normalize", "slopes", "statistics"]
 
@@ -181,6 +187,10 @@ def _launch(make: Any, most: int, arrays: tuple[Any, ...], *rest: Any) -> None:
     images, channels, size = x.shape
     rows = images * channels
     plan: Any = _plan(size, most, *arrays)
+    if plan is None:
+        # It `fits` by vectors, which cannot begin where one of the inputs does.
+        arrays = tuple([a if aligned(a) else a.copy() for a in arrays])
+        plan = _plan(size, most, *arrays)
     make(plan.width, plan.held)(
         *arrays, rows, size, plan.shift, *rest,
         blocks=plan.blocks(rows), threads=plan.threads, flat=True,

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from nnlib.kernels import convolution, persistent
+from nnlib.kernels import convolution, normalization_planes, persistent
 from nnlib.kernels.machinery import gpu
 from nnlib.kernels.machinery.arrays import DeviceArray
 
@@ -39,6 +39,24 @@ def test_flat_launches_refuse_arrays_with_gaps(monkeypatch):
     kernel(dense.view(DeviceArray), items=24, flat=True)
     with pytest.raises(ValueError, match="a flat launch: shape .6,., strides .16,."):
         kernel(apart.view(DeviceArray), items=6, flat=True)
+
+
+def test_planes_that_vectors_cannot_begin_at_are_copied(monkeypatch):
+    # By single elements, no group of threads would hold a plane of this size.
+    starts = {}
+
+    def note(launch):
+        starts[launch.kernel.__name__] = launch.args[0].ctypes.data % 16
+
+    monkeypatch.setattr(gpu, "tests_launcher", note)
+    shape = (1, 2, 64 * 64)
+    x = np.zeros(shape, np.float32).view(DeviceArray)
+    apart = np.zeros(x.size + 1, np.float32).view(DeviceArray)[1:].reshape(shape)
+    v = np.zeros((1, 2), np.float32).view(DeviceArray)
+    assert normalization_planes.fits(x) and apart.ctypes.data % 16
+    normalization_planes.slopes(apart, x, v, v, None)
+    normalization_planes.input_gradient(apart, x, v, v, v, v)
+    assert starts == {"plane_sums_4_4": 0, "join_sums_cuda": 0, "plane_gradient_4_4": 0}
 
 
 class Array(np.ndarray):

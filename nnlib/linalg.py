@@ -1,7 +1,7 @@
 """Linear algebra on the last two dimensions: the functions of ``torch.linalg``.
 
 Each is documented where it is defined, in ``nnlib/ops`` (``linear_systems``,
-``decompositions``, ``matrix_norms``, ``matrix_functions``).
+``decompositions``, ``lu``, ``matrix_norms``, ``matrix_functions``).
 """
 
 from nnlib.backend.errors import LinAlgError
@@ -19,6 +19,9 @@ from nnlib.ops.linear_systems import linalg_matrix_power as matrix_power
 from nnlib.ops.linear_systems import linalg_matrix_rank as matrix_rank
 from nnlib.ops.linear_systems import linalg_pinv as pinv
 from nnlib.ops.linear_systems import linalg_solve as solve
+from nnlib.ops.lu import linalg_lu as lu
+from nnlib.ops.lu import linalg_lu_factor as lu_factor
+from nnlib.ops.lu import linalg_lu_solve as lu_solve
 from nnlib.ops.matmul import matmul
 from nnlib.ops.matrix_functions import linalg_cond as cond
 from nnlib.ops.matrix_functions import linalg_matrix_exp as matrix_exp
@@ -43,6 +46,9 @@ __all__ = [
     "eigvalsh",
     "inv",
     "lstsq",
+    "lu",
+    "lu_factor",
+    "lu_solve",
     "matmul",
     "matrix_exp",
     "matrix_norm",

@@ -38,6 +38,7 @@ from nnlib.ops.interpolation import *  # noqa: F403
 from nnlib.ops.joining import *  # noqa: F403
 from nnlib.ops.linear_systems import *  # noqa: F403
 from nnlib.ops.logic import *  # noqa: F403
+from nnlib.ops.lu import *  # noqa: F403
 from nnlib.ops.masking import *  # noqa: F403
 from nnlib.ops.matmul import *  # noqa: F403
 from nnlib.ops.matrix_functions import *  # noqa: F403

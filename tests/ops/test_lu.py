@@ -1,0 +1,35 @@
+"""LU decompositions larger than a panel, singular ones, and without swaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnlib
+
+
+@pytest.mark.parametrize("shape", [(70, 70), (90, 40), (40, 90), (2, 33, 35), (3, 0)])
+@pytest.mark.parametrize("pivot", [True, False])
+def test_product_of_the_factors(shape: tuple[int, ...], pivot: bool) -> None:
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal(shape)
+    if not pivot:
+        a += 20 * np.eye(*shape[-2:])
+    x = nnlib.from_numpy(a)
+    P, L, U = nnlib.linalg.lu(x, pivot=pivot)
+    product = L @ U
+    if pivot:
+        assert (abs(L.numpy()) <= 1).all()
+        product = P @ product
+    np.testing.assert_allclose(product.numpy(), a, rtol=1e-9, atol=1e-11)
+
+
+def test_a_singular_matrix_is_factored() -> None:
+    torch = pytest.importorskip("torch")
+    a = np.ones((3, 3))
+    got = nnlib.linalg.lu_factor(nnlib.from_numpy(a))
+    want = torch.linalg.lu_factor_ex(torch.tensor(a))
+    np.testing.assert_allclose(got.LU.numpy(), want.LU.numpy())
+    assert got.pivots.tolist() == want.pivots.tolist()
+    with pytest.raises(nnlib.linalg.LinAlgError):
+        nnlib.linalg.lu_solve(*got, nnlib.ones(3, 1, dtype="float64"))

@@ -31,8 +31,6 @@ __all__ = [
     "lp_pool3d",
 ]
 
-_MAX_POOLS = max_pool1d, max_pool2d, max_pool3d
-
 
 def _avg_pool(
     op: str,
@@ -253,9 +251,8 @@ def _lp_pool(
     count = math.prod(per_dim(op, "kernel_size", kernel_size, rank, 1))
     if math.isinf(norm_type):
         sign = math.copysign(1, norm_type)
-        peaks = _MAX_POOLS[rank - 1](
-            abs(input) * sign, kernel_size, stride, ceil_mode=ceil_mode
-        )
+        pool = (max_pool1d, max_pool2d, max_pool3d)[rank - 1]
+        peaks = pool(abs(input) * sign, kernel_size, stride, ceil_mode=ceil_mode)
         return peaks * sign
     powers = input**norm_type
     mean = _avg_pool(op, rank, powers, kernel_size, stride, 0, ceil_mode, True)

@@ -16,7 +16,8 @@ def compilation(report: Report, device: str, deadline: float) -> None:
 
     The caller has set ``NNLIB_CACHE_DIR`` to an empty folder.
     """
-    from nnlib.cli.recipes import RECIPES, warm
+    from nnlib.cli.kernels import warm
+    from nnlib.cli.recipes import RECIPES
     from nnlib.kernels.machinery import gpu
 
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":

@@ -18,7 +18,7 @@ from nnlib.backend.errors import Error
 __all__ = ["AnomalyError", "detect_anomaly", "set_detect_anomaly", "user_line"]
 
 
-class AnomalyError(Error, RuntimeError):
+class AnomalyError(Error):
     """An operation made a NaN or an infinity out of finite numbers."""
 
 

@@ -30,7 +30,7 @@ _DIRECTIONS = 3
 _WEIGHTINGS = 2
 
 
-class GradcheckError(Error, RuntimeError):
+class GradcheckError(Error):
     """A derivative differs from what finite differences say."""
 
 

@@ -7,11 +7,13 @@ the top-level name, the methods, the operators and the in-place method follow.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import DTypeError, not_a_tensor
 
 __all__ = ["OPS", "Op", "numpy_op", "op_name", "public", "ufunc_op"]
 
@@ -57,6 +59,7 @@ def public(
     method: bool | str | tuple[str, ...] = True,
     operators: str | tuple[str, ...] = (),
     inplace: bool | str | Callable[..., Tensor] = False,
+    axis: bool = False,
 ) -> Callable[[F], F]:
     """Register a public operation under its function's name.
 
@@ -73,10 +76,15 @@ def public(
         the same under its other names);
         with "view", one that makes the tensor this view of its memory;
         a callable is that method, for operations that need not touch all of it.
+    axis : bool
+        Take NumPy's ``axis`` and ``keepdims`` for ``dim`` and ``keepdim``, as PyTorch
+        does.
     """
 
     def register(function: F) -> F:
         name = function.__name__
+        if axis:
+            function = _with_numpy_names(function)
         methods = (name,) if method is True else method or ()
         methods = (methods,) if isinstance(methods, str) else methods
         names = (operators,) if isinstance(operators, str) else operators
@@ -94,6 +102,40 @@ def public(
         return function
 
     return register
+
+
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def _with_numpy_names(function: F) -> F:
+    """Return `function` with the names of NumPy; what does not use them pays little."""
+
+    @functools.wraps(function)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            if _NUMPY_NAMES.keys().isdisjoint(kwargs):
+                raise
+        except AttributeError as error:
+            first = dict(zip(function.__code__.co_varnames, args[:1], strict=False))
+            wrong = not_a_tensor(function.__name__, error, first | kwargs)
+            if wrong is None:
+                raise
+            raise wrong from None
+        return named(*args, **_renamed(function.__name__, kwargs))
+
+    return cast(F, named)
+
+
+def _renamed(op: str, given: dict[str, Any]) -> dict[str, Any]:
+    made = dict(given)
+    for theirs, ours in _NUMPY_NAMES.items():
+        if theirs in made:
+            if ours in made:
+                raise DTypeError(f"{op}: expected {ours} or {theirs}, got both")
+            made[ours] = made.pop(theirs)
+    return made
 
 
 _PLAIN = frozenset({"__rshift__", "__round__", "__invert__", "__index__"})
@@ -170,7 +212,7 @@ def op_name(default: str) -> str:
     It is looked for on the call stack, from the inside out, as far as nnlib's own
     frames go; `default` where there is none. For errors alone: it takes its time.
     """
-    names = {op.function.__code__: name for name, op in OPS.items()}
+    names = {inspect.unwrap(op.function).__code__: name for name, op in OPS.items()}
     frame = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(
         ("nnlib.autograd.", "nnlib.ops.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "BoundsError",
@@ -10,11 +13,15 @@ __all__ = [
     "Error",
     "LinAlgError",
     "ShapeError",
+    "not_a_tensor",
 ]
 
 
-class Error(Exception):
-    """Base of every error that nnlib raises on purpose."""
+class Error(RuntimeError):
+    """Base of every error that nnlib raises on purpose.
+
+    A RuntimeError, as most of PyTorch's errors are; each is also the class named below.
+    """
 
 
 class ShapeError(Error, ValueError):
@@ -33,9 +40,24 @@ class DTypeError(Error, TypeError):
     """A dtype or argument type does not fit."""
 
 
-class LinAlgError(Error, RuntimeError):
+class LinAlgError(Error):
     """A matrix is singular, or a factorisation does not exist or converge."""
 
 
-class DeviceError(Error, RuntimeError):
+class DeviceError(Error):
     """A device is unknown or absent, or tensors live on different devices."""
+
+
+def not_a_tensor(
+    op: str, error: AttributeError, arguments: Mapping[str, Any]
+) -> DTypeError | None:
+    """Return what to raise where `error` came of an argument that is no tensor.
+
+    Nobody asks before whether an argument is one: a list or None has not the attributes
+    of a tensor, and then this tells which argument it was.
+    """
+    for name, value in arguments.items():
+        if value is error.obj and not hasattr(value, "dtype"):
+            kind = type(value).__name__
+            return DTypeError(f"{op}: {name}: expected a Tensor, got {kind}")
+    return None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.data.order import as_generator, uniforms
 
@@ -263,11 +263,11 @@ class RandomAffine(Transform):
         self.scale = scale or (1.0, 1.0)
         self.fill = fill
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise Error(
+            raise ArgumentError(
                 f"RandomAffine: scale: expected a positive range, got {self.scale}"
             )
         if not all(0 <= part <= 1 for part in self.translate):
-            raise Error(
+            raise ArgumentError(
                 f"RandomAffine: translate: expected fractions from 0 to 1, got "
                 f"{self.translate}"
             )
@@ -389,7 +389,7 @@ class Normalize(Transform):
         self.std = np.atleast_1d(np.asarray(std, np.float64))
         self.peak = peak
         if (self.std <= 0).any():
-            raise Error(f"Normalize: std: expected positive numbers, got {std}")
+            raise ArgumentError(f"Normalize: std: expected positive numbers, got {std}")
 
     def apply(self, images: Any) -> Any:
         """Return float32 images, or floats of the dtype that came."""
@@ -415,5 +415,5 @@ class Normalize(Transform):
 
 def _probability(name: str, p: float) -> float:
     if not 0 <= p <= 1:
-        raise Error(f"{name}: p: expected a probability from 0 to 1, got {p}")
+        raise ArgumentError(f"{name}: p: expected a probability from 0 to 1, got {p}")
     return p

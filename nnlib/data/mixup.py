@@ -10,7 +10,7 @@ import numpy as np
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.data.augment import Transform
 
@@ -41,7 +41,9 @@ class MixUp(Transform):
     ) -> None:
         super().__init__(generator)
         if not 0 < alpha <= 8:
-            raise Error(f"MixUp: alpha: expected above 0 and at most 8, got {alpha}")
+            raise ArgumentError(
+                f"MixUp: alpha: expected above 0 and at most 8, got {alpha}"
+            )
         if num_classes < 1:
             raise ShapeError(
                 f"MixUp: num_classes: expected at least 1, got {num_classes}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.func.batched import Batched, Batching
 from nnlib.ops.dimensions import movedim
 from nnlib.ops.joining import cat
@@ -62,7 +62,7 @@ def vmap(
     tensor([ 5., 25.])
     """
     if randomness not in ("error", "same"):
-        raise Error(
+        raise ArgumentError(
             f"vmap: randomness: expected 'same' or 'error', got {randomness!r}: draw a "
             "whole batch outside and pass it in"
         )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from nnlib import nn
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.models.initial import kaiming
 
 __all__ = [
@@ -173,9 +173,11 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if stem not in ("imagenet", "cifar"):
-            raise Error(f'ResNet: stem: expected "imagenet" or "cifar", got {stem!r}')
+            raise ArgumentError(
+                f'ResNet: stem: expected "imagenet" or "cifar", got {stem!r}'
+            )
         if shortcut not in ("projection", "pad"):
-            raise Error(
+            raise ArgumentError(
                 f'ResNet: shortcut: expected "projection" or "pad", got {shortcut!r}'
             )
         if not depths or min(depths) < 1:

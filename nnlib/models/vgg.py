@@ -7,7 +7,7 @@ from typing import Any
 
 from nnlib import nn
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.models.initial import kaiming
 
 __all__ = ["VGG", "vgg6", "vgg11", "vgg13", "vgg16", "vgg19"]
@@ -78,7 +78,9 @@ class VGG(nn.Module):
                 side //= 2
                 continue
             if not isinstance(entry, int):
-                raise Error(f'VGG: configuration: expected ints and "M", got {entry!r}')
+                raise ArgumentError(
+                    f'VGG: configuration: expected ints and "M", got {entry!r}'
+                )
             features.append(nn.Conv2d(channels, entry, 3, padding=1))
             if batch_norm:
                 features.append(nn.BatchNorm2d(entry))

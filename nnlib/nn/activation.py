@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib.autograd.tensor import Parameter, Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn import init
 from nnlib.nn.linear import new_parameter
@@ -187,7 +187,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise Error(
+            raise ArgumentError(
                 f"GELU: approximate: expected 'none' or 'tanh', got {approximate!r}"
             )
         self.approximate = approximate
@@ -285,7 +285,7 @@ class Hardtanh(_Inplace):
     ) -> None:
         super().__init__(inplace)
         if min_val >= max_val:
-            raise Error(
+            raise ArgumentError(
                 f"Hardtanh: expected min_val < max_val, got {min_val} and {max_val}"
             )
         self.min_val = min_val

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.nn import functional as F
 from nnlib.nn import init
 from nnlib.nn.linear import check_size, new_parameter
@@ -63,7 +63,7 @@ class _Convolution(Module):
         if padding_mode not in (
             _PADDING_MODES[:1] if self.transposed else _PADDING_MODES
         ):
-            raise Error(
+            raise ArgumentError(
                 f"{layer}: padding_mode: expected one of {_PADDING_MODES} (transposed "
                 f'layers: "zeros"), got {padding_mode!r}'
             )
@@ -90,7 +90,7 @@ class _Convolution(Module):
         ]
         if isinstance(padding, str) and not self.transposed:
             if padding not in ("same", "valid"):
-                raise Error(
+                raise ArgumentError(
                     f'{layer}: padding: expected ints, "same" or "valid", got '
                     f"{padding!r}"
                 )

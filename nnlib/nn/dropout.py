@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
@@ -21,7 +21,7 @@ class _Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise Error(
+            raise ArgumentError(
                 f"{type(self).__name__}: p: expected a probability between 0 and 1, "
                 f"got {p}"
             )

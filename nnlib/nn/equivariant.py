@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.nn import functional as F
 from nnlib.nn import init
 from nnlib.nn.linear import check_size, new_parameter
@@ -40,7 +40,7 @@ def order(group: str) -> int:
         If there is no such group here.
     """
     if group not in _ORDERS:
-        raise Error(f"group: expected one of {tuple(_ORDERS)}, got {group!r}")
+        raise ArgumentError(f"group: expected one of {tuple(_ORDERS)}, got {group!r}")
     return _ORDERS[group]
 
 
@@ -347,7 +347,9 @@ class GroupPool(Module):
     def __init__(self, mode: str = "max") -> None:
         super().__init__()
         if mode not in ("max", "mean"):
-            raise Error(f'GroupPool: mode: expected "max" or "mean", got {mode!r}')
+            raise ArgumentError(
+                f'GroupPool: mode: expected "max" or "mean", got {mode!r}'
+            )
         self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:

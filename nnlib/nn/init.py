@@ -16,7 +16,7 @@ from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.dtypes import FLOATING, HALF, float32
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.nn.normal import inverse_cdf
 
@@ -113,7 +113,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2.0 / (1 + slope**2))
     if nonlinearity not in _GAINS:
         known = ", ".join([*_GAINS, "leaky_relu"])
-        raise Error(
+        raise ArgumentError(
             f"calculate_gain: nonlinearity: expected one of {known}; got "
             f"{nonlinearity!r}"
         )
@@ -132,7 +132,7 @@ def uniform_(
     """
     _check_floating("uniform_", tensor)
     if a > b:
-        raise Error(f"uniform_: expected a <= b, got a={a}, b={b}")
+        raise ArgumentError(f"uniform_: expected a <= b, got a={a}, b={b}")
     values = _draw("rand", tensor.shape, tensor, generator)
     values *= values.dtype.type(b - a)
     values += values.dtype.type(a)
@@ -154,7 +154,7 @@ def normal_(
     """
     _check_floating("normal_", tensor)
     if std < 0:
-        raise Error(f"normal_: std: expected at least 0, got {std}")
+        raise ArgumentError(f"normal_: std: expected at least 0, got {std}")
     values = _draw("randn", tensor.shape, tensor, generator)
     values *= values.dtype.type(std)
     values += values.dtype.type(mean)
@@ -181,7 +181,7 @@ def trunc_normal_(
     """
     _check_floating("trunc_normal_", tensor)
     if a > b or std <= 0:
-        raise Error(
+        raise ArgumentError(
             f"trunc_normal_: expected a <= b and std > 0, got a={a}, b={b}, std={std}"
         )
     low, high = (a - mean) / std, (b - mean) / std
@@ -273,7 +273,9 @@ def xavier_normal_(
 
 def _chosen_fan(name: str, tensor: Tensor, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
-        raise Error(f"{name}: mode: expected 'fan_in' or 'fan_out', got {mode!r}")
+        raise ArgumentError(
+            f"{name}: mode: expected 'fan_in' or 'fan_out', got {mode!r}"
+        )
     fan_in, fan_out = _fans(name, tensor)
     return max(1, fan_in if mode == "fan_in" else fan_out)
 

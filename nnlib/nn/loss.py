@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
@@ -39,7 +39,7 @@ class Loss(Module):
         if reduction not in known and not (
             isinstance(self, KLDivLoss) and reduction == "batchmean"
         ):
-            raise Error(
+            raise ArgumentError(
                 f"{type(self).__name__}: reduction: expected one of "
                 f"{', '.join(known)}, got {reduction!r}"
             )

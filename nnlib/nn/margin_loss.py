@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn.loss import Loss, WeightedLoss
 from nnlib.nn.module import Module
@@ -67,7 +67,7 @@ class MultiMarginLoss(WeightedLoss):
     ) -> None:
         super().__init__(weight, reduction)
         if p not in (1, 2):
-            raise Error(f"MultiMarginLoss: p: expected 1 or 2, got {p}")
+            raise ArgumentError(f"MultiMarginLoss: p: expected 1 or 2, got {p}")
         self.p = p
         self.margin = margin
 

@@ -6,6 +6,7 @@ It has three parts: names and what they stand for in `nnlib.nn.tree`, hooks in
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from nnlib.backend.dtypes import (
     float64,
     resolve_dtype,
 )
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import DTypeError, Error, not_a_tensor
 from nnlib.nn import state as _state
 from nnlib.nn.hooks import HookMethods
 from nnlib.nn.tree import ModuleTree
@@ -65,9 +66,20 @@ class Module(ModuleTree, HookMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`."""
-        if self._hooked:
-            return self._call_hooked(args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if self._hooked:
+                return self._call_hooked(args, kwargs)
+            return self.forward(*args, **kwargs)
+        except AttributeError as error:
+            # A model's own forward shall fail as Python code does.
+            if not type(self).__module__.startswith("nnlib."):
+                raise
+            names = inspect.signature(self.forward).parameters
+            given = dict(zip(names, args, strict=False)) | kwargs
+            wrong = not_a_tensor(type(self).__name__, error, given)
+            if wrong is None:
+                raise
+            raise wrong from None
 
     # -- state -------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nnlib.autograd.tensor import Parameter, Tensor
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError, Error
 
 if TYPE_CHECKING:
     from nnlib.nn.module import Module
@@ -112,7 +112,7 @@ class ModuleTree:
         if not isinstance(name, str):
             raise DTypeError(f"{where}: name: expected a str, got {name!r}")
         if not name or "." in name:
-            raise Error(
+            raise ArgumentError(
                 f"{where}: name: expected a name that is not empty and holds no dot, "
                 f"got {name!r}"
             )

@@ -6,7 +6,7 @@ import functools
 import operator
 from typing import Any, NamedTuple
 
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.matmul import check_dtypes
 
 __all__ = ["Geometry", "per_dim", "read_convolution", "read_transposed"]
@@ -212,7 +212,9 @@ def _read_padding(
     if padding == "valid":
         return (0,) * rank, (0,) * rank
     if padding != "same":
-        raise Error(f'{op}: padding: expected ints, "same" or "valid", got {padding!r}')
+        raise ArgumentError(
+            f'{op}: padding: expected ints, "same" or "valid", got {padding!r}'
+        )
     if max(stride) > 1:
         raise ShapeError(f'{op}: padding "same" needs stride 1, got stride {stride}')
     before = tuple((span - 1) // 2 for span in spans)

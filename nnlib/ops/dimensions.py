@@ -70,7 +70,7 @@ class Place(Function):
         return Narrow.apply(grad, dim=self.dim, start=self.start, length=self.length)
 
 
-@public(inplace="view")
+@public(inplace="view", axis=True)
 def squeeze(input: Any, dim: Any = None) -> Tensor:
     """Drop dimensions of length 1: all, or those of `dim` that have it."""
     shape = raw(input).shape
@@ -97,7 +97,7 @@ def squeeze(input: Any, dim: Any = None) -> Tensor:
     )
 
 
-@public(inplace="view")
+@public(inplace="view", axis=True)
 def unsqueeze(input: Any, dim: int) -> Tensor:
     """Insert a dimension of length 1 at `dim`.
 

@@ -16,7 +16,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import float32
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
@@ -71,7 +71,7 @@ class Blend(Function):
 def check_probability(op: str, p: float) -> None:
     """Raise unless `p` is a probability."""
     if not 0 <= p <= 1:
-        raise ShapeError(f"{op}: p: expected a probability, 0 to 1, got {p}")
+        raise ArgumentError(f"{op}: p: expected a probability, 0 to 1, got {p}")
 
 
 def noise(input: Any, shape: tuple[int, ...], p: float, generator: Any) -> Any:
@@ -112,7 +112,7 @@ def dropout(
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `p` is no probability.
     DTypeError
         If `input` is not floating.
@@ -270,7 +270,7 @@ def alpha_dropout(
 
     Raises
     ------
-    ShapeError
+    ArgumentError
         If `p` is no probability.
     """
     check_probability("alpha_dropout", p)

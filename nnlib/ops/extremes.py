@@ -140,7 +140,7 @@ def _extreme(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any
     return Extreme.apply(input, dims=dims, keepdim=keepdim, largest=largest)
 
 
-@public()
+@public(axis=True)
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Return the largest value over `dim`; equal ones share the gradient evenly.
 
@@ -152,7 +152,7 @@ def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _extreme("amax", input, dim, keepdim, True)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Return the smallest value over `dim`; equal ones share the gradient evenly.
 
@@ -164,7 +164,7 @@ def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _extreme("amin", input, dim, keepdim, False)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
     """Return ``(min, max)`` over all elements or one dimension."""
     array = raw(input)
@@ -178,7 +178,7 @@ def _is_other(dim: Any) -> bool:
     return isinstance(dim, Tensor) or hasattr(dim, "dtype")
 
 
-@public()
+@public(axis=True)
 def max(
     input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 ) -> Any:
@@ -218,7 +218,7 @@ def max(
     return _best("max", input, dim, keepdim, True)
 
 
-@public()
+@public(axis=True)
 def min(
     input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
 ) -> Any:
@@ -261,7 +261,7 @@ def _arg(op: str, input: Any, dim: Any, keepdim: bool, largest: bool) -> Any:
     return ArgExtreme.apply(input, dim=dim, keepdim=keepdim, largest=largest)
 
 
-@public()
+@public(axis=True)
 def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return where the largest element is: along `dim`, or in the flattened tensor.
 
@@ -279,7 +279,7 @@ def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
     return _arg("argmax", input, dim, keepdim, True)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return where the smallest element is: along `dim`, or in the flattened tensor.
 

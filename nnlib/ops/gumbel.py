@@ -6,7 +6,7 @@ from typing import Any
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import empty_like, zeros_like
 from nnlib.ops.loss import check_float
@@ -65,7 +65,9 @@ def gumbel_softmax(
     """
     check_float("gumbel_softmax", "logits", logits)
     if not tau > 0:
-        raise Error(f"gumbel_softmax: tau: expected a positive number, got {tau}")
+        raise ArgumentError(
+            f"gumbel_softmax: tau: expected a positive number, got {tau}"
+        )
     # The logarithm of an exponential number is a Gumbel number with the other sign.
     noise = exponential_(empty_like(logits).detach(), generator=generator).log()
     soft = softmax((logits - noise) / tau, dim)

@@ -9,7 +9,7 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dimensions import Narrow
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.expanding import atleast_1d, atleast_2d, atleast_3d
@@ -160,7 +160,7 @@ def _checked(op: str, tensors: Any) -> list[Any]:
     return found
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension.
 
@@ -202,19 +202,19 @@ def _join(op: str, found: list[Any], dim: int) -> Any:
     return Cat.apply(*found, dim=dim)
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def concat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension: `cat`."""
     return cat(tensors, dim)
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def concatenate(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension: `cat`."""
     return cat(tensors, dim)
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension.
 
@@ -263,7 +263,7 @@ def column_stack(tensors: Any) -> Tensor:
     return cat([x if x.ndim > 1 else x.reshape(-1, 1) for x in found], 1)
 
 
-@public()
+@public(axis=True)
 def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Return the entries of a dimension as a tuple of views.
 
@@ -287,7 +287,7 @@ def _pieces(length: int, size: int) -> tuple[int, ...]:
     return (size,) * whole + ((rest,) if rest else ())
 
 
-@public()
+@public(axis=True)
 def split(input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a dimension into stretches, returned as views.
 
@@ -328,7 +328,7 @@ def split(input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor
     )
 
 
-@public()
+@public(axis=True)
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a dimension into at most `chunks` stretches of equal length.
 
@@ -340,7 +340,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         If `chunks` is less than 1.
     """
     if chunks < 1:
-        raise Error(f"chunk: chunks: expected 1 or more, got {chunks}")
+        raise ArgumentError(f"chunk: chunks: expected 1 or more, got {chunks}")
     shape = raw(input).shape
     if not shape:
         raise ShapeError("chunk: a tensor without dimensions cannot be cut")
@@ -373,7 +373,9 @@ def tensor_split(
         given = given.tolist()
     if isinstance(given, int):
         if given < 1:
-            raise Error(f"tensor_split: expected 1 or more sections, got {given}")
+            raise ArgumentError(
+                f"tensor_split: expected 1 or more sections, got {given}"
+            )
         size, longer = divmod(length, given)
         lengths = (size + 1,) * longer + (size,) * (given - longer)
         return Split.apply(  # type: ignore[no-any-return]

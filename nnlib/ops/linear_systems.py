@@ -27,9 +27,10 @@ __all__ = ["inverse", "matrix_power", "pinverse"]
 
 def check_matrix(op: str, x: Any, argument: str = "A", *, square: bool = False) -> None:
     """Raise unless `x` is a floating tensor of (square) matrices."""
-    if x.dtype not in FLOATING:
+    kind = getattr(x, "dtype", type(x).__name__)
+    if kind not in FLOATING:
         raise DTypeError(
-            f"linalg.{op}: {argument}: expected a floating tensor, got {x.dtype}"
+            f"linalg.{op}: {argument}: expected a floating tensor, got {kind}"
         )
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         kind = "square matrices" if square else "matrices"

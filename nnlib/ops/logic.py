@@ -204,7 +204,7 @@ def bitwise_right_shift(input: Any, other: Any) -> Tensor:
     return Bitwise.apply(input, other, ufunc=np.right_shift)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Tell whether any element along `dim` is true (not zero).
 
@@ -230,7 +230,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _reduce("any", input, dim, keepdim)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Tell whether all elements along `dim` are true (not zero).
 

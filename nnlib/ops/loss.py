@@ -68,7 +68,11 @@ def check_same_shape(op: str, **tensors: Any) -> None:
             break
     else:
         return
-    shapes = {name: tuple(getattr(x, "shape", ())) for name, x in tensors.items()}
+    for name, x in tensors.items():
+        if not hasattr(x, "shape"):
+            kind = type(x).__name__
+            raise DTypeError(f"{op}: {name}: expected a Tensor, got {kind}")
+    shapes = {name: tuple(x.shape) for name, x in tensors.items()}
     (first, expected), *rest = shapes.items()
     for name, shape in rest:
         if shape != expected:
@@ -80,8 +84,13 @@ def check_same_shape(op: str, **tensors: Any) -> None:
 
 
 def check_float(op: str, name: str, x: Any) -> None:
-    """Raise unless `x` is floating."""
-    if x.dtype not in FLOATING:
+    """Raise unless `x` is a floating tensor."""
+    try:
+        floating = x.dtype in FLOATING
+    except AttributeError:
+        kind = type(x).__name__
+        raise DTypeError(f"{op}: {name}: expected a Tensor, got {kind}") from None
+    if not floating:
         raise DTypeError(f"{op}: {name}: expected a floating dtype, got {x.dtype}")
 
 

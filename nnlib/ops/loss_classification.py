@@ -309,7 +309,7 @@ def cross_entropy(
             f"{name}: label_smoothing: expected 0 to 1, got {label_smoothing}"
         )
     scores, labels = raw(input), raw(target)
-    if scores.ndim and getattr(labels, "shape", ()) == scores.shape:
+    if getattr(scores, "ndim", 0) and getattr(labels, "shape", ()) == scores.shape:
         return _soft(input, target, weight, reduction, label_smoothing)
     classes = check_classes(name, input, target)
     check_reduction(name, reduction, labels.shape)

@@ -157,7 +157,7 @@ def _moment(
     )
 
 
-@public()
+@public(axis=True)
 def var(
     input: Any,
     dim: Any = None,
@@ -193,7 +193,7 @@ def var(
     return _moment(Var, "var", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def std(
     input: Any,
     dim: Any = None,
@@ -206,7 +206,7 @@ def std(
     return _moment(Var, "std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def var_mean(
     input: Any,
     dim: Any = None,
@@ -221,7 +221,7 @@ def var_mean(
     )
 
 
-@public(method=False)
+@public(method=False, axis=True)
 def std_mean(
     input: Any,
     dim: Any = None,
@@ -289,7 +289,7 @@ class VectorNorm(Function):
         return steep * spread(grad * pow(safe, 1 - p), shape, self.dims)
 
 
-@public()
+@public(axis=True)
 def norm(
     input: Any,
     p: Any = "fro",

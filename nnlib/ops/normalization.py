@@ -8,7 +8,7 @@ from nnlib import kernels
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dims import raw
 from nnlib.ops.loss import check_float
 from nnlib.ops.normalize import BATCH, Normalize, Standardize
@@ -135,7 +135,7 @@ def batch_norm(
     )  # fmt: skip
     if not training:
         if running_mean is None or running_var is None:
-            raise Error(
+            raise ArgumentError(
                 f"{op}: running_mean and running_var: expected tensors, because "
                 "training is False"
             )

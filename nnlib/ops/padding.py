@@ -9,7 +9,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.dims import constant, number_as, raw
 from nnlib.ops.gathering import IndexSelect
 
@@ -138,7 +138,7 @@ def pad(
     tensor([0, 1, 2, 3])
     """
     if mode not in _MODES:
-        raise Error(f"pad: mode: expected one of {_MODES}, got {mode!r}")
+        raise ArgumentError(f"pad: mode: expected one of {_MODES}, got {mode!r}")
     widths = _widths(tuple(map(int, pad)), raw(input).shape, mode)
     if mode == "constant":
         return PadConstant.apply(  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any
 from nnlib import kernels
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ArgumentError, DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.pooling import max_pool1d, max_pool2d, max_pool3d
 from nnlib.ops.pooling_arguments import (
@@ -62,7 +62,7 @@ def _divisor(op: str, value: Any) -> Any:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise DTypeError(f"{op}: divisor_override: expected an int, got {value!r}")
     if not value:
-        raise Error(f"{op}: divisor_override: expected another number than 0")
+        raise ArgumentError(f"{op}: divisor_override: expected another number than 0")
     return int(value)
 
 
@@ -230,7 +230,9 @@ def gaussian_avg_pool2d(
         given = sigma if isinstance(sigma, tuple | list) else (sigma, sigma)
         width = tuple(map(float, given))
     if len(width) != 2 or not all(w > 0 and math.isfinite(w) for w in width):
-        raise Error(f"{op}: sigma: expected one or two positive numbers, got {sigma!r}")
+        raise ArgumentError(
+            f"{op}: sigma: expected one or two positive numbers, got {sigma!r}"
+        )
     return _avg_pool(  # type: ignore[no-any-return]
         op, 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad,
         None, width,

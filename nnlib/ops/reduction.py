@@ -155,7 +155,7 @@ def any_zero(shape: tuple[int, ...], dims: Any) -> bool:
     return 0 in (shape[dim] for dim in dims)
 
 
-@public()
+@public(axis=True)
 def sum(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -194,7 +194,7 @@ def sum(
     return out  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def mean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -218,7 +218,7 @@ def mean(
     )
 
 
-@public()
+@public(axis=True)
 def prod(
     input: Any, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -239,7 +239,7 @@ def prod(
     return Prod.apply(input, dim=dim, keepdim=keepdim)  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """Return ``log(sum(exp(input)))`` over `dim` without overflow.
 

@@ -9,7 +9,7 @@ from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.loss import check_float
 
@@ -37,7 +37,9 @@ def _sizes(input: Any, size: Any, factor: Any, rank: int) -> tuple[Any, Any]:
     op = "interpolate"
     shape = tuple(input.shape)[2:]
     if (size is None) == (factor is None):
-        raise Error(f"{op}: expected either size or scale_factor, got both or neither")
+        raise ArgumentError(
+            f"{op}: expected either size or scale_factor, got both or neither"
+        )
     if size is not None:
         return per_dim(op, "size", size, rank, 1), (None,) * rank
     given = factor if isinstance(factor, tuple | list) else (factor,) * rank
@@ -115,7 +117,7 @@ def interpolate(
         raise ShapeError(f"{op}: input: the spatial size is empty, got shape {shape}")
     smooth = mode == LINEAR[rank] or (mode == "bicubic" and rank == 2)
     if not smooth and mode not in ("nearest", "nearest-exact", "area"):
-        raise Error(
+        raise ArgumentError(
             f"{op}: mode: expected nearest, nearest-exact, area, {LINEAR[rank]}"
             f"{', bicubic' * (rank == 2)} for {rank + 2} dimensions, got {mode!r}"
         )

@@ -18,7 +18,7 @@ from nnlib.backend.dtypes import (
     get_default_dtype,
     resolve_dtype,
 )
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import finish, shape_of
 from nnlib.ops.filling import Overwrite
@@ -65,7 +65,7 @@ def normal(
     """
     given = [x for x in (mean, std) if isinstance(x, Tensor)]
     if not isinstance(std, Tensor) and std < 0:
-        raise Error(f"normal: std: expected a number of at least 0, got {std}")
+        raise ArgumentError(f"normal: std: expected a number of at least 0, got {std}")
     if not given:
         if size is None:
             raise ShapeError("normal: size: needed where mean and std are numbers")
@@ -94,7 +94,7 @@ def _events(op: str, p: Any, generator: Any) -> Any:
     else:
         good = bool(((p >= 0) & (p <= 1)).all())
     if not good:
-        raise Error(f"{op}: expected probabilities from 0 to 1")
+        raise ArgumentError(f"{op}: expected probabilities from 0 to 1")
     kind = float64 if p.dtype is float64 else float32
     place = device_of(p)
     return draw_uniform(op, p.shape, kind, place, generator, 0.0, 1.0) < p
@@ -186,7 +186,7 @@ def multinomial(
     weights = array.reshape(-1, array.shape[-1]).astype(float64)
     module = array_module(weights)
     if not bool(((weights >= 0) & (weights < math.inf)).all()):
-        raise Error("multinomial: expected finite weights of at least 0")
+        raise ArgumentError("multinomial: expected finite weights of at least 0")
     needed = 1 if replacement else num_samples
     if bool(((weights > 0).sum(axis=1) < needed).any()):
         raise Error(
@@ -263,7 +263,7 @@ def normal_(
 ) -> Tensor:
     """Fill with normal numbers, in place."""
     if std < 0:
-        raise Error(f"normal_: std: expected a number of at least 0, got {std}")
+        raise ArgumentError(f"normal_: std: expected a number of at least 0, got {std}")
     shape, dtype, place = input._array.shape, input.dtype, device_of(input._array)
     drawn = draw_normal("normal_", shape, dtype, place, generator, mean, std)
     return _redraw("normal_", input, drawn)
@@ -314,7 +314,9 @@ def exponential_(
 ) -> Tensor:
     """Fill with exponential numbers of the rate `lambd`, all above 0, in place."""
     if not lambd > 0:
-        raise Error(f"exponential_: lambd: expected a positive number, got {lambd}")
+        raise ArgumentError(
+            f"exponential_: lambd: expected a positive number, got {lambd}"
+        )
     array = input._array
     kind = float64 if array.dtype == float64 else float32
     place = device_of(array)

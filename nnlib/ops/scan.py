@@ -12,7 +12,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.ops.arranging import flip
 from nnlib.ops.casting import cast
 from nnlib.ops.dimensions import Narrow, Place
@@ -263,7 +263,7 @@ def _integer_sum(input: Any, dtype: Any) -> Any:
     return input if input.dtype in FLOATING else cast(input, int64)
 
 
-@public(inplace=True)
+@public(inplace=True, axis=True)
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Return the running sums along `dim`; integers and bool in int64.
 
@@ -280,7 +280,7 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     )
 
 
-@public(inplace=True)
+@public(inplace=True, axis=True)
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Return the running products along `dim`; integers and bool in int64.
 
@@ -322,7 +322,7 @@ def cummin(input: Any, dim: int) -> ValuesIndices:
     )
 
 
-@public()
+@public(axis=True)
 def diff(
     input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
 ) -> Tensor:
@@ -339,7 +339,7 @@ def diff(
         If `n` is negative or `input` has no dimensions.
     """
     if n < 0 or not input.ndim:
-        raise Error(
+        raise ArgumentError(
             f"diff: expected n of 0 or more and a tensor with dimensions, got n={n} "
             f"and shape {tuple(input.shape)}"
         )

@@ -123,7 +123,7 @@ class LogSoftmax(Function):
         return LogSoftmaxBackward.apply(grad, y, dim=self.dim)
 
 
-@public()
+@public(axis=True)
 def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     """Return ``exp(input) / sum(exp(input))`` along one dimension, without overflow.
 
@@ -159,7 +159,7 @@ def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     return Softmax.apply(input, dim=one_dim("softmax", dim, input.ndim))  # type: ignore[no-any-return]
 
 
-@public()
+@public(axis=True)
 def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     """Return ``log(softmax(input))``, accurate where the softmax rounds to 0.
 

@@ -110,7 +110,7 @@ class Sort(Picked):
         return self.keep(x, order(x, dim, descending, stable), dim)
 
 
-@public()
+@public(axis=True)
 def sort(
     input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> ValuesIndices:
@@ -141,7 +141,7 @@ def sort(
     )
 
 
-@public()
+@public(axis=True)
 def argsort(
     input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> Tensor:
@@ -178,7 +178,7 @@ class TopK(Picked):
         return self.keep(x, where, dim)
 
 
-@public()
+@public(axis=True)
 def topk(
     input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> ValuesIndices:
@@ -293,7 +293,7 @@ def _median(op: str, input: Any, dim: Any, keepdim: bool, skip: bool) -> Any:
     return ValuesIndices(*Median.apply(input, dim=dim, keepdim=keepdim, skip=skip))
 
 
-@public()
+@public(axis=True)
 def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Return the median of all elements, or along `dim` with its place.
 

@@ -57,7 +57,7 @@ class _Writer:
             module = "typing" if name in ("Any", "Literal", "Never") else ""
             self.imports.add((module or "collections.abc", name))
             return name
-        found = getattr(function, "__globals__", {}).get(name)
+        found = getattr(inspect.unwrap(function), "__globals__", {}).get(name)
         if inspect.isclass(found):
             self.imports.add((found.__module__, found.__name__))
             return str(found.__name__)

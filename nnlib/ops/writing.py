@@ -13,7 +13,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.ops.arrays import constants
 from nnlib.ops.dims import as_index, check_bounds, number_as, one_dim, raw
 from nnlib.ops.gathering import (
@@ -116,7 +116,9 @@ def _scatter_arguments(
     index = as_index(op, index, input)
     array = raw(index)
     if reduce not in _REDUCTIONS:
-        raise Error(f"{op}: reduce: expected one of {_REDUCTIONS}, got {reduce!r}")
+        raise ArgumentError(
+            f"{op}: reduce: expected one of {_REDUCTIONS}, got {reduce!r}"
+        )
     source = value if src is None else src
     if source is None:
         raise DTypeError(f"{op}: neither src nor value is given")

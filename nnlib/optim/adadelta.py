@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.optim.batch import Batch
 from nnlib.optim.optimizer import Optimizer
 
@@ -65,7 +65,7 @@ class Adadelta(Optimizer):
         """Check the options of a group."""
         self._check_least(group, "lr", "eps", "weight_decay", "l1")
         if not 0 <= group["rho"] <= 1:
-            raise Error(f"Adadelta: rho: expected 0 to 1, got {group['rho']!r}")
+            raise ArgumentError(f"Adadelta: rho: expected 0 to 1, got {group['rho']!r}")
 
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the kept arrays."""

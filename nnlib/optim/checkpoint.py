@@ -11,7 +11,7 @@ import numpy as np
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_context, device_of, to_device
 from nnlib.backend.dtypes import FLOATING, HALF, float32
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 
 if TYPE_CHECKING:
     from nnlib.optim.optimizer import Optimizer
@@ -44,14 +44,14 @@ def load_state_dict(optimizer: Optimizer, given: Mapping[str, Any]) -> None:
         raise DTypeError(f"{where}: expected a mapping with 'state' and 'param_groups'")
     mine, theirs = optimizer.param_groups, given["param_groups"]
     if len(mine) != len(theirs):
-        raise Error(
+        raise ArgumentError(
             f"{where}: expected {len(mine)} parameter groups, got {len(theirs)}"
         )
     by_number: dict[int, Tensor] = {}
     groups = []
     for index, (group, packed) in enumerate(zip(mine, theirs, strict=True)):
         if len(group["params"]) != len(packed["params"]):
-            raise Error(
+            raise ArgumentError(
                 f"{where}: group {index}: expected {len(group['params'])} parameters, "
                 f"got {len(packed['params'])}"
             )

@@ -9,7 +9,7 @@ from nnlib.autograd.mode import enable_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF, float32
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError, Error
 from nnlib.optim.line_search import Point, strong_wolfe
 from nnlib.optim.optimizer import Optimizer
 
@@ -96,7 +96,7 @@ class LBFGS(Optimizer):
         """Check the options of the group."""
         self._check_least(group, "lr", "weight_decay", "l1")
         if group["line_search_fn"] not in (None, "strong_wolfe"):
-            raise Error(
+            raise ArgumentError(
                 "LBFGS: line_search_fn: expected None or 'strong_wolfe', got "
                 f"{group['line_search_fn']!r}"
             )

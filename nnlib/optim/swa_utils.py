@@ -18,7 +18,7 @@ from nnlib.autograd.construct import tensor
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device
-from nnlib.backend.errors import ArgumentError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.nn.module import Module
 from nnlib.nn.normalization import _BatchNorm
 from nnlib.optim.lr_scheduler.base import LRScheduler, per_group
@@ -290,7 +290,7 @@ def update_bn(
         for module, mode in modes:
             module.training = mode
     if empty:
-        raise Error("update_bn: loader: expected at least one batch, got none")
+        raise ArgumentError("update_bn: loader: expected at least one batch, got none")
 
 
 class SWALR(LRScheduler):

@@ -257,8 +257,40 @@ def test_inplace_activation_changes_its_input() -> None:
             nnlib.ShapeError,
             "Unflatten: dim: 3 is out of range",
         ),
+        (
+            lambda: nn.Linear(4, 2)(None),
+            nnlib.DTypeError,
+            "Linear: input: expected a Tensor, got NoneType",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.ReLU())(input=[[1.0]]),
+            nnlib.DTypeError,
+            "Flatten: input: expected a Tensor, got list",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss()(None, nnlib.tensor([0])),
+            nnlib.DTypeError,
+            "cross_entropy: input: expected a Tensor, got NoneType",
+        ),
+        (
+            lambda: nn.MSELoss()(nnlib.ones(2), [1.0, 1.0]),
+            nnlib.DTypeError,
+            "mse_loss: target: expected a Tensor, got list",
+        ),
+        (lambda: nn.Dropout(2.0), nnlib.ArgumentError, "Dropout: p: expected"),
     ],
 )
 def test_bad_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_errors_of_a_model_of_ones_own_are_pythons() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.nothing
+
+    with pytest.raises(AttributeError, match="nothing"):
+        Broken()(None)
+    with pytest.raises(AttributeError, match="nothing"):
+        nn.Sequential(Broken())(nnlib.ones(1))

@@ -12,7 +12,7 @@ from harness import Case, Sample, normal
 import nnlib
 import nnlib.nn.functional as F
 from nnlib import kernels
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
 
 SATURATION = 1.7580993408473766
@@ -62,7 +62,7 @@ def case(name: str, samples: list[Any], reference: Any, bad: Any = None) -> Case
     errors = [
         (
             lambda: function(nnlib.tensor(normal(2, 3, 4, 1)), 1.5),
-            ShapeError,
+            ArgumentError,
             f"{name}: p: expected a probability, 0 to 1, got 1.5",
         ),
         (

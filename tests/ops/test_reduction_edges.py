@@ -143,3 +143,30 @@ def test_x_log_y_where_y_is_infinite_and_where_x_holds_integers() -> None:
     assert nnlib.xlogy(x, y).tolist() == [0, 0, inf]
     out = nnlib.xlogy(nnlib.tensor([1, 2]), 0.5)
     np.testing.assert_allclose(out.tolist(), np.log(0.5) * np.array([1, 2]), rtol=1e-6)
+
+
+def test_the_names_of_numpy() -> None:
+    x = nnlib.arange(6.0).reshape(2, 3)
+    assert x.mean(axis=1, keepdims=True).tolist() == [[1.0], [4.0]]
+    assert nnlib.sum(x, axis=0).tolist() == [3.0, 5.0, 7.0]
+    assert x.argmax(axis=1).tolist() == [2, 2]
+    assert x.max(axis=0).values.tolist() == [3.0, 4.0, 5.0]
+    assert nnlib.cat([x, x], axis=1).shape == (2, 6)
+    assert nnlib.stack([x, x], axis=-1).shape == (2, 3, 2)
+    assert [part.shape for part in x.split(2, axis=1)] == [(2, 2), (2, 1)]
+    assert x.clone().unsqueeze_(axis=0).shape == (1, 2, 3)
+
+
+def test_bad_names_and_values() -> None:
+    x = nnlib.ones(2)
+    with pytest.raises(nnlib.DTypeError, match="sum: expected dim or axis, got both"):
+        x.sum(dim=0, axis=0)
+    with pytest.raises(nnlib.BoundsError, match="sum: dim 9 is out of range"):
+        x.sum(axis=9)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'along'"):
+        x.sum(along=0)
+    for value, kind in (([1.0], "list"), (None, "NoneType")):
+        with pytest.raises(nnlib.DTypeError, match=f"softmax: input: .* got {kind}"):
+            nnlib.softmax(value, 0)
+        with pytest.raises(nnlib.DTypeError, match=f"mean: input: .* got {kind}"):
+            nnlib.mean(value, axis=0)

@@ -11,7 +11,7 @@ from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of, to_device
 from nnlib.backend.dtypes import HALF, float32
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
@@ -91,7 +91,9 @@ def _checked_norm(
     name: str, arrays: list[Any], norm_type: float, error_if_nonfinite: bool
 ) -> Tensor:
     if not norm_type > 0:
-        raise Error(f"{name}: norm_type: expected a positive number, got {norm_type}")
+        raise ArgumentError(
+            f"{name}: norm_type: expected a positive number, got {norm_type}"
+        )
     if not arrays:
         from nnlib.autograd.construct import tensor
 
@@ -184,6 +186,8 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
     """
     limit = float(clip_value)
     if not limit >= 0:
-        raise Error(f"clip_grad_value_: clip_value: expected at least 0, got {limit}")
+        raise ArgumentError(
+            f"clip_grad_value_: clip_value: expected at least 0, got {limit}"
+        )
     for array in _gradients(parameters):
         array_module(array).clip(array, -limit, limit, out=array)

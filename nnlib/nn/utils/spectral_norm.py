@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from nnlib import ops
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Parameter, Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import init
 from nnlib.nn.module import Module
 from nnlib.nn.utils.weight_norm import take_hook, take_parameter
@@ -102,7 +102,7 @@ def spectral_norm(
     """
     weight = take_parameter("spectral_norm", module, name)
     if n_power_iterations < 1:
-        raise Error(
+        raise ArgumentError(
             f"spectral_norm: n_power_iterations: expected at least 1, got "
             f"{n_power_iterations}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.optim.optimizer import Optimizer
 
 __all__ = ["LRScheduler", "per_group"]
@@ -21,7 +21,7 @@ def check_optimizer(name: str, optimizer: Any) -> None:
 def check_count(name: str, argument: str, value: Any, least: int = 1) -> None:
     """Refuse a number of steps that is no integer or is too small."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise Error(
+        raise ArgumentError(
             f"{name}: {argument}: expected an integer of at least {least}, got "
             f"{value!r}"
         )

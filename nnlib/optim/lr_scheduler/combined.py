@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError, Error
 from nnlib.optim.lr_scheduler.base import LRScheduler, check_count
 from nnlib.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from nnlib.optim.optimizer import Optimizer
@@ -26,7 +26,7 @@ class _Several(LRScheduler):
         name = type(self).__name__
         self._schedulers = list(schedulers)
         if not self._schedulers:
-            raise Error(f"{name}: schedulers: expected at least one")
+            raise ArgumentError(f"{name}: schedulers: expected at least one")
         self.optimizer = optimizer or self._schedulers[0].optimizer
         for index, scheduler in enumerate(self._schedulers):
             if isinstance(scheduler, ReduceLROnPlateau):
@@ -109,12 +109,12 @@ class SequentialLR(_Several):
     ) -> None:
         self._take(schedulers, optimizer)
         if len(milestones) != len(self._schedulers) - 1:
-            raise Error(
+            raise ArgumentError(
                 f"SequentialLR: milestones: expected {len(self._schedulers) - 1} for "
                 f"{len(self._schedulers)} schedulers, got {len(milestones)}"
             )
         if list(milestones) != sorted(milestones):
-            raise Error(
+            raise ArgumentError(
                 f"SequentialLR: milestones: expected rising steps, got "
                 f"{list(milestones)}"
             )
@@ -174,7 +174,7 @@ class WarmupLR(LRScheduler):
         check_count("WarmupLR", "warmup_steps", warmup_steps)
         known = ("constant", "linear", "cosine", "inverse_sqrt")
         if decay not in known:
-            raise Error(
+            raise ArgumentError(
                 f"WarmupLR: decay: expected one of {', '.join(known)}, got {decay!r}"
             )
         if decay in ("linear", "cosine"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.optim.lr_scheduler.base import LRScheduler, check_count
 from nnlib.optim.optimizer import Optimizer
 
@@ -103,7 +103,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def _go_to(self, epoch: float) -> None:
         if epoch < 0:
-            raise Error(
+            raise ArgumentError(
                 f"CosineAnnealingWarmRestarts.step: epoch: expected at least 0, got "
                 f"{epoch}"
             )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError, Error
 from nnlib.optim.lr_scheduler.base import (
     LRScheduler,
     check_count,
@@ -94,7 +94,7 @@ class CyclicLR(_WithMomentum):
         check_optimizer("CyclicLR", optimizer)
         modes = ("triangular", "triangular2", "exp_range")
         if scale_fn is None and mode not in modes:
-            raise Error(
+            raise ArgumentError(
                 f"CyclicLR: mode: expected one of {', '.join(modes)}, got {mode!r}"
             )
         low = per_group("CyclicLR", "base_lr", optimizer, base_lr)
@@ -198,9 +198,11 @@ class OneCycleLR(_WithMomentum):
         check_optimizer("OneCycleLR", optimizer)
         self.total_steps = _total_steps(total_steps, epochs, steps_per_epoch)
         if not 0 <= pct_start <= 1:
-            raise Error(f"OneCycleLR: pct_start: expected 0 to 1, got {pct_start}")
+            raise ArgumentError(
+                f"OneCycleLR: pct_start: expected 0 to 1, got {pct_start}"
+            )
         if anneal_strategy not in ("cos", "linear"):
-            raise Error(
+            raise ArgumentError(
                 "OneCycleLR: anneal_strategy: expected 'cos' or 'linear', got "
                 f"{anneal_strategy!r}"
             )
@@ -256,7 +258,7 @@ def _total_steps(
         check_count("OneCycleLR", "total_steps", total_steps)
         return total_steps
     if epochs is None or steps_per_epoch is None:
-        raise Error(
+        raise ArgumentError(
             "OneCycleLR: expected total_steps, or both epochs and steps_per_epoch"
         )
     check_count("OneCycleLR", "epochs", epochs)

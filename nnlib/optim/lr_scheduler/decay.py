@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.optim.lr_scheduler.base import LRScheduler, check_count, per_group
 from nnlib.optim.optimizer import Optimizer
 
@@ -97,7 +97,7 @@ class ConstantLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if not 0 <= factor <= 1:
-            raise Error(f"ConstantLR: factor: expected 0 to 1, got {factor}")
+            raise ArgumentError(f"ConstantLR: factor: expected 0 to 1, got {factor}")
         self.factor = factor
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
@@ -125,12 +125,14 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if not 0 < start_factor <= 1:
-            raise Error(
+            raise ArgumentError(
                 "LinearLR: start_factor: expected more than 0 and at most 1, got "
                 f"{start_factor}"
             )
         if not 0 <= end_factor <= 1:
-            raise Error(f"LinearLR: end_factor: expected 0 to 1, got {end_factor}")
+            raise ArgumentError(
+                f"LinearLR: end_factor: expected 0 to 1, got {end_factor}"
+            )
         check_count("LinearLR", "total_iters", total_iters)
         self.start_factor = start_factor
         self.end_factor = end_factor

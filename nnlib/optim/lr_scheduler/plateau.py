@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.optim.lr_scheduler.base import LRScheduler, check_optimizer, per_group
 from nnlib.optim.optimizer import Optimizer
 
@@ -59,13 +59,13 @@ class ReduceLROnPlateau(LRScheduler):
         name = "ReduceLROnPlateau"
         check_optimizer(name, optimizer)
         if not 0 <= factor < 1:
-            raise Error(
+            raise ArgumentError(
                 f"{name}: factor: expected at least 0 and below 1, got {factor}"
             )
         if mode not in ("min", "max"):
-            raise Error(f"{name}: mode: expected 'min' or 'max', got {mode!r}")
+            raise ArgumentError(f"{name}: mode: expected 'min' or 'max', got {mode!r}")
         if threshold_mode not in ("rel", "abs"):
-            raise Error(
+            raise ArgumentError(
                 f"{name}: threshold_mode: expected 'rel' or 'abs', got "
                 f"{threshold_mode!r}"
             )

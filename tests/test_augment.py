@@ -7,7 +7,7 @@ import pytest
 
 import nnlib
 from nnlib import data
-from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.errors import BoundsError, DTypeError, Error, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -128,6 +128,8 @@ def test_affine_shifts_and_fills():
         data.RandomAffine(3, scale=(0, 1))
     with pytest.raises(Error, match="translate: expected fractions"):
         data.RandomAffine(3, translate=(2, 0))
+    with pytest.raises(Error, match="degrees: expected at least 0, .* got -3"):
+        data.RandomAffine(-3)
 
 
 def test_cutout_covers_one_square():
@@ -186,9 +188,18 @@ def test_mixup_shares_follow_their_distribution():
         assert drawn.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
 
 
+def test_steps_may_come_as_a_list():
+    images = batch()
+    steps = [data.RandomCrop(8, 1), data.RandomHorizontalFlip()]
+    found = data.Compose(steps, generator=5)(images)
+    np.testing.assert_array_equal(found, TRANSFORMS["all"](5)(images))
+    with pytest.raises(DTypeError, match="Compose: steps: number 1 is no transform"):
+        data.Compose(steps[0], 3)
+
+
 def test_mixup_errors():
     images, labels = batch(3, 1, 2, 2), np.array([0, 1, 5])
-    with pytest.raises(IndexError, match="labels: expected 0 to 4, got 0 to 5"):
+    with pytest.raises(BoundsError, match="labels: expected 0 to 4, got 0 to 5"):
         data.MixUp(5)((images, labels))
     with pytest.raises(ShapeError, match=r"expected a batch \(images, labels\)"):
         data.MixUp(5)(images)

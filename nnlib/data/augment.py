@@ -110,7 +110,7 @@ class Compose(Transform):
     Parameters
     ----------
     *steps : callable
-        Transforms.
+        Transforms; or, as in torchvision, one list of them.
     generator : Generator or int, optional
         If given, all of them draw from it.
 
@@ -122,7 +122,15 @@ class Compose(Transform):
     """
 
     def __init__(self, *steps: Any, generator: Generator | int | None = None) -> None:
-        self.steps = steps
+        if len(steps) == 1 and isinstance(steps[0], tuple | list):
+            (steps,) = steps
+        for number, step in enumerate(steps):
+            if not callable(step):
+                raise DTypeError(
+                    f"Compose: steps: number {number} is no transform, got "
+                    f"{type(step).__name__}"
+                )
+        self.steps = tuple(steps)
         if generator is not None:
             self.generator = as_generator(generator)
             for step in steps:
@@ -262,6 +270,11 @@ class RandomAffine(Transform):
         self.translate = translate or (0.0, 0.0)
         self.scale = scale or (1.0, 1.0)
         self.fill = fill
+        if self.degrees[0] > self.degrees[1]:
+            raise ArgumentError(
+                f"RandomAffine: degrees: expected at least 0, or a rising pair, got "
+                f"{degrees}"
+            )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ArgumentError(
                 f"RandomAffine: scale: expected a positive range, got {self.scale}"

@@ -10,7 +10,7 @@ import numpy as np
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.data.augment import Transform
 
@@ -58,7 +58,7 @@ class MixUp(Transform):
         ------
         ShapeError
             If the batch has no labels.
-        IndexError
+        BoundsError
             If a label is not a class.
         """
         if not isinstance(batch, tuple | list) or len(batch) < 2:
@@ -81,7 +81,7 @@ class MixUp(Transform):
             return labels.astype(dtype, copy=False)
         classes = module.arange(self.num_classes)
         if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
-            raise IndexError(
+            raise BoundsError(
                 f"MixUp: labels: expected 0 to {self.num_classes - 1}, got "
                 f"{int(labels.min())} to {int(labels.max())}"
             )

@@ -1,5 +1,9 @@
 """nnlib: neural networks on NumPy and CuPy with hand-written kernels."""
 
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import TYPE_CHECKING
 
 from nnlib import autograd as autograd
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
     from nnlib.func import vmap as vmap
 
 device = Device
+newaxis = None
 get_rng_state = default_generator.get_state
 set_rng_state = default_generator.set_state
 

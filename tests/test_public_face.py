@@ -46,6 +46,13 @@ def test_names_of_dtypes() -> None:
     assert nnlib.tensor([1], dtype=nnlib.double).dtype == nnlib.float64
 
 
+def test_constants() -> None:
+    x = nnlib.zeros(2, 2)
+    assert x[:, nnlib.newaxis].shape == (2, 1, 2)
+    assert x.masked_fill(x == 0, -nnlib.inf).max().item() == -nnlib.inf
+    assert round(nnlib.pi + nnlib.e, 5) == 5.85987 and nnlib.nan != nnlib.nan
+
+
 def test_limits_and_common_types_of_dtypes() -> None:
     torch = pytest.importorskip("torch")
     for name in ("float16", "bfloat16", "float32", "float64"):

@@ -136,6 +136,7 @@ from nnlib.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPosi
 from nnlib.nn.recurrent import GRU, LSTM, RNN, RNNBase
 from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from nnlib.nn.resize import (
+    ChannelShuffle,
     PixelShuffle,
     PixelUnshuffle,
     Upsample,
@@ -172,6 +173,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "Bilinear",
     "CELU",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",

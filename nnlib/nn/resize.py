@@ -1,4 +1,4 @@
-"""Layers that change the resolution: Upsample, PixelShuffle, PixelUnshuffle."""
+"""Layers that change the resolution or the order of channels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
 __all__ = [
+    "ChannelShuffle",
     "PixelShuffle",
     "PixelUnshuffle",
     "Upsample",
@@ -118,3 +119,24 @@ class PixelUnshuffle(Module):
     def extra_repr(self) -> str:
         """Return the factor."""
         return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """Mix the channels of groups; see `nnlib.nn.functional.channel_shuffle`.
+
+    Parameters
+    ----------
+    groups : int
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the same channels in another order."""
+        return F.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        """Return the number of groups."""
+        return f"groups={self.groups}"

@@ -61,6 +61,7 @@ from nnlib.ops.quantiles import *  # noqa: F403
 from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403
+from nnlib.ops.resize import channel_shuffle as channel_shuffle
 from nnlib.ops.resize import pixel_shuffle as pixel_shuffle
 from nnlib.ops.resize import pixel_unshuffle as pixel_unshuffle
 from nnlib.ops.rounding import *  # noqa: F403

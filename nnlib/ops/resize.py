@@ -1,4 +1,4 @@
-"""Resizing: interpolate, pixel_shuffle and pixel_unshuffle."""
+"""Resizing, and moving channels: pixel_shuffle and its kin, channel_shuffle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.loss import check_float
 
-__all__ = ["Resample", "interpolate", "pixel_shuffle", "pixel_unshuffle"]
+__all__ = [
+    "Resample",
+    "channel_shuffle",
+    "interpolate",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+]
 
 # The mode of each number of spatial dimensions that weighs neighbours linearly.
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -233,3 +239,42 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Tensor:
     return parts.reshape(  # type: ignore[no-any-return]
         *lead, channels * r * r, height // r, width // r
     )
+
+
+@public(method=False)
+def channel_shuffle(input: Any, groups: int) -> Tensor:
+    """Deal the channels of groups out in turn: the first of each, then the second.
+
+    Source: Zhang et al., "ShuffleNet: an extremely efficient convolutional neural
+    network for mobile devices", 2018.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, *spatial)
+    groups : int
+        Divides C.
+
+    Returns
+    -------
+    Tensor, the shape of `input`
+
+    Raises
+    ------
+    ShapeError
+        If `groups` does not divide the channels.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.channel_shuffle(nnlib.arange(6.0).reshape(1, 6, 1), 2).flatten()
+    tensor([0., 3., 1., 4., 2., 5.])
+    """
+    count = _factor("channel_shuffle", "groups", groups, input)
+    n, channels, *spatial = input.shape
+    if channels % count:
+        raise ShapeError(
+            f"channel_shuffle: groups: {count} does not divide {channels} channels"
+        )
+    # (N, groups, C/groups, ...) -> (N, C/groups, groups, ...)
+    parts = input.reshape(n, count, channels // count, *spatial)
+    return parts.swapaxes(1, 2).reshape(n, channels, *spatial)  # type: ignore[no-any-return]

@@ -31,6 +31,7 @@ LAYERS = {
     "UpsamplingBilinear2d": [((7,), {})],
     "PixelShuffle": [((2,), {})],
     "PixelUnshuffle": [((2,), {})],
+    "ChannelShuffle": [((2,), {})],
 }
 CASES = [(name, *case) for name, cases in LAYERS.items() for case in cases]
 

@@ -84,6 +84,22 @@ CASES = [
         ],
     ),
     Case(
+        "channel_shuffle",
+        [(normal(2, 6, 4, 3), 3), (normal(1, 4, 5), 2)],
+        lambda x, groups: (
+            x.reshape(len(x), groups, x.shape[1] // groups, *x.shape[2:])
+            .swapaxes(1, 2)
+            .reshape(x.shape)
+        ),
+        errors=[
+            (
+                lambda: nnlib.channel_shuffle(nnlib.ones(1, 3, 2), 2),
+                ShapeError,
+                "channel_shuffle: groups: 2 does not divide 3 channels",
+            )
+        ],
+    ),
+    Case(
         "pixel_unshuffle",
         [(normal(2, 2, 4, 6), 2), (normal(1, 1, 3, 3), 3)],
         unshuffle,

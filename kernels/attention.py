@@ -24,7 +24,6 @@ in C order: the factors are those of `nnlib.kernels.dropout` on an array (B, H, 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +36,12 @@ from nnlib.kernels.attention_grad_cuda import keys_cuda, queries_grad_cuda
 from nnlib.kernels.attention_tiles import backward_cpu, forward_cpu
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda
+from nnlib.kernels.machinery.arrays import home
 
 __all__ = ["Setting", "backward", "forward", "longest"]
+
+# The empty arrays of `_tag`, by place and dimensions.
+_tags: dict[Any, Any] = {}
 
 
 class Setting(NamedTuple):
@@ -160,10 +163,13 @@ def _thin(setting: Setting, kind: Any) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@functools.cache
-def _tag(module: Any, features: int) -> Any:
+def _tag(like: Any, features: int) -> Any:
     """Return the empty array whose dimensions tell a CUDA loop how wide heads are."""
-    return module.empty((0,) * dimensions(features), np.uint8)
+    key = home(like), dimensions(features)
+    found = _tags.get(key)
+    if found is None:
+        found = _tags[key] = array_module(like).empty((0,) * key[1], np.uint8)
+    return found
 
 
 def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, Any]:
@@ -208,7 +214,7 @@ def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, A
     if on_cuda(q):
         flat, steps = _flat_mask(mask, q)
         blocks = batch * heads * -(-length // ROWS)
-        tag = _tag(module, v.shape[3])
+        tag = _tag(q, v.shape[3])
         queries_cuda(
             q, k, v, flat, *steps, *numbers, *thin, out, lse, tag, blocks=blocks
         )
@@ -289,11 +295,11 @@ def backward(
         widest = max(width, v.shape[3])
         some = key_features(widest, q.dtype)
         queries_grad_cuda(
-            *args, out, lse, share, dq, _tag(module, width),
+            *args, out, lse, share, dq, _tag(q, width),
             blocks=batch * heads * -(-length // ROWS),
         )  # fmt: skip
         keys_cuda(
-            *args, share, lse, dk, dv, _tag(module, some),
+            *args, share, lse, dk, dv, _tag(q, some),
             blocks=batch * groups * -(-keys // ROWS) * -(-widest // some),
         )  # fmt: skip
         return dq, dk, dv

@@ -55,8 +55,8 @@ def import_array(source: Any) -> Any:
             "from_dlpack: expected an object with __dlpack__, got "
             f"{type(source).__name__}"
         )
-    kind = int(source.__dlpack_device__()[0])
-    place = resolve_device("cpu" if kind == 1 else "cuda")
+    kind, number = source.__dlpack_device__()
+    place = resolve_device("cpu" if int(kind) == 1 else int(number))
     giver = _Giver(source)
     with device_context(place):
         array = module_of(place).from_dlpack(giver)

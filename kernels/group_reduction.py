@@ -23,6 +23,7 @@ __all__ = [
     "combine",
     "entering",
     "group_reduce",
+    "row_place",
     "start",
 ]
 
@@ -87,3 +88,15 @@ def group_reduce(operation: Any, shared: Any, value: Any, shift: Any) -> Any:
             value = combine(operation, value, exchange(value, step))
             step >>= 1
     return value
+
+
+@body
+def row_place(shift: Any, rows: Any, count: Any) -> Any:
+    """Return the thread's number in its group, the group's row, where that begins.
+
+    Groups of ``1 << shift`` threads take a row of `count` elements each. Every thread
+    takes part in reductions: beyond the last of the `rows`, it reads in that one.
+    """
+    thread = cuda.threadIdx.x
+    row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+    return thread & ((1 << shift) - 1), row, min(row, rows - 1) * count

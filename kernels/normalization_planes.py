@@ -12,7 +12,7 @@ import functools
 from typing import Any
 
 from nnlib.kernels import normalization_cuda, normalization_grad_cuda
-from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce
+from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce, row_place
 from nnlib.kernels.machinery import CudaKernel, array_module, cuda, on_cuda
 from nnlib.kernels.machinery.groups import (
     Rows,
@@ -61,11 +61,7 @@ def _moments_kernel(width: int, held: int) -> CudaKernel:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        # Every thread takes part in the reductions: beyond the last row, in its.
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(values, x, base, lane, shift, count, kind(0))
         total = kind(0)
         for e in range(size):
@@ -100,9 +96,7 @@ def _normalize_kernel(width: int, held: int) -> CudaKernel:
         factor: Any, offset: Any,
     ) -> None:  # fmt: skip
         values = cuda.local.array(size, x.dtype)
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        lane, row, _ = row_place(shift, rows, count)
         if row < rows:
             c = row % channels
             place = row if mean.size == rows else c
@@ -130,13 +124,11 @@ def _sums_kernel(width: int, held: int) -> CudaKernel:
         values = cuda.local.array(size, x.dtype)
         slopes = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        lane, row, base = row_place(shift, rows, count)
         place = min(row, rows - 1)
         middle = mean[place if mean.size == rows else place % channels]
-        load(slopes, g, place * count, lane, shift, count, kind(0))
-        load(values, x, place * count, lane, shift, count, middle)
+        load(slopes, g, base, lane, shift, count, kind(0))
+        load(values, x, base, lane, shift, count, middle)
         plain = kind(0)
         weighted = kind(0)
         for e in range(size):
@@ -163,9 +155,7 @@ def _gradient_kernel(width: int, held: int) -> CudaKernel:
         values = cuda.local.array(size, x.dtype)
         slopes = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
+        lane, row, _ = row_place(shift, rows, count)
         if row < rows:
             place = row if mean.size == rows else row % channels
             middle = mean[place]

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from nnlib.kernels.column_sum_cuda import column_sums
-from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce
+from nnlib.kernels.group_reduction import SUM, WARPS, group_reduce, row_place
 from nnlib.kernels.machinery import CudaKernel, array_module, cuda, cuda_kernel
 from nnlib.kernels.machinery.groups import (
     Rows,
@@ -48,11 +48,7 @@ def _forward_kernel(width: int, held: int) -> CudaKernel:
         factor = cuda.local.array(width, x.dtype)
         offset = cuda.local.array(width, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        # Every thread takes part in the reductions: beyond the last row, in its.
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(values, x, base, lane, shift, count, kind(0))
         mean = kind(0)
         if centred:

@@ -12,6 +12,7 @@ from nnlib.kernels.group_reduction import (
     combine,
     entering,
     group_reduce,
+    row_place,
     start,
 )
 from nnlib.kernels.machinery import CudaKernel, array_module, cuda, cuda_kernel
@@ -87,11 +88,7 @@ def _rows_kernel(operation: int, width: int, held: int) -> CudaKernel:
     ) -> None:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        # Every thread takes part in the reduction: beyond the last row, in its.
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         none = start(operation, scale)
         load(values, x, base, lane, shift, count, none)
         total = none

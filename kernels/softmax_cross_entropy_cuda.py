@@ -12,7 +12,13 @@ import functools
 from typing import Any
 
 from nnlib.kernels import special
-from nnlib.kernels.group_reduction import MAXIMUM, SUM, WARPS, group_reduce
+from nnlib.kernels.group_reduction import (
+    MAXIMUM,
+    SUM,
+    WARPS,
+    group_reduce,
+    row_place,
+)
 from nnlib.kernels.machinery import CudaKernel, array_module, body, cuda, cuda_kernel
 from nnlib.kernels.machinery.groups import Rows, access, kernel_variant, width_of
 
@@ -59,11 +65,7 @@ def _forward_kernel(width: int, held: int) -> CudaKernel:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        # Every thread takes part in the reductions: beyond the last row, in its.
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(values, x, base, lane, shift, count, kind(-special.INFINITY))
         top = values[0]
         for e in range(1, size):
@@ -189,10 +191,7 @@ def _backward_kernel(width: int, held: int) -> CudaKernel:
         values = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
         share = smoothing / kind(count)
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(values, x, base, lane, shift, count, kind(0))
         weights = kind(0)
         if smoothing != kind(0):

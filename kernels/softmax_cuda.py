@@ -10,7 +10,13 @@ import functools
 from typing import Any
 
 from nnlib.kernels import special
-from nnlib.kernels.group_reduction import MAXIMUM, SUM, WARPS, group_reduce
+from nnlib.kernels.group_reduction import (
+    MAXIMUM,
+    SUM,
+    WARPS,
+    group_reduce,
+    row_place,
+)
 from nnlib.kernels.machinery import CudaKernel, cuda, cuda_kernel
 from nnlib.kernels.machinery.groups import Rows, access, kernel_variant, width_of
 
@@ -32,11 +38,7 @@ def _forward_kernel(width: int, held: int) -> CudaKernel:
         shared = cuda.shared.array(WARPS, x.dtype)
         values = cuda.local.array(size, x.dtype)
         kind = x.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        # Every thread takes part in the reductions: beyond the last row, in its.
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(values, x, base, lane, shift, count, kind(-special.INFINITY))
         top = values[0]
         for e in range(1, size):
@@ -74,10 +76,7 @@ def _backward_kernel(width: int, held: int) -> CudaKernel:
         values = cuda.local.array(size, y.dtype)
         slopes = cuda.local.array(size, y.dtype)
         kind = y.dtype.type
-        thread = cuda.threadIdx.x
-        lane = thread & ((1 << shift) - 1)
-        row = (cuda.blockIdx.x * cuda.blockDim.x + thread) >> shift
-        base = min(row, rows - 1) * count
+        lane, row, base = row_place(shift, rows, count)
         load(slopes, g, base, lane, shift, count, kind(0))
         load(values, y, base, lane, shift, count, kind(0))
         total = kind(0)

@@ -74,7 +74,7 @@ class CosineSimilarity(Function):
 def _length(x: Any, back: int) -> int:
     """Return the length of a dimension counted from the end; 1 if it is missing."""
     shape = raw(x).shape
-    return shape[back] if len(shape) >= -back else 1  # type: ignore[no-any-return]
+    return shape[back] if len(shape) >= -back else 1
 
 
 def _stretched(x: Any, back: int, length: int) -> Any:

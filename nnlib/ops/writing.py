@@ -355,7 +355,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     dim, index = _add_arguments("index_copy", input, dim, index, source)
     if not raw(input).ndim:
         copy = _assign(input.reshape(1), 0, index, source.reshape(-1))
-        return copy.reshape(())  # type: ignore[no-any-return]
+        return copy.reshape(())
     return _assign(input, dim, index, source)
 
 
@@ -397,7 +397,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     dim, index = _fill_index("index_fill", input, dim, index)
     if not raw(input).ndim:
         copy = index_fill(input.reshape(1), dim, index, value)
-        return copy.reshape(())  # type: ignore[no-any-return]
+        return copy.reshape(())
     if type(value) is float and raw(input).dtype in FLOATING:
         (value,) = constants(raw(input), value)
     else:

@@ -48,6 +48,7 @@ from nnlib.ops.normalization import group_norm as group_norm
 from nnlib.ops.normalization import instance_norm as instance_norm
 from nnlib.ops.normalization_rows import layer_norm as layer_norm
 from nnlib.ops.normalization_rows import rms_norm as rms_norm
+from nnlib.ops.number_parts import *  # noqa: F403
 from nnlib.ops.pairs import *  # noqa: F403
 from nnlib.ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
 from nnlib.ops.pooling import max_pool1d as max_pool1d
@@ -61,6 +62,7 @@ from nnlib.ops.quantiles import *  # noqa: F403
 from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403
+from nnlib.ops.replacing import *  # noqa: F403
 from nnlib.ops.resize import channel_shuffle as channel_shuffle
 from nnlib.ops.resize import pixel_shuffle as pixel_shuffle
 from nnlib.ops.resize import pixel_unshuffle as pixel_unshuffle
@@ -75,6 +77,7 @@ from nnlib.ops.softmax import log_softmax as log_softmax
 from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.sorting import *  # noqa: F403
 from nnlib.ops.special_functions import *  # noqa: F403
+from nnlib.ops.statistics import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
 from nnlib.ops.writing import *  # noqa: F403
 

@@ -249,6 +249,33 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tens
     return input[np.array(rows, np.int64).reshape(-1, r)]  # type: ignore[no-any-return]
 
 
+def areas(op: str, y: Any, x: Any, dx: float, dim: int) -> tuple[Any, int]:
+    """Return the areas of the trapezoids between neighbours, and `dim` from the front.
+
+    The arguments are those of `trapezoid`, which says what is wrong with them.
+    """
+    check_float(op, "y", y)
+    dim = one_dim(op, dim, y.ndim)
+    count = y.shape[dim]
+    if x is not None:
+        place = 0 if x.ndim == 1 else dim - y.ndim
+        if x.ndim < -place or x.ndim == 0 or x.shape[place] != count:
+            raise ShapeError(
+                f"{op}: x: expected {count} places along dimension {dim} of y, "
+                f"got shape {tuple(x.shape)}"
+            )
+    if not count:
+        return y, dim
+    middle = (y.narrow(dim, 1, count - 1) + y.narrow(dim, 0, count - 1)) * 0.5
+    if x is None:
+        return middle * dx, dim
+    if x.ndim == 1:
+        x = x.reshape([-1 if place == dim else 1 for place in range(y.ndim)])
+    along = dim - y.ndim
+    width = x.narrow(along, 1, count - 1) - x.narrow(along, 0, count - 1)
+    return middle * width, dim
+
+
 @public(method=False)
 def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
     """Return the integral of samples along `dim` by the trapezoidal rule.
@@ -276,26 +303,8 @@ def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tenso
     >>> nnlib.trapezoid(nnlib.tensor([1.0, 2.0, 3.0]), dx=2.0)
     tensor(8.)
     """
-    check_float("trapezoid", "y", y)
-    dim = one_dim("trapezoid", dim, y.ndim)
-    count = y.shape[dim]
-    if x is not None:
-        place = 0 if x.ndim == 1 else dim - y.ndim
-        if x.ndim < -place or x.ndim == 0 or x.shape[place] != count:
-            raise ShapeError(
-                f"trapezoid: x: expected {count} places along dimension {dim} of y, "
-                f"got shape {tuple(x.shape)}"
-            )
-    if not count:
-        return y.sum(dim)  # type: ignore[no-any-return]
-    middle = (y.narrow(dim, 1, count - 1) + y.narrow(dim, 0, count - 1)) * 0.5
-    if x is None:
-        return middle.sum(dim) * dx  # type: ignore[no-any-return]
-    if x.ndim == 1:
-        x = x.reshape([-1 if place == dim else 1 for place in range(y.ndim)])
-    along = dim - y.ndim
-    width = x.narrow(along, 1, count - 1) - x.narrow(along, 0, count - 1)
-    return (middle * width).sum(dim)  # type: ignore[no-any-return]
+    parts, dim = areas("trapezoid", y, x, dx, dim)
+    return parts.sum(dim)  # type: ignore[no-any-return]
 
 
 trapz = trapezoid

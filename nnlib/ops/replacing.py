@@ -1,0 +1,291 @@
+"""Copies with a part replaced, and a few names of PyTorch's for cuts and sums.
+
+Each replacement is an assignment to a view of a copy, so that the gradient goes to what
+was kept and to what was put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnlib.autograd.registry import public
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
+from nnlib.ops.arranging import diagonal
+from nnlib.ops.dims import check_bounds, constant, one_dim, raw
+from nnlib.ops.joining import split, tensor_split, vstack
+from nnlib.ops.matmul import matmul
+
+__all__ = [
+    "addbmm",
+    "diagonal_scatter",
+    "dsplit",
+    "row_stack",
+    "select_scatter",
+    "slice_scatter",
+    "split_with_sizes",
+    "unravel_index",
+]
+
+
+def _replaced(op: str, input: Any, view: Any, src: Any) -> Tensor:
+    """Return a copy of `input` with `src` in the part that ``view(copy)`` is."""
+    copy = input.clone()
+    part = view(copy)
+    if tuple(part.shape) != tuple(src.shape):
+        raise ShapeError(
+            f"{op}: src has shape {tuple(src.shape)}, expected {tuple(part.shape)}"
+        )
+    part.copy_(src)
+    return copy  # type: ignore[no-any-return]
+
+
+@public()
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
+    """Return a copy of `input` with entry `index` of dimension `dim` replaced.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., D, ...)
+    src : Tensor, shape of ``input.select(dim, index)``
+    dim, index : int
+
+    Raises
+    ------
+    BoundsError
+        If there is no such dimension or entry.
+    ShapeError
+        If `src` has another shape.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.select_scatter(nnlib.zeros(2, 2), nnlib.ones(2), 0, 1)
+    tensor([[0., 0.],
+            [1., 1.]])
+    """
+    dim = one_dim("select_scatter", dim, input.ndim)
+    return _replaced("select_scatter", input, lambda x: x.select(dim, index), src)
+
+
+@public()
+def slice_scatter(
+    input: Any,
+    src: Any,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    """Return a copy of `input` with ``start:end:step`` of dimension `dim` replaced.
+
+    Parameters
+    ----------
+    input : Tensor
+    src : Tensor, shape of that part
+    dim : int, default 0
+    start, end : int, optional
+        As in a slice.
+    step : int, at least 1
+
+    Raises
+    ------
+    ArgumentError
+        If `step` is less than 1.
+    ShapeError
+        If `src` has another shape.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.slice_scatter(nnlib.zeros(4), nnlib.ones(2), start=1, step=2)
+    tensor([0., 1., 0., 1.])
+    """
+    if step < 1:
+        raise ArgumentError(f"slice_scatter: step: expected at least 1, got {step}")
+    dim = one_dim("slice_scatter", dim, input.ndim)
+    key = (*(slice(None),) * dim, slice(start, end, step))
+    return _replaced("slice_scatter", input, lambda x: x[key], src)
+
+
+@public()
+def diagonal_scatter(
+    input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    """Return a copy of `input` with a diagonal replaced.
+
+    Parameters
+    ----------
+    input : Tensor
+    src : Tensor, shape of ``input.diagonal(offset, dim1, dim2)``
+    offset, dim1, dim2 : int
+        As in `diagonal`.
+
+    Raises
+    ------
+    ShapeError
+        If `src` has another shape.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.diagonal_scatter(nnlib.zeros(2, 2), nnlib.ones(2))
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return _replaced(
+        "diagonal_scatter", input, lambda x: diagonal(x, offset, dim1, dim2), src
+    )
+
+
+@public(method="fill_diagonal_")
+def fill_diagonal_(input: Any, fill_value: float, wrap: bool = False) -> Tensor:
+    """Write a number on the main diagonal, in place.
+
+    Parameters
+    ----------
+    input : Tensor, two dimensions or more; of more, all equally long
+    fill_value : number
+    wrap : bool, default False
+        Begin again below in a matrix with more than N + 1 rows.
+
+    Raises
+    ------
+    ShapeError
+        If the dimensions do not fit.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.zeros(2, 2).fill_diagonal_(3.0)
+    tensor([[3., 0.],
+            [0., 3.]])
+    """
+    shape = tuple(input.shape)
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) != 1):
+        raise ShapeError(
+            "fill_diagonal_: expected a matrix, or equally long dimensions, got shape "
+            f"{shape}"
+        )
+    rows, columns = shape[0], shape[1]
+    lines = np.arange(rows if wrap and len(shape) == 2 else min(shape))
+    places = lines % (columns + 1) if wrap and len(shape) == 2 else lines
+    lines, places = lines[places < columns], places[places < columns]
+    key = [constant(array_module(raw(input)).asarray(lines), input)]
+    key += [constant(array_module(raw(input)).asarray(places), input)]
+    key += key[:1] * (len(shape) - 2)
+    input[tuple(key)] = fill_value
+    return input  # type: ignore[no-any-return]
+
+
+@public(method=False)
+def unravel_index(indices: Any, shape: Any) -> tuple[Tensor, ...]:
+    """Return the coordinates of flat positions in an array of `shape`.
+
+    Parameters
+    ----------
+    indices : integer Tensor
+        Negative ones count from the end.
+    shape : int or sequence of int
+
+    Returns
+    -------
+    tuple of int64 Tensor, one for each dimension, shape of `indices`
+
+    Raises
+    ------
+    BoundsError
+        If a position is out of range (on the CPU).
+    DTypeError
+        If `indices` holds no integers.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.unravel_index(nnlib.tensor([5, 0]), (2, 3))
+    (tensor([1, 0]), tensor([2, 0]))
+    """
+    array = raw(indices)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(
+            f"unravel_index: indices: expected integers, got {array.dtype}"
+        )
+    lengths = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if min(lengths, default=0) < 0:
+        raise BoundsError(f"unravel_index: shape: negative lengths in {lengths}")
+    size = int(np.prod(lengths, dtype=np.int64))
+    check_bounds("unravel_index", array, size, negative=True, argument="indices")
+    rest, parts = array.astype(np.int64), []
+    for length in reversed(lengths):
+        parts.append(constant(rest % max(length, 1), indices))
+        rest = rest // max(length, 1)
+    return tuple(reversed(parts))
+
+
+@public()
+def dsplit(input: Any, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """Cut along the third dimension, as `tensor_split`.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer dimensions.
+    """
+    if input.ndim < 3:
+        raise ShapeError(
+            f"dsplit: expected three dimensions or more, got shape {tuple(input.shape)}"
+        )
+    return tensor_split(input, indices_or_sections, 2)
+
+
+@public()
+def split_with_sizes(
+    input: Any, split_sizes: Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
+    """Cut a dimension into stretches of the given lengths: `split`."""
+    return split(input, tuple(split_sizes), dim)
+
+
+@public(method=False)
+def row_stack(tensors: Any) -> Tensor:
+    """Put tensors below one another: another name of `vstack`."""
+    return vstack(tensors)
+
+
+@public(inplace=True)
+def addbmm(
+    input: Any, batch1: Any, batch2: Any, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
+    """Return ``beta input + alpha sum_b(batch1[b] @ batch2[b])``.
+
+    Parameters
+    ----------
+    input : Tensor, a shape that broadcasts to (M, P)
+    batch1, batch2 : Tensor, shapes (B, M, N) and (B, N, P)
+    beta, alpha : number, default 1
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.addbmm(nnlib.zeros(1, 1), nnlib.ones(2, 1, 3), nnlib.ones(2, 3, 1))
+    tensor([[6.]])
+    """
+    if batch1.ndim != 3 or batch2.ndim != 3 or batch1.shape[0] != batch2.shape[0]:
+        raise ShapeError(
+            "addbmm: expected shapes (B, M, N) and (B, N, P), got "
+            f"{tuple(batch1.shape)} and {tuple(batch2.shape)}"
+        )
+    total = matmul(batch1, batch2).sum(0)
+    total = total if alpha == 1 else total * alpha
+    if not beta:
+        return total  # type: ignore[no-any-return]
+    return (input if beta == 1 else input * beta) + total  # type: ignore[no-any-return]

@@ -1,7 +1,6 @@
 """Copies with a part replaced, and a few names of PyTorch's for cuts and sums.
 
-Each replacement is an assignment to a view of a copy, so that the gradient goes to what
-was kept and to what was put in.
+The gradient goes to what was kept and to what was put in.
 """
 
 from __future__ import annotations
@@ -16,7 +15,9 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.ops.arranging import diagonal
+from nnlib.ops.casting import cast
 from nnlib.ops.dims import check_bounds, constant, one_dim, raw
+from nnlib.ops.indexing import SetIndex
 from nnlib.ops.joining import split, tensor_split, vstack
 from nnlib.ops.matmul import matmul
 
@@ -32,16 +33,20 @@ __all__ = [
 ]
 
 
-def _replaced(op: str, input: Any, view: Any, src: Any) -> Tensor:
-    """Return a copy of `input` with `src` in the part that ``view(copy)`` is."""
-    copy = input.clone()
-    part = view(copy)
+def _check(op: str, part: Any, src: Any) -> None:
     if tuple(part.shape) != tuple(src.shape):
         raise ShapeError(
             f"{op}: src has shape {tuple(src.shape)}, expected {tuple(part.shape)}"
         )
-    part.copy_(src)
-    return copy  # type: ignore[no-any-return]
+
+
+def _replaced(op: str, input: Any, key: tuple[Any, ...], src: Any) -> Tensor:
+    """Return a copy of `input` with `src` at a key of slices and numbers."""
+    _check(op, input[key], src)
+    value = cast(src, raw(input).dtype)
+    return SetIndex.apply(  # type: ignore[no-any-return]
+        input, value, key=key, accumulate=False, inplace=False
+    )
 
 
 @public()
@@ -69,7 +74,8 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
             [1., 1.]])
     """
     dim = one_dim("select_scatter", dim, input.ndim)
-    return _replaced("select_scatter", input, lambda x: x.select(dim, index), src)
+    input.select(dim, index)  # which says what is wrong with the index
+    return _replaced("select_scatter", input, (*(slice(None),) * dim, index), src)
 
 
 @public()
@@ -109,7 +115,7 @@ def slice_scatter(
         raise ArgumentError(f"slice_scatter: step: expected at least 1, got {step}")
     dim = one_dim("slice_scatter", dim, input.ndim)
     key = (*(slice(None),) * dim, slice(start, end, step))
-    return _replaced("slice_scatter", input, lambda x: x[key], src)
+    return _replaced("slice_scatter", input, key, src)
 
 
 @public()
@@ -137,9 +143,11 @@ def diagonal_scatter(
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return _replaced(
-        "diagonal_scatter", input, lambda x: diagonal(x, offset, dim1, dim2), src
-    )
+    copy = input.clone()
+    part = diagonal(copy, offset, dim1, dim2)
+    _check("diagonal_scatter", part, src)
+    part.copy_(src)
+    return copy  # type: ignore[no-any-return]
 
 
 @public(method="fill_diagonal_")
@@ -287,5 +295,5 @@ def addbmm(
     total = matmul(batch1, batch2).sum(0)
     total = total if alpha == 1 else total * alpha
     if not beta:
-        return total  # type: ignore[no-any-return]
+        return total
     return (input if beta == 1 else input * beta) + total  # type: ignore[no-any-return]

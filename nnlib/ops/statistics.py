@@ -86,7 +86,7 @@ def cov(
         out = product / free.clamp(min=0).to(product.dtype)
     else:
         out = product * (1 / free if free > 0 else math.inf)
-    return out.reshape(()) if len(rows) == 1 else out  # type: ignore[no-any-return]
+    return out.reshape(()) if len(rows) == 1 else out
 
 
 @public()
@@ -110,10 +110,10 @@ def corrcoef(input: Any) -> Tensor:
     """
     found = cov(input)
     if not found.ndim:
-        return found / found  # type: ignore[no-any-return]
+        return found / found
     deviation = found.diagonal().sqrt()
     out = found / deviation.reshape(-1, 1) / deviation
-    return out.clamp(-1, 1)  # type: ignore[no-any-return]
+    return out.clamp(-1, 1)
 
 
 @public(method=False)

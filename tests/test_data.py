@@ -145,7 +145,7 @@ def test_bad_index_of_a_sampler(data):
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
-        ({"batch_size": 2.0}, "batch_size: expected an integer, got 2.0"),
+        ({"batch_size": 2.0}, "batch_size: expected an integer or None, got 2.0"),
         ({"shuffle": True, "sampler": [1]}, "shuffle or a sampler, got both"),
         ({"shuffle": True, "generator": "x"}, "expected a Generator, a seed or None"),
     ],

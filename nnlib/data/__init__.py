@@ -18,7 +18,9 @@ from nnlib.data.cifar import CIFAR10, parse_cifar_binary, parse_cifar_pickle
 from nnlib.data.corpus import TinyShakespeare, streams
 from nnlib.data.dataset import (
     BatchDataset,
+    ConcatDataset,
     Dataset,
+    IterableDataset,
     Subset,
     TensorDataset,
     random_split,
@@ -27,14 +29,16 @@ from nnlib.data.dataset import (
 from nnlib.data.errors import DataError, DownloadError
 from nnlib.data.idx import parse_idx, read_idx
 from nnlib.data.images import MNIST, Digits, FashionMNIST, ImageDataset
-from nnlib.data.loader import (
-    DataLoader,
+from nnlib.data.loader import DataLoader, default_collate
+from nnlib.data.mixup import MixUp
+from nnlib.data.samplers import (
+    BatchSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
-    default_collate,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
 )
-from nnlib.data.mixup import MixUp
 from nnlib.data.scaling import Standardizer, scale_images
 from nnlib.data.series import (
     Series,
@@ -49,7 +53,9 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "BatchDataset",
+    "BatchSampler",
     "Compose",
+    "ConcatDataset",
     "Cutout",
     "DataError",
     "DataLoader",
@@ -58,6 +64,7 @@ __all__ = [
     "DownloadError",
     "FashionMNIST",
     "ImageDataset",
+    "IterableDataset",
     "MixUp",
     "Normalize",
     "RandomAffine",
@@ -69,8 +76,10 @@ __all__ = [
     "SignLanguageDigits",
     "Standardizer",
     "Subset",
+    "SubsetRandomSampler",
     "TensorDataset",
     "Transform",
+    "WeightedRandomSampler",
     "default_collate",
     "parse_cifar_binary",
     "parse_cifar_pickle",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,13 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device
-from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
+from nnlib.backend.errors import (
+    ArgumentError,
+    BoundsError,
+    DeviceError,
+    DTypeError,
+    ShapeError,
+)
 from nnlib.backend.random import Generator
 from nnlib.data.order import as_generator, permutation
 
 __all__ = [
     "BatchDataset",
+    "ConcatDataset",
     "Dataset",
+    "IterableDataset",
     "Subset",
     "TensorDataset",
     "random_split",
@@ -53,6 +62,76 @@ class Dataset(Generic[T_co]):
     def __iter__(self) -> Iterator[T_co]:
         """Yield every sample in order."""
         return (self[index] for index in range(len(self)))
+
+    def __add__(self, other: Dataset[T_co]) -> ConcatDataset[T_co]:
+        """Return this data set and then the other."""
+        return ConcatDataset([self, other])
+
+
+class IterableDataset(Dataset[T_co]):
+    """Samples that come one after another: override ``__iter__`` alone.
+
+    For what has no numbers and no length: a stream, a file read line by line.
+
+    Examples
+    --------
+    >>> class Lines(IterableDataset[str]):
+    ...     def __iter__(self):
+    ...         yield from ("first", "second")
+    >>> list(Lines())
+    ['first', 'second']
+    """
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Yield the samples of one epoch."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __iter__")
+
+    def __getitem__(self, index: int) -> T_co:
+        """Refuse: the samples have no numbers."""
+        raise DTypeError(f"{type(self).__name__}: its samples have no numbers")
+
+    def __len__(self) -> int:
+        """Refuse, unless a subclass knows how many samples there are."""
+        raise DTypeError(f"{type(self).__name__}: it has no length")
+
+
+class ConcatDataset(Dataset[T_co]):
+    """Several data sets, one after the other; ``first + second`` makes one too.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no data set.
+
+    Examples
+    --------
+    >>> both = ConcatDataset([TensorDataset(np.arange(3)), TensorDataset(np.arange(9))])
+    >>> len(both), both[4][0].item(), both[-1][0].item()
+    (12, 1, 8)
+    """
+
+    def __init__(self, datasets: Iterable[Dataset[T_co]]) -> None:
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ArgumentError("ConcatDataset: datasets: expected at least one")
+        lengths = [len(dataset) for dataset in self.datasets]
+        self.cumulative_sizes = np.cumsum(lengths).tolist()
+
+    def __len__(self) -> int:
+        """Return the number of samples of all."""
+        return int(self.cumulative_sizes[-1])
+
+    def __getitem__(self, index: int) -> T_co:
+        """Return sample `index`, counted through all data sets."""
+        size = len(self)
+        if not -size <= index < size:
+            raise BoundsError(
+                f"ConcatDataset: index {index} is out of range for {size} samples"
+            )
+        index %= size
+        part = bisect.bisect_right(self.cumulative_sizes, index)
+        before = self.cumulative_sizes[part - 1] if part else 0
+        return self.datasets[part][index - before]
 
 
 class BatchDataset(Dataset[T_co]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -12,84 +13,14 @@ from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import get_default_dtype
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
-from nnlib.data.dataset import BatchDataset, Dataset, Subset
-from nnlib.data.order import as_generator, permutation
+from nnlib.data.dataset import BatchDataset, Dataset, IterableDataset, Subset
+from nnlib.data.samplers import RandomSampler, Sampler, SequentialSampler
 
-__all__ = [
-    "DataLoader",
-    "RandomSampler",
-    "Sampler",
-    "SequentialSampler",
-    "default_collate",
-]
+__all__ = ["DataLoader", "default_collate"]
 
 T = TypeVar("T")
-
-
-class Sampler:
-    """An order of samples: override ``__iter__`` (numbers) and ``__len__``."""
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the numbers of one epoch's samples."""
-        raise NotImplementedError(f"{type(self).__name__} defines no __iter__")
-
-    def __len__(self) -> int:
-        """Return how many numbers one epoch has."""
-        raise NotImplementedError(f"{type(self).__name__} defines no __len__")
-
-    def epoch(self) -> NDArray[np.int64]:
-        """Return the numbers of one epoch as an array."""
-        return np.fromiter(self, dtype=np.int64)
-
-
-class SequentialSampler(Sampler):
-    """Every sample once, in order."""
-
-    def __init__(self, data: Sized) -> None:
-        self.data = data
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield 0, 1, 2, ..."""
-        return iter(range(len(self.data)))
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.data)
-
-    def epoch(self) -> NDArray[np.int64]:
-        """Return 0, 1, 2, ... as an array."""
-        return np.arange(len(self.data), dtype=np.int64)
-
-
-class RandomSampler(Sampler):
-    """Every sample once, in an order that is new in each epoch.
-
-    Parameters
-    ----------
-    data : Sized
-        The data set.
-    generator : Generator or int, optional
-        The source of the orders, or its seed. Without it the sampler seeds one of its
-        own from the default generator, so that ``nnlib.manual_seed`` decides.
-    """
-
-    def __init__(self, data: Sized, generator: Generator | int | None = None) -> None:
-        self.data = data
-        self.generator = as_generator(generator)
-
-    def __iter__(self) -> Iterator[int]:
-        """Yield the numbers of a new order."""
-        return iter(self.epoch().tolist())
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.data)
-
-    def epoch(self) -> NDArray[np.int64]:
-        """Return a new order as an array."""
-        return permutation(len(self.data), self.generator)
 
 
 class DataLoader(Generic[T]):
@@ -97,10 +28,11 @@ class DataLoader(Generic[T]):
 
     Parameters
     ----------
-    dataset : Dataset or sequence
-        Anything with ``__getitem__`` and ``__len__``.
-    batch_size : int, default 1
-        Samples per batch; the last batch may have fewer.
+    dataset : Dataset, IterableDataset or sequence
+        Anything with ``__getitem__`` and ``__len__``; or a stream of samples, which are
+        taken as they come.
+    batch_size : int or None, default 1
+        Samples per batch; the last batch may have fewer. None: single samples.
     shuffle : bool, default False
         Visit the samples in a new random order in each epoch.
     sampler : iterable of int, optional
@@ -115,8 +47,12 @@ class DataLoader(Generic[T]):
         The source of the shuffled orders, or its seed (see `RandomSampler`).
     transform : callable, optional
         From a batch to the batch that is handed out: `nnlib.data.augment` has some.
+    batch_sampler : iterable of sequences of int, optional
+        The numbers of each batch, instead of `batch_size`, `shuffle`, `sampler` and
+        `drop_last`.
     num_workers : int, default 0
-    pin_memory : bool, default False
+    pin_memory, persistent_workers : bool, default False
+    worker_init_fn, prefetch_factor, timeout, multiprocessing_context : optional
         Taken, so that PyTorch code runs, and without effect: the batches are the same,
         made in this process.
 
@@ -124,6 +60,8 @@ class DataLoader(Generic[T]):
     ------
     ShapeError
         If the batch size is not positive, or the data set is empty.
+    ArgumentError
+        If arguments exclude each other.
 
     Examples
     --------
@@ -136,9 +74,10 @@ class DataLoader(Generic[T]):
     def __init__(
         self,
         dataset: Dataset[T],
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         shuffle: bool = False,
         sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None,
         *,
         drop_last: bool = False,
         collate_fn: Callable[[list[T]], Any] | None = None,
@@ -146,58 +85,103 @@ class DataLoader(Generic[T]):
         transform: Callable[[Any], Any] | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
+        persistent_workers: bool = False,
+        worker_init_fn: Any = None,
+        prefetch_factor: int | None = None,
+        timeout: float = 0,
+        multiprocessing_context: Any = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise DTypeError(
-                f"DataLoader: batch_size: expected an integer, got {batch_size!r}"
-            )
-        if batch_size < 1:
-            raise ShapeError(
-                f"DataLoader: batch_size: expected at least 1, got {batch_size}"
-            )
+        _check_size(batch_size)
         if shuffle and sampler is not None:
             raise ShapeError("DataLoader: expected shuffle or a sampler, got both")
-        if len(dataset) == 0:
+        chosen = shuffle or sampler is not None or drop_last
+        if batch_sampler is not None and (batch_size != 1 or chosen):
+            raise ArgumentError(
+                "DataLoader: batch_sampler: expected none of batch_size, shuffle, "
+                "sampler and drop_last beside it"
+            )
+        if batch_size is None and drop_last:
+            raise ArgumentError("DataLoader: drop_last: expected a batch_size with it")
+        self._streams = isinstance(dataset, IterableDataset)
+        ordered = shuffle or sampler is not None or batch_sampler is not None
+        if self._streams and ordered:
+            raise ArgumentError(
+                f"DataLoader: {type(dataset).__name__} gives its samples in its own "
+                "order: expected no shuffle, sampler or batch_sampler"
+            )
+        if not self._streams and len(dataset) == 0:
             raise ShapeError("DataLoader: the data set is empty")
         self.dataset = dataset
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.collate_fn = collate_fn
         self.transform = transform
+        self.batch_sampler = batch_sampler
         self.sampler: Iterable[int]
         if sampler is not None:
             self.sampler = sampler
         elif shuffle:
-            self.sampler = RandomSampler(dataset, generator)
+            self.sampler = RandomSampler(dataset, generator=generator)
         else:
             self.sampler = SequentialSampler(dataset)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        if not isinstance(self.sampler, Sized):
+        order = self.sampler if self.batch_sampler is None else self.batch_sampler
+        if not isinstance(order, Sized):
             raise DTypeError("DataLoader: the sampler has no length")
-        samples = len(self.sampler)
-        return samples // self.batch_size if self.drop_last else self._ceil(samples)
-
-    def _ceil(self, samples: int) -> int:
-        return -(-samples // self.batch_size)
+        count = len(order)
+        if self.batch_sampler is not None or self.batch_size is None:
+            return count
+        full, rest = divmod(count, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches of one epoch."""
+        if self._streams or self.batch_sampler is not None:
+            batches = self._from_lists()
+        elif self.batch_size is None:
+            samples = map(self.dataset.__getitem__, self._order().tolist())
+            batches = map(self._convert, samples)
+        else:
+            batches = self._in_order(self.batch_size)
+        return batches if self.transform is None else map(self.transform, batches)
+
+    def _convert(self, sample: Any) -> Any:
+        if self.collate_fn is not None:
+            return self.collate_fn(sample)
+        return as_tensor(sample) if isinstance(sample, np.ndarray) else sample
+
+    def _from_lists(self) -> Iterator[Any]:
+        """Yield batches of a stream, or of the batch sampler's numbers."""
+        collate = self.collate_fn or default_collate
+        if self.batch_sampler is not None:
+            for numbers in self.batch_sampler:
+                _check_range(np.asarray(numbers, dtype=np.int64), len(self.dataset))
+                yield collate([self.dataset[int(number)] for number in numbers])
+            return
+        samples = iter(self.dataset)
+        if self.batch_size is None:
+            yield from map(self._convert, samples)
+            return
+        while batch := list(itertools.islice(samples, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield collate(batch)
+
+    def _in_order(self, size: int) -> Iterator[Any]:
+        """Return batches of `size` in the sampler's order."""
         order = self._order()
         stop = len(order)
         if self.drop_last:
-            stop -= stop % self.batch_size
+            stop -= stop % size
         base: Any = self.dataset
         # exactly Subset: a subclass may do more than choose
         while type(base) is Subset:
             order, base = base.indices[order], base.dataset
         _check_range(order, len(base))
         if self.collate_fn is None and isinstance(base, BatchDataset):
-            batches = self._whole_batches(base, base.place(order), stop)
-        else:
-            batches = self._by_sample(base, order, stop)
-        return batches if self.transform is None else map(self.transform, batches)
+            return self._whole_batches(base, base.place(order), stop, size)
+        return self._by_sample(base, order, stop, size)
 
     def _order(self) -> NDArray[np.int64]:
         if isinstance(self.sampler, Sampler):
@@ -208,18 +192,31 @@ class DataLoader(Generic[T]):
         return order
 
     def _whole_batches(
-        self, data: BatchDataset[Any], order: Any, stop: int
+        self, data: BatchDataset[Any], order: Any, stop: int, size: int
     ) -> Iterator[Any]:
-        for start in range(0, stop, self.batch_size):
-            yield data.get_batch(order[start : start + self.batch_size])
+        for start in range(0, stop, size):
+            yield data.get_batch(order[start : start + size])
 
     def _by_sample(
-        self, data: Dataset[Any], order: NDArray[np.int64], stop: int
+        self, data: Dataset[Any], order: NDArray[np.int64], stop: int, size: int
     ) -> Iterator[Any]:
         collate = self.collate_fn or default_collate
-        for start in range(0, stop, self.batch_size):
-            numbers = order[start : start + self.batch_size].tolist()
+        for start in range(0, stop, size):
+            numbers = order[start : start + size].tolist()
             yield collate([data[number] for number in numbers])
+
+
+def _check_size(batch_size: int | None) -> None:
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise DTypeError(
+            f"DataLoader: batch_size: expected an integer or None, got {batch_size!r}"
+        )
+    if batch_size < 1:
+        raise ShapeError(
+            f"DataLoader: batch_size: expected at least 1, got {batch_size}"
+        )
 
 
 def _check_range(order: NDArray[np.int64], size: int) -> None:

@@ -13,8 +13,9 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import get_default_dtype
 from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
-from nnlib.data.loader import Sampler, default_collate
+from nnlib.data.loader import default_collate
 from nnlib.data.order import as_generator, permutation
+from nnlib.data.samplers import Sampler
 
 __all__ = ["BucketSampler", "PadCollate", "one_hot", "pad"]
 

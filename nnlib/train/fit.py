@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -350,7 +351,8 @@ def _bar(loader: Iterable[Any], epochs: int, progress: bool) -> Iterator[_Bar]:
         return
     from tqdm import tqdm  # here: it takes a tenth of nnlib's own import time
 
-    total = epochs * len(loader) if isinstance(loader, Sized) else None
+    # A stream has no length.
+    total = epochs * operator.length_hint(loader) or None
     with tqdm(total=total, unit="batch", dynamic_ncols=True) as bar:
         yield _Bar(bar)
         if bar.n != total:  # stopped early: the bar ends where the training did

@@ -217,18 +217,16 @@ class WeightedRandomSampler(Sampler):
 
     def epoch(self) -> NDArray[np.int64]:
         """Return a new draw as an array."""
-        chosen = np.flatnonzero(self.weights)
+        chosen = np.flatnonzero(self.weights).astype(np.int64, copy=False)
         weights = self.weights[chosen]
         if self.replacement:
             drawn = uniforms(self.num_samples, self.generator)
             sums = np.cumsum(weights)
             places = np.searchsorted(sums, drawn * sums[-1], side="right")
-            order = chosen[np.minimum(places, len(chosen) - 1)]
-        else:
-            # The first of independent exponential clocks with these rates.
-            clocks = -np.log1p(-uniforms(len(chosen), self.generator)) / weights
-            order = chosen[np.argsort(clocks)[: self.num_samples]]
-        return order.astype(np.int64, copy=False)
+            return chosen[np.minimum(places, len(chosen) - 1)]
+        # The first of independent exponential clocks with these rates.
+        clocks = -np.log1p(-uniforms(len(chosen), self.generator)) / weights
+        return chosen[np.argsort(clocks)[: self.num_samples]]
 
 
 class BatchSampler:

@@ -223,10 +223,13 @@ class WeightedRandomSampler(Sampler):
             drawn = uniforms(self.num_samples, self.generator)
             sums = np.cumsum(weights)
             places = np.searchsorted(sums, drawn * sums[-1], side="right")
-            return chosen[np.minimum(places, len(chosen) - 1)]
-        # The first of independent exponential clocks with these rates.
-        clocks = -np.log1p(-uniforms(len(chosen), self.generator)) / weights
-        return chosen[np.argsort(clocks)[: self.num_samples]]
+            picked = np.minimum(places, len(chosen) - 1)
+        else:
+            # The first of independent exponential clocks with these rates.
+            clocks = -np.log1p(-uniforms(len(chosen), self.generator)) / weights
+            picked = np.argsort(clocks)[: self.num_samples]
+        order: NDArray[np.int64] = chosen[picked]
+        return order
 
 
 class BatchSampler:

@@ -15,6 +15,7 @@ from nnlib.ops.dropout import *  # noqa: F403
 from nnlib.ops.embedding import embedding as embedding
 from nnlib.ops.embedding_bag import embedding_bag as embedding_bag
 from nnlib.ops.exponential import sigmoid as sigmoid
+from nnlib.ops.grid import *  # noqa: F403
 from nnlib.ops.gumbel import gumbel_softmax as gumbel_softmax
 from nnlib.ops.hyperbolic import tanh as tanh
 from nnlib.ops.loss_binary import *  # noqa: F403

@@ -1,0 +1,71 @@
+"""Sampling on grids: the identity, edges, numbers that are none, 16-bit floats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnlib
+
+F = nnlib.nn.functional
+RANDOM = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_the_identity(mode: str, align: bool) -> None:
+    x = nnlib.from_numpy(RANDOM.standard_normal((2, 3, 4, 5)))
+    theta = nnlib.tensor([[[1.0, 0, 0], [0, 1, 0]]] * 2, dtype="float64")
+    grid = F.affine_grid(theta, x.shape, align_corners=align)
+    y = F.grid_sample(x, grid, mode, "border", align)
+    np.testing.assert_allclose(y.numpy(), x.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align", [False, True])
+def test_random_grids_and_edges_against_pytorch(padding: str, align: bool) -> None:
+    torch = pytest.importorskip("torch")
+    for number in range(12):
+        size = RANDOM.integers(1, 5, 2)
+        x = RANDOM.standard_normal((2, 2, *size))
+        # Edges and middles of pixels are among them.
+        grid = RANDOM.integers(-8, 9, (2, 3, 2, 2)) / 4
+        mode = ("bilinear", "nearest", "bicubic")[number % 3]
+        found = []
+        for lib, sample in (
+            (nnlib, F.grid_sample),
+            (torch, torch.nn.functional.grid_sample),
+        ):
+            leaves = [lib.tensor(v).requires_grad_() for v in (x, grid)]
+            y = sample(*leaves, mode, padding, align)
+            (
+                y * lib.tensor(np.cos(np.arange(y.numel())).reshape(y.shape))
+            ).sum().backward()
+            grads = [leaf.grad for leaf in leaves]
+            found.append(
+                [y.detach().numpy(), *(0 if g is None else g.numpy() for g in grads)]
+            )
+        for mine, theirs in zip(*found, strict=True):
+            np.testing.assert_allclose(
+                np.broadcast_to(mine, theirs.shape), theirs, rtol=1e-9, atol=1e-9
+            )
+
+
+def test_places_that_are_no_numbers_read_zeros() -> None:
+    x = nnlib.ones(1, 1, 2, 2)
+    places = [[np.nan, 0.0], [np.inf, 0.0], [0.0, -np.inf], [0.0, 0.0]]
+    grid = nnlib.tensor([[places]], requires_grad=True)
+    y = F.grid_sample(x, grid)
+    assert y.tolist() == [[[[0, 0, 0, 1]]]]
+    y.sum().backward()
+    assert np.isfinite(grid.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision(dtype: str) -> None:
+    x = nnlib.from_numpy(RANDOM.standard_normal((1, 2, 4, 4))).to(dtype)
+    grid = nnlib.from_numpy(RANDOM.uniform(-1, 1, (1, 3, 3, 2))).to(dtype)
+    y = F.grid_sample(x, grid)
+    assert y.dtype == x.dtype
+    want = F.grid_sample(x.double(), grid.double()).numpy()
+    np.testing.assert_allclose(y.double().numpy(), want, rtol=2e-2, atol=2e-2)

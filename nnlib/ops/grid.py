@@ -203,15 +203,15 @@ def grid_sample(
     align = bool(align_corners)
     dtype = raw(input).dtype
     if dtype in HALF:
-        wide = [cast(x, float32) for x in (input, grid)]
-        return cast(grid_sample(*wide, mode, padding_mode, align), dtype)
+        x, places = cast(input, float32), cast(grid, float32)
+        return cast(grid_sample(x, places, mode, padding_mode, align), dtype)  # type: ignore[no-any-return]
     count, channels, *sizes = raw(input).shape
-    places = raw(grid).shape[1:-1]
+    shape = raw(grid).shape[1:-1]
     xp = array_module(raw(grid))
     # (N, C, H, W) -> (N * H * W, C): a pixel's channels are a row.
     order = (0, *range(2, 2 + len(sizes)), 1)
     pixels = input.permute(*order).reshape(-1, channels)
-    start = xp.repeat(xp.arange(count), math.prod(places))
+    start = xp.repeat(xp.arange(count), math.prod(shape))
     taps = _taps(grid, sizes, mode, padding_mode, align)
     total: Any = None
     for rows, inside, weights in _corners(taps, sizes, start):
@@ -223,7 +223,7 @@ def grid_sample(
         total = part if total is None else total + part
     # (N * H' * W', C) -> (N, C, H', W')
     back = (0, 1 + len(sizes), *range(1, 1 + len(sizes)))
-    return total.reshape(count, *places, channels).permute(*back)  # type: ignore[no-any-return]
+    return total.reshape(count, *shape, channels).permute(*back)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -288,4 +288,4 @@ def affine_grid(
     flat = [part.reshape(-1) for part in reversed(grids)]
     base = xp.stack([*flat, xp.ones_like(flat[0])], axis=-1).astype(array.dtype)
     placed = matmul(constant(base, theta), theta.swapaxes(-1, -2))
-    return placed.reshape(count, *lengths, rank)  # type: ignore[no-any-return]
+    return placed.reshape(count, *lengths, rank)

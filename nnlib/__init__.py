@@ -50,6 +50,10 @@ from nnlib.backend.errors import DeviceError as DeviceError
 from nnlib.backend.errors import DTypeError as DTypeError
 from nnlib.backend.errors import Error as Error
 from nnlib.backend.errors import ShapeError as ShapeError
+from nnlib.backend.layouts import channels_last as channels_last
+from nnlib.backend.layouts import channels_last_3d as channels_last_3d
+from nnlib.backend.layouts import contiguous_format as contiguous_format
+from nnlib.backend.layouts import preserve_format as preserve_format
 from nnlib.backend.random import Generator as Generator
 from nnlib.backend.random import default_generator as default_generator
 from nnlib.backend.random import initial_seed as initial_seed

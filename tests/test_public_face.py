@@ -53,6 +53,29 @@ def test_constants() -> None:
     assert round(nnlib.pi + nnlib.e, 5) == 5.85987 and nnlib.nan != nnlib.nan
 
 
+@pytest.mark.parametrize("order", ["channels_last", "channels_last_3d"])
+def test_memory_formats(order: str) -> None:
+    form = getattr(nnlib, order)
+    assert repr(form) == f"nnlib.{order}"
+    shape = (2, 3, 4, 5) if order == "channels_last" else (2, 3, 4, 5, 6)
+    x = nnlib.randn(*shape, requires_grad=True)
+    last = x.contiguous(memory_format=form)
+    assert last.is_contiguous(memory_format=form) and not last.is_contiguous()
+    assert not x.is_contiguous(memory_format=form)
+    assert last.contiguous(memory_format=form) is last
+    assert last.contiguous(memory_format=nnlib.preserve_format) is last
+    assert last.contiguous().stride() == x.stride() != last.stride()
+    for same in (x.to(memory_format=form), x.clone(memory_format=form), last.clone()):
+        assert same.stride() == last.stride() and (same == x).all()
+    (last * last).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * x.detach().numpy())
+    assert not nnlib.ones(2).is_contiguous(memory_format=form)
+    layer = nnlib.nn.Conv2d(3, 4, 3)
+    assert layer.to("cpu", memory_format=nnlib.channels_last) is layer
+    with pytest.raises(nnlib.DTypeError, match="Module.to: memory_format: expected"):
+        layer.to(memory_format=3)
+
+
 def test_limits_and_common_types_of_dtypes() -> None:
     torch = pytest.importorskip("torch")
     for name in ("float16", "bfloat16", "float32", "float64"):

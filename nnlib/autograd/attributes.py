@@ -8,6 +8,7 @@ import numpy as np
 
 from nnlib.backend.device import Device, device_of
 from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.layouts import check_format, contiguous_format, lies_in
 
 __all__ = ["Attributes", "Size"]
 
@@ -91,9 +92,12 @@ class Attributes:
         steps = tuple(step // self._array.itemsize for step in self._array.strides)
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self) -> bool:
-        """Tell whether the elements lie in C order without gaps."""
-        return bool(self._array.flags.c_contiguous)
+    def is_contiguous(self, memory_format: Any = contiguous_format) -> bool:
+        """Tell whether the elements lie in C order, or another, without gaps."""
+        if memory_format is contiguous_format:
+            return bool(self._array.flags.c_contiguous)
+        check_format("is_contiguous", memory_format)
+        return lies_in(self._array, memory_format)
 
     def is_floating_point(self) -> bool:
         """Tell whether the dtype is floating."""

@@ -192,12 +192,13 @@ class Module(ModuleTree, HookMethods):
         """Move and cast, to a device, a dtype, both, or those of a tensor.
 
         Only floating parameters and buffers are cast. Parameters stay the same
-        objects.
+        objects. ``memory_format=`` is taken, and changes nothing: layers lay their
+        weights out themselves, and give images channels-last.
 
         Raises
         ------
         DTypeError
-            If the dtype is not floating.
+            If the dtype is not floating, or `memory_format` is none.
         """
         device, dtype, wait = _state.parse_to(*args, **kwargs)
 

@@ -19,6 +19,7 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dtypes import is_floating, resolve_dtype
 from nnlib.backend.errors import DTypeError, Error, ShapeError
+from nnlib.backend.layouts import check_format, preserve_format
 
 if TYPE_CHECKING:
     from nnlib.nn.module import Module
@@ -205,9 +206,14 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
 
 
 def parse_to(
-    *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False
+    *args: Any,
+    device: Any = None,
+    dtype: Any = None,
+    non_blocking: bool = False,
+    memory_format: Any = preserve_format,
 ) -> tuple[Device | None, Any, bool]:
     """Read the arguments of `Module.to`: a device, a dtype, or a tensor for both."""
+    check_format("Module.to", memory_format)
     for argument in args:
         if isinstance(argument, Tensor):
             device, dtype = argument.device, argument.dtype

@@ -9,7 +9,6 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import (
     Device,
-    array_module,
     device_of,
     names_device,
     resolve_device,
@@ -27,6 +26,14 @@ from nnlib.backend.dtypes import (
     int64,
     resolve_dtype,
     uint8,
+)
+from nnlib.backend.layouts import (
+    MemoryFormat,
+    arrange,
+    check_format,
+    contiguous_format,
+    lies_in,
+    preserve_format,
 )
 
 __all__ = ["clone"]
@@ -78,14 +85,14 @@ class Clone(Function):
 
 
 class Contiguous(Function):
-    """Copy into C order."""
+    """Copy into C order, or with the channels last."""
 
     upcasts = False
     arithmetic = False
 
-    def forward(self, x: Any) -> Any:
-        """Return a contiguous copy."""
-        return array_module(x).ascontiguousarray(x)
+    def forward(self, x: Any, *, order: MemoryFormat = contiguous_format) -> Any:
+        """Return a copy without gaps."""
+        return arrange(x, order)
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient on."""
@@ -98,8 +105,14 @@ def cast(x: Any, dtype: Any) -> Any:
 
 
 @public()
-def clone(input: Tensor) -> Tensor:
+def clone(input: Tensor, *, memory_format: Any = preserve_format) -> Tensor:
     """Return a copy with its own memory; gradients pass through.
+
+    Parameters
+    ----------
+    input : Tensor
+    memory_format : MemoryFormat, default nnlib.preserve_format
+        The order of the copy's elements; by default that of `input`.
 
     Examples
     --------
@@ -109,6 +122,10 @@ def clone(input: Tensor) -> Tensor:
     >>> x
     tensor([1.])
     """
+    if memory_format is not preserve_format:
+        arranged = contiguous(input, memory_format)
+        if arranged is not input:
+            return arranged
     return Clone.apply(input)  # type: ignore[no-any-return]
 
 
@@ -120,6 +137,7 @@ def to(
     dtype: Any = None,
     non_blocking: bool = False,
     copy: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Move and cast: ``to(device)``, ``to(dtype)``, both, or ``to(other)``.
 
@@ -133,6 +151,8 @@ def to(
         Do not wait for a copy between host and CUDA.
     copy : bool, default False
         Copy even where nothing changes.
+    memory_format : MemoryFormat, default nnlib.preserve_format
+        The order of the elements, as for `contiguous`.
 
     Raises
     ------
@@ -155,6 +175,8 @@ def to(
         place = resolve_device(device)
         if place != result.device:
             result = Transfer.apply(result, device=place, non_blocking=non_blocking)
+    if memory_format is not preserve_format:
+        result = contiguous(result, memory_format)
     return clone(input) if copy and result is input else result
 
 
@@ -221,11 +243,37 @@ def to_cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Te
 
 
 @public(method="contiguous")
-def contiguous(input: Tensor) -> Tensor:
+def contiguous(input: Tensor, memory_format: Any = contiguous_format) -> Tensor:
     """Return this tensor with its elements in C order without gaps.
 
     A tensor that has them already is returned as it is.
+
+    Parameters
+    ----------
+    input : Tensor
+    memory_format : MemoryFormat, default nnlib.contiguous_format
+        ``nnlib.channels_last`` (of four dimensions) and ``nnlib.channels_last_3d`` (of
+        five) put the channels of a pixel together.
+
+    Raises
+    ------
+    DTypeError
+        If `memory_format` is none.
+    ShapeError
+        If it is for tensors of another rank.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.zeros(1, 3, 4, 5).contiguous(memory_format=nnlib.channels_last)
+    >>> x.stride()
+    (60, 1, 15, 3)
     """
+    if memory_format is not contiguous_format:
+        check_format("contiguous", memory_format, input._array.ndim)
+        if memory_format is preserve_format or lies_in(input._array, memory_format):
+            return input
+        return Contiguous.apply(input, order=memory_format)  # type: ignore[no-any-return]
     if input._array.flags.c_contiguous:
         return input
     return Contiguous.apply(input)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ import numpy as np
 from harness import Case, Sample, booleans, integers, normal
 
 import nnlib
-from nnlib.backend.errors import DeviceError, DTypeError
+from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 
 values = [normal(3, 4) * 3, integers(4), booleans(3)]
 
@@ -54,6 +54,18 @@ CASES = [
         samples=[normal(3, 4), integers(3)],
         reference=np.ascontiguousarray,
         torch=lambda torch, x: x.contiguous(),
+        errors=[
+            (
+                lambda: nnlib.ones(2, 2).contiguous(nnlib.channels_last),
+                ShapeError,
+                "contiguous: memory_format: channels_last is for 4 dimensions, got 2",
+            ),
+            (
+                lambda: nnlib.ones(2, 2).contiguous("channels_last"),
+                DTypeError,
+                "contiguous: memory_format: expected nnlib.contiguous_format, .*, got",
+            ),
+        ],
     ),
     Case(
         "to",

@@ -1,0 +1,101 @@
+"""Orders of a tensor's elements in memory, with PyTorch's names."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from nnlib.backend.device import array_module
+from nnlib.backend.errors import DTypeError, ShapeError
+
+__all__ = [
+    "MemoryFormat",
+    "arrange",
+    "channels_last",
+    "channels_last_3d",
+    "check_format",
+    "contiguous_format",
+    "lies_in",
+    "preserve_format",
+]
+
+
+class MemoryFormat(enum.Enum):
+    """An order of elements: C order, channels last, or the one there is."""
+
+    contiguous_format = 0
+    preserve_format = 1
+    channels_last = 4
+    channels_last_3d = 5
+
+    def __repr__(self) -> str:
+        """Return the name as a user writes it."""
+        return f"nnlib.{self.name}"
+
+
+contiguous_format = MemoryFormat.contiguous_format
+preserve_format = MemoryFormat.preserve_format
+channels_last = MemoryFormat.channels_last
+channels_last_3d = MemoryFormat.channels_last_3d
+# The rank of the arrays that each is for.
+_RANKS = {channels_last: 4, channels_last_3d: 5}
+
+
+def check_format(op: str, memory_format: Any, ndim: int | None = None) -> None:
+    """Refuse what is no format, or one for arrays of another rank.
+
+    Raises
+    ------
+    DTypeError
+        If it is no memory format.
+    ShapeError
+        If the rank does not fit.
+    """
+    if not isinstance(memory_format, MemoryFormat):
+        raise DTypeError(
+            f"{op}: memory_format: expected nnlib.contiguous_format, channels_last or "
+            f"their like, got {memory_format!r}"
+        )
+    rank = _RANKS.get(memory_format, ndim)
+    if ndim is not None and ndim != rank:
+        raise ShapeError(
+            f"{op}: memory_format: {memory_format.name} is for {rank} dimensions, got "
+            f"{ndim}"
+        )
+
+
+def _channels_behind(array: Any) -> Any:
+    # (N, C, *spatial) -> (N, *spatial, C), a view
+    return array.transpose(0, *range(2, array.ndim), 1)
+
+
+def lies_in(array: Any, memory_format: MemoryFormat) -> bool:
+    """Tell whether the elements lie in this order, without gaps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lies_in(np.zeros((2, 3, 4, 5)), channels_last)
+    False
+    """
+    rank = _RANKS.get(memory_format)
+    if rank is None:
+        return bool(array.flags.c_contiguous)
+    return array.ndim == rank and bool(_channels_behind(array).flags.c_contiguous)
+
+
+def arrange(array: Any, memory_format: MemoryFormat) -> Any:
+    """Return the elements in this order: the array itself where they lie so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrange(np.zeros((2, 3, 4, 5)), channels_last).strides
+    (480, 8, 120, 24)
+    """
+    module = array_module(array)
+    if memory_format not in _RANKS:
+        return module.ascontiguousarray(array)
+    behind = module.ascontiguousarray(_channels_behind(array))
+    # (N, *spatial, C) -> (N, C, *spatial), a view
+    return behind.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))

@@ -28,11 +28,12 @@ ELEMENTWISE = frozenset(
     Abs Acos Acosh Add AddDiv AddMul AddScaled Asin Asinh Atan Atan2 Atanh Bitwise Cast
     Celu Clamp Clip Clone Close Compare Contiguous CopySign Cos Cosh CosineSimilarity
     Digamma Div Elu Erf Erfc Erfinv Exp Exp2 Expm1 Extremum FExtremum Frac Gate Gelu
-    GeluTanh HardSwish Hypot LeakyRelu Log Log1p LogAddExp LogAddExp2 LogBase LogGamma
-    LogSigmoid Logical MaskedFill Mish Mul NanToNum Neg Pairwise Polygamma Pow PowScalar
-    Reciprocal Relu Remainder Round RoundedQuotient Rsqrt Selu Shrink Sigmoid
-    SigmoidBackward Silu Sin Sinc Sinh Slope Softplus Softsign Sqrt Square Step Sub Tan
-    Tanh TanhBackward TanhShrink Test Threshold Transfer Where
+    GeluTanh HardShrink HardSigmoid HardSwish Hypot LeakyRelu Log Log1p LogAddExp
+    LogAddExp2 LogBase LogGamma LogSigmoid Logical MaskedFill Mish Mul NanToNum Neg
+    Pairwise Polygamma Pow PowScalar Reciprocal Relu Remainder Round RoundedQuotient
+    Rsqrt Selu Sigmoid SigmoidBackward Silu Sin Sinc Sinh Slope SoftShrink Softplus
+    Softsign Sqrt Square Step Sub Tan Tanh TanhBackward TanhShrink Test Threshold
+    Transfer Where
     """.split()
 )
 
@@ -238,8 +239,9 @@ def kron(level: Any, cls: Any, args: Any, params: Any) -> Any:
 def diagonal(level: Any, cls: Any, args: Any, params: Any) -> Any:
     """Count both dimensions one further."""
     (x,) = args
-    dim1, dim2 = params["dim1"] % x.ndim + 1, params["dim2"] % x.ndim + 1
-    return cls.apply(x._value, **{**params, "dim1": dim1, "dim2": dim2})
+    offset, dim1, dim2 = params["place"]
+    place = (offset, dim1 % x.ndim + 1, dim2 % x.ndim + 1)
+    return cls.apply(x._value, place=place)
 
 
 def trace(level: Any, cls: Any, args: Any, params: Any) -> Any:

@@ -9,7 +9,14 @@ from nnlib.onnx.writers import dtype_at, named, writes
 from nnlib.onnx.writing import Writer
 from nnlib.ops.activation import Gate, LeakyRelu, PRelu, Relu
 from nnlib.ops.activation_elu import Celu, Elu, Selu
-from nnlib.ops.activation_hard import Clip, HardSwish, Line, Shrink, Threshold
+from nnlib.ops.activation_hard import (
+    Clip,
+    HardShrink,
+    HardSigmoid,
+    HardSwish,
+    SoftShrink,
+    Threshold,
+)
 from nnlib.ops.activation_smooth import (
     Gelu,
     GeluTanh,
@@ -67,15 +74,17 @@ def celu(g: Writer, record: Record) -> str:
     return g.add("Celu", [g.value(0)], alpha=float(record.params["alpha"]))
 
 
-@writes(Clip, Line)
+@writes(Clip)
 def clip(g: Writer, record: Record) -> str:
-    """Write ``scale x + shift`` between bounds."""
+    """Write Clip."""
     p, dtype, x = record.params, dtype_at(record), g.value(0)
-    if p.get("scale", 1) != 1:
-        x = g.add("Mul", [x, g.constant(p["scale"], dtype)])
-    if p.get("shift", 0) != 0:
-        x = g.add("Add", [x, g.constant(p["shift"], dtype)])
     return g.add("Clip", [x, g.constant(p["low"], dtype), g.constant(p["high"], dtype)])
+
+
+@writes(HardSigmoid)
+def hard_sigmoid(g: Writer, record: Record) -> str:
+    """Write HardSigmoid."""
+    return g.add("HardSigmoid", [g.value(0)], alpha=1 / 6, beta=0.5)
 
 
 @writes(HardSwish)
@@ -87,13 +96,12 @@ def hard_swish(g: Writer, record: Record) -> str:
     return g.add("Mul", [x, g.add("HardSigmoid", [x], alpha=1 / 6, beta=0.5)])
 
 
-@writes(Shrink)
+@writes(HardShrink, SoftShrink)
 def shrink(g: Writer, record: Record) -> str:
     """Write Shrink."""
-    p = record.params
-    return g.add(
-        "Shrink", [g.value(0)], lambd=float(p["bound"]), bias=float(p["shift"])
-    )
+    bound = float(record.params["bound"])
+    bias = bound if record.cls is SoftShrink else 0.0
+    return g.add("Shrink", [g.value(0)], lambd=bound, bias=bias)
 
 
 @writes(Threshold)

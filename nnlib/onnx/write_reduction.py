@@ -11,7 +11,7 @@ from nnlib.onnx.writers import dtype_at, writes
 from nnlib.onnx.writing import Writer, element_type
 from nnlib.ops.extremes import ArgExtreme, Extreme, ExtremeAt
 from nnlib.ops.logic import Reduce
-from nnlib.ops.moments import Var, VarMean, VectorNorm
+from nnlib.ops.moments import Std, StdMean, Var, VarMean, VectorNorm
 from nnlib.ops.reduction import LogSumExp, Mean, Prod, Sum
 from nnlib.ops.scan import CumSum
 from nnlib.ops.sorting import TopK
@@ -110,7 +110,7 @@ def any_all(g: Writer, record: Record) -> str:
     return g.add("Cast", [out], to=element_type(np.dtype(np.bool_)))
 
 
-@writes(Var, VarMean)
+@writes(Var, Std, VarMean, StdMean)
 def variance(g: Writer, record: Record) -> list[str]:
     """Write the mean squared distance from the mean (or its root), and the mean."""
     p, x, dtype = record.params, g.value(0), dtype_at(record)
@@ -124,7 +124,7 @@ def variance(g: Writer, record: Record) -> list[str]:
     away = g.add("Sub", [x, g.reduce("ReduceMean", x, dims, True)])
     total = g.reduce("ReduceSum", g.add("Mul", [away, away]), dims, p["keepdim"])
     y = g.add("Div", [total, g.constant(count - p["correction"], dtype)])
-    if p.get("root"):
+    if issubclass(record.cls, Std | StdMean):
         y = g.add("Sqrt", [y])
     return [y, g.reduce("ReduceMean", x, dims, p["keepdim"])]
 

@@ -35,6 +35,8 @@ __all__ = [
 
 # Up to this many elements NumPy is done before a kernel has started.
 SMALL = 8192
+# Up to so many elements two simple calls of NumPy are faster than its `where`.
+_FEW = 1024
 
 
 class Gate(Function):
@@ -43,7 +45,13 @@ class Gate(Function):
     def forward(self, x: Any, mask: Any) -> Any:
         """Return the masked array."""
         self.save_for_backward(mask)
-        if x.size <= SMALL or x.dtype.kind != "f" or x.shape != mask.shape:
+        alike = x.shape == mask.shape
+        if alike and x.size <= _FEW and type(x) is np.ndarray:
+            # What NumPy's `where` does, in half of its time.
+            out = np.zeros(x.shape, x.dtype)
+            np.putmask(out, mask, x)
+            return out
+        if x.size <= SMALL or x.dtype.kind != "f" or not alike:
             return array_module(x).where(mask, x, 0)
         # NumPy's `where` pays for every wrong guess at a random mask.
         return kernels.loss.gate(x, mask.astype(x.dtype))

@@ -56,36 +56,39 @@ def bounded(x: Any, low: Any, high: Any, out: Any = None) -> Any:
 
 
 class Clip(Function):
-    """``scale * x + shift`` between two bounds."""
+    """``x`` between two bounds."""
 
-    def forward(
-        self, x: Any, *, low: float, high: float, scale: float = 1, shift: float = 0
-    ) -> Any:
-        """Return the bounded line."""
+    def forward(self, x: Any, *, low: float, high: float) -> Any:
+        """Return the bounded input."""
         if x.dtype.kind in "iu":
             low, high = int(low), int(high)
-        self.line = low, high, scale, shift
+        self.low, self.high = low, high
         self.save_for_backward(x)
-        if scale == 1 and shift == 0:
-            return bounded(x, *constants(x, low, high))
-        low, high, scale, shift = constants(x, low, high, scale, shift)
-        y = x * scale
-        y += shift
-        return bounded(y, low, high, y)
+        return bounded(x, *constants(x, low, high))
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient strictly between the bounds."""
-        low, high, scale, shift = self.line
         x = raw(self.saved[0])
-        line = x if scale == 1 and shift == 0 else x * scale + shift
-        passed = gate(grad, ~((line <= low) | (line >= high)))
-        return passed if scale == 1 else passed * scale
+        return gate(grad, ~((x <= self.low) | (x >= self.high)))
 
 
-class Line(Clip):
-    """`Clip` in floats."""
+class HardSigmoid(Function):
+    """``x / 6 + 1/2`` between 0 and 1."""
 
     promotes = "float"
+
+    def forward(self, x: Any) -> Any:
+        """Return the bounded line."""
+        self.save_for_backward(x)
+        zero, one, sixth, half = constants(x, 0, 1, 1 / 6, 0.5)
+        y = x * sixth
+        y += half
+        return bounded(y, zero, one, y)
+
+    def backward(self, grad: Any) -> Any:
+        """Return a sixth of the gradient strictly between the bounds."""
+        line = raw(self.saved[0]) * (1 / 6) + 0.5
+        return gate(grad, ~((line <= 0) | (line >= 1))) * (1 / 6)
 
 
 class HardSwish(Function):
@@ -112,35 +115,38 @@ class HardSwish(Function):
         return gate(grad, right) + gate(grad * (x * (1 / 3) + 0.5), middle)
 
 
-class Shrink(Function):
-    """``x - shift * sign(x)`` outside ``[-bound, bound]``, 0 inside."""
+class HardShrink(Function):
+    """``x`` outside ``[-bound, bound]``, 0 inside."""
 
     promotes = "float"
 
-    def forward(self, x: Any, *, bound: float, shift: float) -> Any:
-        """Return the shrunken input."""
+    def forward(self, x: Any, *, bound: float) -> Any:
+        """Return the input without its small elements."""
         self.save_for_backward(x)
         self.bound = bound
-        if shift and shift == bound:
-            # Without the stretch that `bounded` keeps; NaN stays.
-            return x - bounded(x, *constants(x, -bound, bound))
-        if not shift:
-            edge, zero = constants(x, bound, 0)
-            inside = np.abs(x) <= edge
-            if type(x) is not np.ndarray:
-                return np.where(inside, zero, x)
-            # What NumPy's `where` does, in half of its time.
-            y = x.copy()
-            np.putmask(y, inside, zero)
-            return y
-        module = array_module(x)
-        moved = module.where(x > 0, x - shift, x + shift)
-        return module.where(module.abs(x) <= bound, 0, moved)
+        edge, zero = constants(x, bound, 0)
+        inside = np.abs(x) <= edge
+        if type(x) is not np.ndarray:
+            return np.where(inside, zero, x)
+        # What NumPy's `where` does, in half of its time.
+        y = x.copy()
+        np.putmask(y, inside, zero)
+        return y
 
     def backward(self, grad: Any) -> Any:
         """Pass the gradient outside the interval."""
         x = raw(self.saved[0])
         return gate(grad, ~(array_module(x).abs(x) <= self.bound))
+
+
+class SoftShrink(HardShrink):
+    """``x - bound * sign(x)`` outside ``[-bound, bound]``, 0 inside."""
+
+    def forward(self, x: Any, *, bound: float) -> Any:
+        """Return the input without the stretch that `bounded` keeps; NaN stays."""
+        self.save_for_backward(x)
+        self.bound = bound
+        return x - bounded(x, *constants(x, -bound, bound))
 
 
 class Threshold(Function):
@@ -210,7 +216,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Tensor:
     """
     if inplace:
         return run_inplace("hardsigmoid_", hardsigmoid, input, (), {})  # type: ignore[no-any-return]
-    return Line.apply(input, low=0, high=1, scale=1 / 6, shift=0.5)  # type: ignore[no-any-return]
+    return HardSigmoid.apply(input)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -227,7 +233,7 @@ def hardswish(input: Any, inplace: bool = False) -> Tensor:
 @public()
 def hardshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """Return `input` where ``|input| > lambd``, 0 elsewhere."""
-    return Shrink.apply(input, bound=lambd, shift=0)  # type: ignore[no-any-return]
+    return HardShrink.apply(input, bound=lambd)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -247,7 +253,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     """
     if lambd < 0:
         raise ArgumentError(f"softshrink: lambd: expected at least 0, got {lambd}")
-    return Shrink.apply(input, bound=lambd, shift=lambd)  # type: ignore[no-any-return]
+    return SoftShrink.apply(input, bound=lambd)  # type: ignore[no-any-return]
 
 
 @public(method=False)

@@ -7,6 +7,7 @@ arrays; elsewhere in the operations a NumPy ufunc called on a CuPy array runs Cu
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -58,19 +59,26 @@ def operand_error(op: str, error: Exception, *values: Any) -> Error:
     return DTypeError(f"{op}: not defined on {found}")
 
 
+@functools.lru_cache(maxsize=256)
+def _stretched_axes(wide: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the dimensions that broadcasting `shape` to `wide` added or stretched."""
+    lead = len(wide) - len(shape)
+    return tuple(range(lead)) + tuple(
+        lead + axis
+        for axis, length in enumerate(shape)
+        if length == 1 and wide[lead + axis] != 1
+    )
+
+
 class SumTo(Function):
     """Sum over the dimensions that broadcasting added or stretched."""
 
     def forward(self, x: Any, *, shape: tuple[int, ...]) -> Any:
         """Return `x` summed to `shape`."""
         self.shape = x.shape
-        lead = x.ndim - len(shape)
-        axes = tuple(range(lead)) + tuple(
-            lead + axis
-            for axis, length in enumerate(shape)
-            if length == 1 and x.shape[lead + axis] != 1
-        )
-        return add_up(x, axes, True).reshape(shape)
+        if not shape:
+            return add_up(x, None, False)
+        return add_up(x, _stretched_axes(x.shape, shape), False).reshape(shape)
 
     def backward(self, grad: Any) -> Any:
         """Spread the gradient over the summed dimensions."""

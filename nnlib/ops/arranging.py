@@ -13,7 +13,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.arithmetic import Expand
-from nnlib.ops.arrays import add_up, constants
+from nnlib.ops.arrays import add_up
 from nnlib.ops.dims import many_dims, one_dim, raw
 
 __all__ = [
@@ -194,11 +194,14 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _masks(rows: int, columns: int, k: int, lower: bool) -> tuple[Any, Any]:
-    """Return the triangle of a small matrix, and the flat positions outside it."""
+def _masks(
+    shape: tuple[int, ...], dtype: Any, k: int, lower: bool
+) -> tuple[Any, Any, Any]:
+    """Return the triangle of a small matrix, the flat positions outside it, and 0."""
+    rows, columns = shape
     i, j = np.arange(rows).reshape(rows, 1), np.arange(columns)
     inside = j <= i + k if lower else j >= i + k
-    return inside, np.flatnonzero(~inside)
+    return inside, np.flatnonzero(~inside), np.zeros((), dtype)
 
 
 class Triangle(Function):
@@ -210,13 +213,14 @@ class Triangle(Function):
     def forward(self, x: Any, *, k: int, lower: bool) -> Any:
         """Return a copy with zeros outside the triangle."""
         self.k, self.lower = k, lower
-        rows, columns = x.shape[-2:]
+        shape = x.shape[-2:]
+        rows, columns = shape
         if rows * columns <= _SMALL and type(x) is np.ndarray:
-            inside, outside = _masks(rows, columns, k, lower)
+            inside, outside, zero = _masks(shape, x.dtype, k, lower)
             if x.ndim > 2:
-                return np.where(inside, x, *constants(x, 0.0))
+                return np.where(inside, x, zero)
             out = x.copy()
-            out.put(outside, constants(x, 0)[0])
+            out.put(outside, zero)
             return out
         module = array_module(x)
         i = module.arange(rows).reshape(rows, 1)
@@ -262,18 +266,20 @@ class Diagonal(Function):
     is_view = True
     upcasts = False
 
-    def forward(self, x: Any, *, offset: int, dim1: int, dim2: int) -> Any:
-        """Return the view, with the diagonal as the last dimension."""
-        self.shape = x.shape
-        self.place = {"offset": offset, "dim1": dim1, "dim2": dim2}
-        view = x.diagonal(offset, dim1, dim2)
-        if isinstance(view, np.ndarray) and x.flags.writeable:
-            view.flags.writeable = True
+    def forward(self, x: Any, *, place: tuple[int, int, int]) -> Any:
+        """Return the view, with the diagonal as the last dimension.
+
+        `place` is what NumPy's `diagonal` is given: the offset and two dimensions.
+        """
+        self.shape, self.place = x.shape, place
+        view = x.diagonal(*place)
+        if type(view) is np.ndarray and x.flags.writeable:
+            view.setflags(True)
         return view
 
     def backward(self, grad: Any) -> Any:
         """Put the gradient on the diagonal of zeros."""
-        return DiagonalPlace.apply(grad, shape=self.shape, **self.place)
+        return DiagonalPlace.apply(grad, shape=self.shape, place=self.place)
 
 
 class DiagonalCopy(Diagonal):
@@ -282,11 +288,10 @@ class DiagonalCopy(Diagonal):
     is_view = False
     arithmetic = False
 
-    def forward(self, x: Any, *, offset: int, dim1: int, dim2: int) -> Any:
+    def forward(self, x: Any, *, place: tuple[int, int, int]) -> Any:
         """Return the copy."""
-        self.shape = x.shape
-        self.place = {"offset": offset, "dim1": dim1, "dim2": dim2}
-        return x.diagonal(offset, dim1, dim2).copy()
+        self.shape, self.place = x.shape, place
+        return x.diagonal(*place).copy()
 
 
 class DiagonalPlace(Function):
@@ -295,20 +300,20 @@ class DiagonalPlace(Function):
     upcasts = False
 
     def forward(
-        self, x: Any, *, shape: tuple[int, ...], offset: int, dim1: int, dim2: int
+        self, x: Any, *, shape: tuple[int, ...], place: tuple[int, int, int]
     ) -> Any:
         """Return zeros of `shape` with `x` on the diagonal."""
-        self.place = {"offset": offset, "dim1": dim1, "dim2": dim2}
+        self.place = place
         out = array_module(x).zeros(shape, x.dtype)
-        view = out.diagonal(offset, dim1, dim2)
+        view = out.diagonal(*place)
         if isinstance(view, np.ndarray):
-            view.flags.writeable = True
+            view.setflags(True)
         view[...] = x
         return out
 
     def backward(self, grad: Any) -> Any:
         """Take the diagonal."""
-        return Diagonal.apply(grad, **self.place)
+        return Diagonal.apply(grad, place=self.place)
 
 
 @public()
@@ -332,9 +337,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tenso
         dim1, dim2 = one_dim("diagonal", dim1, ndim), one_dim("diagonal", dim2, ndim)
     if dim1 == dim2:
         raise ShapeError(f"diagonal: dim1 and dim2 are both {dim1}")
-    return Diagonal.apply(  # type: ignore[no-any-return]
-        input, offset=int(offset), dim1=dim1, dim2=dim2
-    )
+    return Diagonal.apply(input, place=(int(offset), dim1, dim2))  # type: ignore[no-any-return]
 
 
 @public()
@@ -358,7 +361,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
     for dim in sorted((dim1, dim2)):
         shape.insert(dim, side)
     return DiagonalPlace.apply(  # type: ignore[no-any-return]
-        input, shape=tuple(shape), offset=int(offset), dim1=dim1, dim2=dim2
+        input, shape=tuple(shape), place=(int(offset), dim1, dim2)
     )
 
 
@@ -376,9 +379,7 @@ def diag(input: Any, diagonal: int = 0) -> Tensor:
         return diag_embed(input, diagonal)
     if ndim != 2:
         raise ShapeError(f"diag: expected 1 or 2 dimensions, got {ndim}")
-    return DiagonalCopy.apply(  # type: ignore[no-any-return]
-        input, offset=int(diagonal), dim1=0, dim2=1
-    )
+    return DiagonalCopy.apply(input, place=(int(diagonal), 0, 1))  # type: ignore[no-any-return]
 
 
 class Trace(Function):
@@ -393,7 +394,7 @@ class Trace(Function):
         """Put the gradient on each place of the diagonal of zeros."""
         length = min(self.shape)
         wide = Expand.apply(grad, shape=(length,))
-        return DiagonalPlace.apply(wide, shape=self.shape, offset=0, dim1=0, dim2=1)
+        return DiagonalPlace.apply(wide, shape=self.shape, place=(0, 0, 1))
 
 
 @public()

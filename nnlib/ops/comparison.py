@@ -13,6 +13,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.ops.arithmetic import operand_error
+from nnlib.ops.arrays import nonzeros
 
 __all__ = [
     "allclose",
@@ -334,14 +335,14 @@ def equal(input: Any, other: Any) -> bool:
     """
     # The arrays' attributes: a Tensor's are calls of Python functions.
     a, b = getattr(input, "_array", input), getattr(other, "_array", other)
-    if a.dtype != b.dtype:
+    if a.dtype is not b.dtype and a.dtype != b.dtype:
         raise DTypeError(f"equal: other: expected {a.dtype}, got {b.dtype}")
     if a.shape != b.shape:
         return False
     modes = state.modes
     if type(a) is type(b) is np.ndarray and modes.watcher is modes.interpreter is None:
         # As `eq`, but without a Tensor; a NaN differs from itself.
-        return not np.count_nonzero(a != b)
+        return not nonzeros(a != b)
     return bool(eq(input, other)._array.all())
 
 

@@ -20,7 +20,7 @@ from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
 from nnlib.ops.arithmetic import sum_to
-from nnlib.ops.arrays import FEW, constants
+from nnlib.ops.arrays import FEW, constants, nonzeros
 from nnlib.ops.dims import raw
 from nnlib.ops.reduction import Mean
 
@@ -103,7 +103,7 @@ def check_values(
     """
     array = raw(x)
     fine = good(array)
-    if type(array) is np.ndarray and np.count_nonzero(fine) == array.size:
+    if type(array) is np.ndarray and nonzeros(fine) == array.size:
         return
 
     def describe(position: int, value: Any) -> ArgumentError:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import gate, relu
-from nnlib.ops.arrays import constants
+from nnlib.ops.arrays import FEW, add_up, constants
 from nnlib.ops.bounds import minimum
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.distance import pairwise_distance
@@ -25,6 +27,7 @@ from nnlib.ops.labels import (
     places,
 )
 from nnlib.ops.loss import (
+    PointLoss,
     check_float,
     check_reduction,
     check_same_shape,
@@ -34,6 +37,7 @@ from nnlib.ops.loss import (
     signs,
 )
 from nnlib.ops.power import sqrt
+from nnlib.ops.selection import where
 from nnlib.ops.softmax import sum_over
 
 __all__ = [
@@ -49,29 +53,90 @@ __all__ = [
 TINY = 1e-12
 
 
+class RankHinge(PointLoss):
+    """``max(0, x y + margin)``."""
+
+    def value(self, x: Any, y: Any) -> Any:
+        """Return the loss of each element."""
+        zero, margin = constants(x, 0, self.params["margin"])
+        return np.maximum(x * y + margin, zero)
+
+    def slopes(self, grad: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        """Return ``y`` and ``x`` where there is a loss."""
+        a, b = raw(x), raw(y)
+        some = ~(a * b + constants(a, self.params["margin"])[0] <= 0)
+        return (
+            gate(y * grad, some) if self.needs(0) else None,
+            gate(x * grad, some) if self.needs(1) else None,
+        )
+
+
+class RowDots(Function):
+    """The dot products of rows, in a last dimension of length 1."""
+
+    promotes = "arithmetic"
+
+    def forward(self, x: Any, y: Any) -> Any:
+        """Return the sums of the products, for arrays of one shape."""
+        self.save_for_backward(x, y)
+        return add_up(x * y, (x.ndim - 1,), True)
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad y`` and ``grad x``."""
+        x, y = self.saved
+        return (
+            grad * y if self.needs(0) else None,
+            grad * x if self.needs(1) else None,
+        )
+
+
+def _few_hinges(x: Any, labels: Any, margin: float) -> list[float]:
+    """Return the sum of the hinges of each row, in Python: sooner for few elements."""
+    sums = []
+    for row, label in zip(x.tolist(), labels.tolist(), strict=True):
+        total, edge = 0.0, row[label] - margin
+        for place, score in enumerate(row):
+            # A NaN counts.
+            if place != label and not score <= edge:
+                total += score - edge
+        sums.append(total)
+    return sums
+
+
 class HingeRows(Function):
     """The multi-class hinge loss of rows of scores, with p = 1, reduced."""
 
     def forward(
         self, x: Any, labels: Any, weights: Any, *, margin: float, reduction: str
     ) -> Any:
-        """Return the reduced loss; its derivative is constant on each piece."""
+        """Return the reduced loss."""
+        self.save_for_backward(x, labels, weights)
+        self.margin = margin
+        self.share = 1 / x.shape[1] / (len(x) if reduction == "mean" else 1)
+        if weights is None and x.size <= FEW and type(x) is np.ndarray:
+            sums = _few_hinges(x, labels, margin)
+            if reduction == "none":
+                return np.array(sums, x.dtype) * constants(x, self.share)[0]
+            return np.array(sum(sums) * self.share, x.dtype)
+        gaps, share, _, _ = self.pieces(x, labels, weights)
+        loss = array_module(x).maximum(gaps, *constants(x, 0)) * share
+        return loss.sum(axis=1) if reduction == "none" else reduced(loss, "sum")
+
+    def pieces(self, x: Any, labels: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
+        """Return the gaps, what each counts, and where the labels' own are."""
         module, at = array_module(x), flat_places(x, labels)
         own = places(labels) if at is None else ()
         mine = x[own] if at is None else x.ravel().take(at)
-        share = 1 / x.shape[1] / (len(x) if reduction == "mean" else 1)
-        zero, room, share = constants(x, 0, margin, share)
+        room, share = constants(x, self.margin, self.share)
         gaps = x - mine[:, None] + room
         _put(gaps, own, at, 0)
         if weights is not None:
             share = module.take(weights, labels)[:, None] * share
-        self.pieces = gaps, share, own, at
-        loss = module.maximum(gaps, zero) * share
-        return loss.sum(axis=1) if reduction == "none" else reduced(loss, "sum")
+        return gaps, share, own, at
 
     def backward(self, grad: Any) -> Any:
         """Return the constant slope times the gradient of each row, or of all."""
-        gaps, share, own, at = self.pieces
+        gaps, share, own, at = self.pieces(*map(raw, self.saved))
         slope = (gaps > 0).astype(gaps.dtype)
         slope *= share
         _put(slope, own, at, -slope.sum(axis=1))
@@ -220,8 +285,9 @@ def margin_ranking_loss(
     check_same_shape(name, input1=input1, input2=input2, target=target)
     check_reduction(name, reduction, input1.shape)
     check_values(name, "target", target, signs, "1 or -1")
-    loss = relu((input2 - input1) * target + margin)
-    return reduce(loss, reduction)  # type: ignore[no-any-return]
+    return RankHinge.apply(  # type: ignore[no-any-return]
+        input2 - input1, target, reduction=reduction, margin=margin
+    )
 
 
 @public(method=False)
@@ -262,14 +328,12 @@ def cosine_embedding_loss(
         )
     check_reduction(name, reduction, labels.shape)
     check_values(name, "target", target, signs, "1 or -1")
-    dim = len(shape) - 1
-    product = sum_over(input1 * input2, dim)
-    lengths = (sum_over(input1 * input1, dim) + TINY) * (
-        sum_over(input2 * input2, dim) + TINY
+    lengths = (RowDots.apply(input1, input1) + TINY) * (
+        RowDots.apply(input2, input2) + TINY
     )
-    cosine = (product / sqrt(lengths)).reshape(labels.shape)
-    together = labels == 1
-    loss = gate(1 - cosine, together) + gate(relu(cosine - margin), ~together)
+    cosine = (RowDots.apply(input1, input2) / sqrt(lengths)).reshape(labels.shape)
+    together = constant(labels == 1, cosine)
+    loss = where(together, 1 - cosine, relu(cosine - margin))
     return reduce(loss, reduction)  # type: ignore[no-any-return]
 
 

@@ -9,7 +9,6 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.activation import gate, relu
-from nnlib.ops.activation_smooth import logsigmoid
 from nnlib.ops.arithmetic import sum_to
 from nnlib.ops.dims import raw
 from nnlib.ops.labels import class_weights
@@ -21,6 +20,7 @@ from nnlib.ops.loss import (
     reduce,
     report,
 )
+from nnlib.ops.loss_binary import BinaryCrossEntropyWithLogits
 from nnlib.ops.softmax import sum_over
 
 __all__ = ["multilabel_margin_loss", "multilabel_soft_margin_loss"]
@@ -113,8 +113,8 @@ def multilabel_soft_margin_loss(
         raise ShapeError(f"{name}: input: expected (N, C) or (C,), got no dimension")
     check_reduction(name, reduction, shape[:-1])
     weights = class_weights(name, weight, shape[-1], input)
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
-    if weights is not None:
-        loss = loss * weights
+    loss = BinaryCrossEntropyWithLogits.apply(
+        input, target, reduction="none", weight=weights, pos_weight=None
+    )
     loss = sum_over(loss, len(shape) - 1).reshape(shape[:-1]) * (1 / shape[-1])
     return reduce(loss, reduction)  # type: ignore[no-any-return]

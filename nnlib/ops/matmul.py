@@ -18,7 +18,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import sum_to
-from nnlib.ops.arrays import add_up
+from nnlib.ops.arrays import SHORT, add_up
 from nnlib.ops.dims import raw
 
 __all__ = ["bmm", "dot", "matmul", "mm", "mv"]
@@ -78,12 +78,12 @@ class MatMul(Function):
             self.save_for_backward(
                 None if edges[1] is None else a, None if edges[0] is None else b
             )
-        if a.shape[-1] != b.shape[-2]:
-            raise _mismatch("matmul", a, b)
         try:
             if a.size * b.shape[-1] <= SMALL and type(a) is _ndarray:
                 # For matrices alone `dot` is the same, and half the call.
                 return a.dot(b) if a.ndim == b.ndim == 2 else np.matmul(a, b)
+            if a.shape[-1] != b.shape[-2]:
+                raise _mismatch("matmul", a, b)
             return product(a, b)
         except ValueError:
             raise _mismatch("matmul", a, b) from None
@@ -194,7 +194,9 @@ class Linear(Function):
         if self.needs(1):
             gw = multiply(grad.swapaxes(0, 1), as_rows(x))
         if self.needs(2):
-            gb = grad.sum(0) if type(grad) is _ndarray else _column_sums(grad)
+            # A large sum is not worth the kernel that `add_up` would compile.
+            large = type(grad) is _ndarray and grad.size > SHORT
+            gb = grad.sum(0) if large else _column_sums(grad)
         return gx, gw, gb
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arrays import (
     add_up,
     constants,
-    deviations,
     euclidean,
+    line_moments,
     moments,
 )
 from nnlib.ops.casting import cast
@@ -28,107 +28,122 @@ __all__ = ["norm", "std", "std_mean", "var", "var_mean"]
 
 
 class _Spread(Function):
-    """What `Var` and `VarMean` have in common."""
+    """What variances and standard deviations have in common."""
+
+    # Whether the root of the variance is taken.
+    root: ClassVar[bool] = False
+    materialize_grads = False
 
     def measure(
-        self, x: Any, dims: Any, keepdim: bool, correction: float, root: bool
+        self, x: Any, dims: Any, keepdim: bool, correction: float
     ) -> tuple[Any, Any]:
-        """Return the variance (or its root), and the mean with all dimensions."""
-        self.dims, self.root = dims, root
+        """Return the variance (or its root), and the mean."""
+        self.dims = dims
         if len(dims) == 1:
             count = x.shape[dims[0]]
         else:
-            count = 1
-            for dim in dims:
-                count *= x.shape[dim]
-        self.count, self.free = count, max(count - correction, 0)
-        if len(dims) == x.ndim and not keepdim:
-            found = moments(x, self.free)
-            if found is not None:
-                return self.keep(x, *found)
-        number, free = constants(x, count or math.nan, self.free)
-        short = None
-        if len(dims) == 1 and not keepdim:
-            short = deviations(x, dims[0], number)
-        if short is None:
-            middle = add_up(x, dims, True)
-            middle /= number
-            distance = x - middle
-            distance *= distance
-            out = add_up(distance, dims, keepdim)
-        else:
-            distance, middle, ones = short
-            distance *= distance
-            if dims[0]:
-                middle, out = middle[:, 0], distance.dot(ones)
-            else:
-                middle, out = middle[0], ones.dot(distance)
+            count = math.prod([x.shape[dim] for dim in dims])
+        free = count - correction if count > correction else 0
+        self.count, self.free = count, free
+        found = None
+        if not keepdim:
+            if len(dims) == x.ndim:
+                found = moments(x, free, self.root)
+            elif free and len(dims) == 1:
+                found = line_moments(x, dims[0], free, self.root)
+        return self.sums(x, keepdim) if found is None else found
+
+    def sums(self, x: Any, keepdim: bool) -> tuple[Any, Any]:
+        """Return the variance (or its root), and the mean, by reductions."""
+        dims = self.dims
+        number, free = constants(x, self.count or math.nan, self.free)
+        middle = add_up(x, dims, True)
+        middle /= number
+        distance = x - middle
+        distance *= distance
+        out = add_up(distance, dims, keepdim)
         if self.free:
             out /= free
         else:
             # Nothing is left to estimate from: 0 / 0 is NaN, and anything else inf.
             out /= array_module(x).zeros((), x.dtype)
-        if not root:
-            self.save_for_backward(x)
-            return out, middle
-        # On CuPy arrays NumPy calls CuPy's function.
-        out = np.sqrt(out, out if type(out) is np.ndarray else None)
-        self.save_for_backward(x, out)
-        return out, middle
-
-    def keep(self, x: Any, out: float, middle: float) -> tuple[Any, Any]:
-        """Return numbers as arrays, the first as its root; save what is needed."""
-        if not self.root:
-            self.save_for_backward(x)
-            return np.array(out, x.dtype), np.array(middle, x.dtype)
-        root = np.array(math.sqrt(out), x.dtype)
-        self.save_for_backward(x, root)
-        return root, np.array(middle, x.dtype)
-
-    def pull_back(self, grad: Any) -> Any:
-        """Return ``grad * 2 (x - mean) / (n - correction)`` (or that of the root)."""
-        x, *roots = self.saved
         if self.root:
-            out = roots[0]
+            # On CuPy arrays NumPy calls CuPy's function.
+            out = np.sqrt(out, out if type(out) is np.ndarray else None)
+        return out, middle.reshape(out.shape)
+
+    def pull_back(self, grad: Any, x: Any, out: Any, middle: Any) -> Any:
+        """Return ``grad * 2 (x - mean) / (n - correction)`` (or that of the root).
+
+        `out` is what was returned, where that is the root; `middle` the mean, in a
+        shape that broadcasts with `x`.
+        """
+        if self.root:
             flat = raw(out) == 0
             # Where all elements are equal the slope is taken as 0, not as NaN.
             padded = out + constant(flat.astype(raw(out).dtype), out)
             grad = grad * constant((~flat).astype(raw(out).dtype), grad) / (2 * padded)
         shape = tuple(x.shape)
-        middle = Mean.apply(x, dims=self.dims, keepdim=True)
         factor = 2 / self.free if self.free else math.nan
         return spread(grad * factor, shape, self.dims) * (x - middle)
 
 
 class Var(_Spread):
-    """The mean squared distance from the mean, or its root."""
+    """The mean squared distance from the mean."""
 
-    def forward(
-        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
-    ) -> Any:
+    def forward(self, x: Any, *, dims: Any, keepdim: bool, correction: float) -> Any:
         """Return ``sum((x - mean)^2) / (n - correction)`` (or its root)."""
-        return self.measure(x, dims, keepdim, correction, root)[0]
+        out = self.measure(x, dims, keepdim, correction)[0]
+        if self.root:
+            self.save_for_backward(x, out)
+        else:
+            self.save_for_backward(x)
+        return out
 
     def backward(self, grad: Any) -> Any:
         """Return the gradient of the variance."""
-        return self.pull_back(grad)
+        x, *roots = self.saved
+        middle = Mean.apply(x, dims=self.dims, keepdim=True)
+        return self.pull_back(grad, x, roots[0] if roots else None, middle)
+
+
+class Std(Var):
+    """The root of the variance."""
+
+    root = True
 
 
 class VarMean(_Spread):
-    """The mean squared distance from the mean, or its root; and the mean."""
+    """The mean squared distance from the mean; and the mean."""
 
-    def forward(
-        self, x: Any, *, dims: Any, keepdim: bool, correction: float, root: bool
-    ) -> Any:
-        """Return both: the mean is on the way to the variance."""
-        self.shape = x.shape
-        out, middle = self.measure(x, dims, keepdim, correction, root)
-        return out, array_module(x).ascontiguousarray(middle).reshape(out.shape)
+    def forward(self, x: Any, *, dims: Any, keepdim: bool, correction: float) -> Any:
+        """Return both: the mean is on the way to the variance (or its root)."""
+        out, middle = self.measure(x, dims, keepdim, correction)
+        if not middle.flags.c_contiguous:
+            middle = middle.copy()
+        if self.root:
+            self.save_for_backward(x, middle, out)
+        else:
+            self.save_for_backward(x, middle)
+        return out, middle
 
     def backward(self, grad: Any, grad_mean: Any) -> Any:
         """Return the gradient of the variance and that of the mean, added."""
-        share = spread(grad_mean / (self.count or 1), self.shape, self.dims)
-        return self.pull_back(grad) + share
+        x, middle, *roots = self.saved
+        shape, share = tuple(x.shape), None
+        if grad_mean is not None:
+            share = spread(grad_mean / (self.count or 1), shape, self.dims)
+        if grad is None:
+            return share
+        wide = spread(middle, shape, self.dims)
+        found = self.pull_back(grad, x, roots[0] if roots else None, wide)
+        return found if share is None else found + share
+
+
+class StdMean(VarMean):
+    """The root of the variance; and the mean."""
+
+    root = True
 
 
 def _moment(
@@ -153,7 +168,6 @@ def _moment(
         dims=many_dims(op, dim, array.ndim),
         keepdim=keepdim,
         correction=correction,
-        root=op.startswith("std"),
     )
 
 
@@ -203,7 +217,7 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """Return the standard deviation over `dim`: the root of `var`."""
-    return _moment(Var, "std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
+    return _moment(Std, "std", input, dim, unbiased, correction, keepdim)  # type: ignore[no-any-return]
 
 
 @public(method=False, axis=True)
@@ -232,7 +246,7 @@ def std_mean(
 ) -> tuple[Tensor, Tensor]:
     """Return ``(std, mean)`` over `dim`."""
     return _moment(  # type: ignore[no-any-return]
-        VarMean, "std_mean", input, dim, unbiased, correction, keepdim
+        StdMean, "std_mean", input, dim, unbiased, correction, keepdim
     )
 
 

@@ -15,6 +15,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.arrays import nonzeros
 from nnlib.ops.dims import number_as
 
 __all__ = [
@@ -112,7 +113,7 @@ class NanToNum(Function):
     def forward(self, x: Any, *, nan: float, posinf: float, neginf: float) -> Any:
         """Return the finite copy."""
         self.save_for_backward(x)
-        if type(x) is np.ndarray and np.count_nonzero(np.isfinite(x)) == x.size:
+        if type(x) is np.ndarray and nonzeros(np.isfinite(x)) == x.size:
             return x.copy()
         return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 

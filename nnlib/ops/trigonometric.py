@@ -12,7 +12,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, get_default_dtype
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
-from nnlib.ops.arrays import constants
+from nnlib.ops.arrays import constants, nonzeros
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
 from nnlib.ops.power import rsqrt
@@ -147,7 +147,7 @@ class Sinc(Function):
         pi, zero, tiny = constants(x, math.pi, 0, 1e-20)
         y = x * pi
         # sin(tiny) / tiny is 1.
-        if np.count_nonzero(y) != y.size:
+        if nonzeros(y) != y.size:
             np.putmask(y, y == zero, tiny)
         out = np.sin(y)
         out /= y

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nnlib.ops.activation_hard import find_clip
+from nnlib.ops.arrays import find_count
 
 
 def test_clip_without_numpys_own_gives_the_same(
@@ -22,3 +23,17 @@ def test_clip_without_numpys_own_gives_the_same(
     out = np.empty_like(x)
     assert composed(x, low, high, out) is out
     np.testing.assert_array_equal(out, ours(x, low, high))
+
+
+def test_counting_without_numpys_own_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = np.array([[0.0, 2.0, np.nan], [-0.0, 1.0, 0.0]], np.float32)
+    ours = find_count()
+    assert ours is not np.count_nonzero
+    monkeypatch.delattr("numpy._core.multiarray.count_nonzero")
+    composed = find_count()
+    assert composed is np.count_nonzero
+    monkeypatch.undo()
+    assert composed(x) == ours(x) == 3
+    assert ours(x[:0]) == 0

@@ -204,6 +204,24 @@ def _masks(
     return inside, np.flatnonzero(~inside), np.zeros((), dtype)
 
 
+def triangle(x: Any, k: int, lower: bool) -> Any:
+    """Return a copy of an array of matrices with zeros outside a triangle."""
+    shape = x.shape[-2:]
+    rows, columns = shape
+    if rows * columns <= _SMALL and type(x) is np.ndarray:
+        inside, outside, zero = _masks(shape, x.dtype, k, lower)
+        if x.ndim > 2:
+            return np.where(inside, x, zero)
+        out = x.copy()
+        out.put(outside, zero)
+        return out
+    module = array_module(x)
+    i = module.arange(rows).reshape(rows, 1)
+    j = module.arange(columns)
+    inside = j <= i + k if lower else j >= i + k
+    return module.where(inside, x, x.dtype.type(0))
+
+
 class Triangle(Function):
     """Keep a triangle of each matrix."""
 
@@ -213,20 +231,7 @@ class Triangle(Function):
     def forward(self, x: Any, *, k: int, lower: bool) -> Any:
         """Return a copy with zeros outside the triangle."""
         self.k, self.lower = k, lower
-        shape = x.shape[-2:]
-        rows, columns = shape
-        if rows * columns <= _SMALL and type(x) is np.ndarray:
-            inside, outside, zero = _masks(shape, x.dtype, k, lower)
-            if x.ndim > 2:
-                return np.where(inside, x, zero)
-            out = x.copy()
-            out.put(outside, zero)
-            return out
-        module = array_module(x)
-        i = module.arange(rows).reshape(rows, 1)
-        j = module.arange(columns)
-        inside = j <= i + k if lower else j >= i + k
-        return module.where(inside, x, x.dtype.type(0))
+        return triangle(x, k, lower)
 
     def backward(self, grad: Any) -> Any:
         """Keep the same triangle of the gradient."""
@@ -274,7 +279,7 @@ class Diagonal(Function):
         self.shape, self.place = x.shape, place
         view = x.diagonal(*place)
         if type(view) is np.ndarray and x.flags.writeable:
-            view.setflags(True)
+            view.setflags(write=True)
         return view
 
     def backward(self, grad: Any) -> Any:
@@ -307,7 +312,7 @@ class DiagonalPlace(Function):
         out = array_module(x).zeros(shape, x.dtype)
         view = out.diagonal(*place)
         if isinstance(view, np.ndarray):
-            view.setflags(True)
+            view.setflags(write=True)
         view[...] = x
         return out
 

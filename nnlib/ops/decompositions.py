@@ -16,18 +16,19 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error
+from nnlib.ops.arranging import triangle
+from nnlib.ops.dims import constant, raw
 from nnlib.ops.linear_systems import check_matrix, identity_like, lapack
 from nnlib.ops.matmul import matmul
 
 __all__: list[str] = []
 
 
-def _mask(x: Any, function: Any, offset: int = 0) -> Any:
-    """Return ones where a triangle of the matrices of `x` is, as `x` is."""
-    array = x._array if isinstance(x, Tensor) else x
+def _mask(x: Any, offset: int = 0) -> Any:
+    """Return ones on and below a diagonal of the matrices of `x`, as `x` is."""
+    array = raw(x)
     ones = array_module(array).ones(array.shape[-2:], array.dtype)
-    mask = function(ones, offset)
-    return Tensor._from_array(mask) if array is not x else mask
+    return constant(triangle(ones, offset, True), x)
 
 
 def _row(values: Any) -> Any:
@@ -65,10 +66,41 @@ class Cholesky(Function):
 
         (lower,) = self.saved
         flipped = lower.swapaxes(-1, -2)
-        half = _mask(lower, np.tril) - 0.5 * identity_like(lower, lower.shape[-1])
+        half = _mask(lower) - 0.5 * identity_like(lower, lower.shape[-1])
         inner = Solve.apply(flipped, matmul(flipped, grad) * half)
         whole = Solve.apply(flipped, inner.swapaxes(-1, -2))
         return (whole + whole.swapaxes(-1, -2)) * 0.5
+
+
+def find_qr() -> tuple[Any, Any] | None:
+    """Return the two ufuncs behind NumPy's `qr`: its checks take twice their time.
+
+    NumPy has no public names for them; where they are not found, its `qr` does it.
+    """
+    try:
+        from numpy.linalg import _umath_linalg
+    except ImportError:
+        return None
+    known = vars(_umath_linalg)
+    if "qr_r_raw" not in known or "qr_reduced" not in known:
+        return None
+    return known["qr_r_raw"], known["qr_reduced"]
+
+
+_qr = find_qr()
+
+
+def reduced_qr(a: Any) -> tuple[Any, Any]:
+    """Return Q (..., M, N) and R (..., N, N) of an array, M >= N."""
+    if _qr is None or type(a) is not np.ndarray or not a.size:
+        q, r = lapack("qr", np.linalg.qr, a)
+        return q, r
+    decompose, build = _qr
+    # LAPACK writes over it: R, and below R what Q is built of. In float64, as NumPy.
+    both = a.astype(np.float64)
+    q = build(both, decompose(both))
+    upper = triangle(both[..., : a.shape[-1], :], 0, False)
+    return q.astype(a.dtype, copy=False), upper.astype(a.dtype, copy=False)
 
 
 class QR(Function):
@@ -76,7 +108,7 @@ class QR(Function):
 
     def forward(self, a: Any) -> Any:
         """Return Q (..., M, N) and R (..., N, N)."""
-        q, r = lapack("qr", np.linalg.qr, a)
+        q, r = reduced_qr(a)
         self.save_for_backward(q, r)
         return q, r
 
@@ -89,9 +121,7 @@ class QR(Function):
 
         q, r = self.saved
         m = matmul(r, grad_r.swapaxes(-1, -2)) - matmul(grad_q.swapaxes(-1, -2), q)
-        below = m * _mask(m, np.tril, -1)
-        diagonal = m * identity_like(m, m.shape[-1])
-        mirrored = below + below.swapaxes(-1, -2) + diagonal
+        mirrored = m * _mask(m) + (m * _mask(m, -1)).swapaxes(-1, -2)
         whole = grad_q + matmul(q, mirrored)
         return Solve.apply(r, whole.swapaxes(-1, -2)).swapaxes(-1, -2)
 
@@ -253,7 +283,7 @@ def linalg_qr(A: Any, mode: str = "reduced") -> QRResult:
         raise DTypeError(
             f"linalg.qr: mode: expected 'reduced', 'complete' or 'r', got {mode!r}"
         )
-    m, n = A.shape[-2:]
+    m, n = raw(A).shape[-2:]
     if mode == "complete" and m > n:
         return QRResult(*CompleteQR.apply(A))
     if m >= n:

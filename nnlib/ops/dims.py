@@ -147,10 +147,13 @@ def _module(array: Any) -> Any:
 
 def within(index: Any, low: int, high: int) -> bool:
     """Tell whether all elements of a NumPy array, not empty, lie in ``[low, high)``."""
-    if index.size <= _FEW:
-        values = index.ravel().tolist()
-        return bool(low <= min(values) and max(values) < high)
-    return bool(index.min() >= low and index.max() < high)
+    if index.size > _FEW:
+        return bool(index.min() >= low and index.max() < high)
+    values = index.ravel().tolist()
+    if high <= _SHORT:
+        # Asking a set is faster than the smallest and the largest.
+        return _numbers(low, high).issuperset(values)
+    return low <= min(values) and max(values) < high
 
 
 @functools.lru_cache(maxsize=64)
@@ -175,7 +178,7 @@ def check_bounds(
         return
     low = -size if negative else 0
     if size <= _SHORT and index.size <= _FEW:
-        # Asking a set is faster than the smallest and the largest.
+        # As `within`, without a call.
         if _numbers(low, size).issuperset(index.ravel().tolist()):
             return
     elif within(index, low, size):

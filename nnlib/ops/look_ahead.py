@@ -33,7 +33,9 @@ class Ahead:
         # In one tuple: threads see a whole one.
         self.last: tuple[Any, int, Any] = (None, 0, None)
 
-    def take(self, shape: Any, count: int, kind: Any, seed: int, *rest: Any) -> Any:
+    def take(
+        self, shape: Any, count: int, kind: Any, seed: int, offset: int, *settings: Any
+    ) -> Any:
         """Return an array of `shape` with `count` numbers, at most `FEW`.
 
         Parameters
@@ -42,11 +44,10 @@ class Ahead:
         count : int
             The number of its elements.
         kind : numpy.dtype
-        seed : int
-        *rest
-            The offset, and the settings of the numbers.
+        seed, offset : int
+        *settings
+            What else the numbers depend on.
         """
-        offset, *settings = rest
         key = (seed, kind, settings)
         known, start, numbers = self.last
         first = offset - start

@@ -22,7 +22,6 @@ from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import finish, shape_of
 from nnlib.ops.filling import Overwrite
-from nnlib.ops.look_ahead import FEW
 from nnlib.ops.random_tensors import draw_integers, draw_normal, draw_uniform
 
 __all__ = ["bernoulli", "multinomial", "normal"]
@@ -88,9 +87,9 @@ def normal(
 
 def _events(op: str, p: Any, generator: Any) -> Any:
     """Return an array of bools, each true with its own probability."""
-    # Comparisons are false for NaN too.
-    if type(p) is np.ndarray and p.size <= FEW:
-        good = all([0 <= chance <= 1 for chance in p.ravel().tolist()])
+    # Comparisons are false for NaN too, which both searches find first.
+    if type(p) is np.ndarray and p.size:
+        good = p.item(p.argmin()) >= 0 and p.item(p.argmax()) <= 1
     else:
         good = bool(((p >= 0) & (p <= 1)).all())
     if not good:

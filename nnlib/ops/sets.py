@@ -13,7 +13,9 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, HALF, float32, int64
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
+from nnlib.ops.arrays import nonzeros
 from nnlib.ops.dims import as_index, constant, one_dim, raw
+from nnlib.ops.extremes import extreme_array
 
 __all__ = [
     "bincount",
@@ -286,9 +288,15 @@ class HistC(Function):
     def forward(self, x: Any, *, bins: int, low: float, high: float) -> Any:
         """Return the counts in the dtype of `x`."""
         module = array_module(x)
-        inside = x[(x >= low) & (x <= high)]
+        # As arrays: from a bare number NumPy makes one at every call.
+        least, most, width, count = (
+            module.asarray(value, x.dtype) for value in (low, high, high - low, bins)
+        )
+        inside = (x >= least) & (x <= most)
+        all_inside = type(x) is np.ndarray and nonzeros(inside) == x.size
+        inside = x.ravel() if all_inside else x[inside]
         # As PyTorch counts: position of each value, the upper edge in the last bin.
-        places = ((inside - low) / (high - low) * bins).astype(int64)
+        places = ((inside - least) / width * count).astype(int64)
         places = module.minimum(places, bins - 1)
         return module.bincount(places, minlength=bins).astype(x.dtype)
 
@@ -314,7 +322,8 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor
         raise DTypeError(f"histc: input: expected a floating dtype, got {array.dtype}")
     low, high = float(min), float(max)
     if low == high and array.size:
-        low, high = float(array.min()), float(array.max())
+        low = float(extreme_array(array, None, False, False))
+        high = float(extreme_array(array, None, False, True))
     if low == high:
         low, high = low - 1, high + 1
     if bins < 1 or not low < high or not (math.isfinite(low) and math.isfinite(high)):

@@ -13,7 +13,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, ShapeError
-from nnlib.ops.arrays import constants, kept_shape
+from nnlib.ops.arrays import FEW, constants, kept_shape
 from nnlib.ops.dims import one_dim, raw
 from nnlib.ops.gathering import place_along, take_along
 from nnlib.ops.return_types import ValuesIndices
@@ -84,12 +84,21 @@ class Picked(Function):
         self.save_for_backward(where)
         return values, where
 
+    def keep_one(self, x: Any, place: Any, keepdim: bool) -> Any:
+        """Return the entry of a NumPy vector at a place; do as `keep`."""
+        self.shape, self.dim, self.kept = x.shape, 0, (1,)
+        value, where = np.array(x[place]), np.array(place)
+        if keepdim:
+            value, where = value.reshape(1), where.reshape(1)
+        self.save_for_backward(where)
+        return value, where
+
     def alone(self, x: Any) -> Any:
         """Return the answer for an array without dimensions."""
         self.shape = ()
         return x.copy(), array_module(x).zeros((), int64)
 
-    def backward(self, grad: Any, _: Any) -> Any:
+    def backward(self, grad: Any, _: Any = None) -> Any:
         """Give the gradient to the entries that were picked."""
         if not self.shape:
             return grad
@@ -245,24 +254,28 @@ class Median(Picked):
     """The middle entry of a dimension: the lower of two."""
 
     def forward(self, x: Any, *, dim: int | None, keepdim: bool, skip: bool) -> Any:
-        """Return the value and its place; a NaN wins unless NaN are skipped."""
+        """Return the value and, along a dimension, its place.
+
+        A NaN wins unless NaN are skipped.
+        """
         if dim is None:
-            self.flattened, dim = x.shape, 0
-            x = x.reshape(-1)
-        if not x.ndim:
-            return self.alone(x)
+            self.flattened = x.shape
+            return self.middle(x.reshape(-1), 0, False, skip)[0]
+        return self.middle(x, dim, keepdim, skip) if x.ndim else self.alone(x)
+
+    def middle(self, x: Any, dim: int, keepdim: bool, skip: bool) -> Any:
+        """Return the value and its place in an array with dimensions."""
         module = array_module(x)
         length = x.shape[dim]
+        half = (length - 1) // 2
         if x.ndim == 1 and length <= _SHORT and type(x) is _ndarray:
             # NaN are sorted to the end: without one there, there is none.
             places = x.argsort()
             last = x[places[-1]]
             if last == last:
-                half = (length - 1) // 2
-                return self.keep(x, places[half : half + 1].copy(), 0, keepdim)
+                return self.keep_one(x, places[half], keepdim)
         missing = x != x
         if not np.count_nonzero(missing):
-            half = (length - 1) // 2
             lead = (slice(None),) * dim
             # On CuPy arrays NumPy calls CuPy's function.
             split: Any = (
@@ -276,7 +289,7 @@ class Median(Picked):
             middle = (count - 1).clip(0) // 2
         else:
             # NaN are sorted to the end: the first of them is number `count`.
-            middle = module.where(count < length, count, (length - 1) // 2)
+            middle = module.where(count < length, count, half)
         return self.keep(x, take_along(places, middle, dim), dim, keepdim)
 
 
@@ -284,7 +297,7 @@ def _median(op: str, input: Any, dim: Any, keepdim: bool, skip: bool) -> Any:
     if dim is None:
         if not raw(input).size:
             raise ShapeError(f"{op}: no median of no elements")
-        return Median.apply(input, dim=None, keepdim=False, skip=skip)[0]
+        return Median.apply(input, dim=None, keepdim=False, skip=skip)
     dim = one_dim(op, dim, input.ndim)
     if input.ndim and not input.shape[dim]:
         raise ShapeError(
@@ -320,6 +333,24 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     return _median("nanmedian", input, dim, keepdim, True)
 
 
+def _few_modes(x: Any, dim: int) -> Any:
+    """Return where the modes of few elements are, by Python; None if one is NaN."""
+    # (..., N, ...) -> (..., N) -> (lines, N)
+    moved = x.swapaxes(dim, -1)
+    count = moved.shape[-1]
+    places = []
+    for line in moved.reshape(-1, count).tolist():
+        if len(set(line)) == count:
+            value = min(line)
+        else:
+            value = min(line, key=lambda entry: (-line.count(entry), entry))
+        places.append(count - 1 - line[::-1].index(value))
+    largest = x.item(x.argmax())
+    if largest != largest:
+        return None
+    return np.array(places).reshape(*moved.shape[:-1], 1).swapaxes(dim, -1)
+
+
 class Mode(Picked):
     """The entry of a dimension that occurs most often."""
 
@@ -328,6 +359,10 @@ class Mode(Picked):
         if not x.ndim:
             return self.alone(x)
         module = array_module(x)
+        if type(x) is _ndarray and x.size <= FEW:
+            where = _few_modes(x, dim)
+            if where is not None:
+                return self.keep(x, where, dim, keepdim)
         places = order(x, dim, False, True)
         values = take_along(x, places, dim)
         line = module.arange(x.shape[dim]).reshape(kept_line(x.ndim, dim))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnlib.ops import decompositions
 from nnlib.ops.activation_hard import find_clip
 from nnlib.ops.arrays import find_count
 
@@ -37,3 +38,20 @@ def test_counting_without_numpys_own_gives_the_same(
     monkeypatch.undo()
     assert composed(x) == ours(x) == 3
     assert ours(x[:0]) == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 2), (2, 4, 3), (40, 40), (0, 0)])
+def test_qr_without_numpys_own_gives_the_same(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    assert decompositions.find_qr() is not None
+    q, r = decompositions.reduced_qr(a)
+    with monkeypatch.context() as patch:
+        patch.delattr("numpy.linalg._umath_linalg.qr_reduced")
+        assert decompositions.find_qr() is None
+    monkeypatch.setattr(decompositions, "_qr", None)
+    plain_q, plain_r = decompositions.reduced_qr(a)
+    np.testing.assert_array_equal(q, plain_q)
+    np.testing.assert_array_equal(r, plain_r)
+    assert q.dtype == r.dtype == np.float32

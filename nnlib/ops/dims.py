@@ -153,7 +153,7 @@ def within(index: Any, low: int, high: int) -> bool:
     if high <= _SHORT:
         # Asking a set is faster than the smallest and the largest.
         return _numbers(low, high).issuperset(values)
-    return low <= min(values) and max(values) < high
+    return bool(low <= min(values) and max(values) < high)
 
 
 @functools.lru_cache(maxsize=64)

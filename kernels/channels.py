@@ -71,10 +71,12 @@ def view_of(x: Any) -> Any:
     (2, 1, 5, 7, 3)
     """
     rank = x.ndim - 2
+    if rank == 2:
+        return x.transpose(0, 2, 3, 1)[:, None]
     moved = x.transpose(0, *range(2, rank + 2), 1)
     if rank == 3:
         return moved
-    return moved[:, None] if rank == 2 else moved[:, None, None]
+    return moved[:, None, None]
 
 
 def contiguous(images: Any) -> Any:
@@ -122,6 +124,8 @@ def tensor_of(y: Any, rank: int) -> Any:
     >>> tensor_of(np.zeros((2, 1, 5, 7, 3)), 2).shape
     (2, 3, 5, 7)
     """
+    if rank == 2:
+        return y[:, 0].transpose(0, 3, 1, 2)
     y = y.reshape(y.shape[0], *y.shape[4 - rank :])
     return y.transpose(0, rank + 1, *range(1, rank + 1))
 

@@ -48,10 +48,11 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def _check(op: str, **arrays: Any) -> Any:
     """Return the dtype to compute in; 16-bit floats on CUDA go through float32."""
-    kinds = {name: x.dtype for name, x in arrays.items() if x is not None}
-    first = next(iter(kinds.values()))
-    if any(kind != first for kind in kinds.values()):
-        told = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
+    kinds = [x.dtype for x in arrays.values() if x is not None]
+    first = kinds[0]
+    if kinds.count(first) < len(kinds):
+        given = {name: x for name, x in arrays.items() if x is not None}
+        told = ", ".join(f"{name} is {x.dtype}" for name, x in given.items())
         raise DTypeError(f"{op}: expected one dtype, {told}")
     if first in _FLOATS:
         return first

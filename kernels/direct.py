@@ -34,7 +34,7 @@ from nnlib.kernels.bands import (
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 from nnlib.kernels.tiles import SPARE, run_tile, tile_cost
-from nnlib.kernels.vectors import REGISTER_BYTES, aligned_empty, keep_small, padded
+from nnlib.kernels.vectors import REGISTER_BYTES, keep_small, padded
 
 __all__ = ["correlate"]
 
@@ -171,11 +171,16 @@ def pack_filters(
 
 
 def correlate_loop(
-    x: Any, w: Any, start: Any, y: Any, packed: Any, axes: Any, order: Any, geo: Any
+    x: Any, w: Any, start: Any, y: Any, axes: Any, order: Any, geo: Any
 ) -> None:
     """Pack the filters, then compute all bands, on the pool."""
     keep_small()
     groups, cg, kg, _ = w.shape
+    # Begins on a cache line.
+    count = start.size * cg * order.size
+    room = np.empty(count + 16, x.dtype)
+    shift = -room.ctypes.data % 64 // x.itemsize
+    packed = room[shift : shift + count]
     rows = max(order.size * kg, 1)
     spread(
         pack_filters, groups * cg, max(1, 4096 // rows),
@@ -192,8 +197,7 @@ def _kernel(real: Any) -> Any:
     ints = types.int64
     correlate_types = types.void(
         inputs(real, 5, "A"), inputs(real, 4, "A"), inputs(real, 2, "C"),
-        real[:, :, :, :, ::1], real[::1], inputs(ints, 2, "C"), inputs(ints, 1, "C"),
-        GEOMETRY,
+        real[:, :, :, :, ::1], inputs(ints, 2, "C"), inputs(ints, 1, "C"), GEOMETRY,
     )  # fmt: skip
     return cpu_kernel(shared=True, signatures=[correlate_types])(correlate_loop)
 
@@ -245,7 +249,8 @@ def _merge(key: tuple[Any, ...], shape: tuple[int, ...], k: int, dtype: Any) -> 
 
 def _merge_taps(plans: tuple[Plan, ...], x: Any, w: Any, k: int) -> Any:
     """Return bands and weights with the taps of a line as filters, or None."""
-    if len(plans) > 1 or w.shape[0] > 1 or not x.size:
+    first, taps = plans[0].first[2], plans[0].taps[2]
+    if len(plans) > 1 or w.shape[0] > 1 or first != 1 - taps or not x.size:
         return None
     found = _merge(plans[0].key, x.shape, k, x.dtype)
     if found is None:
@@ -281,7 +286,7 @@ def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> Non
         bias = bias[:0]
     else:
         bands = plan_bands(plans, x, w.shape[0], y.shape[4])
-    groups, cg, kg, _ = w.shape
+    groups, _, kg, _ = w.shape
     wide = padded(kg, x.itemsize)
     if bias.size and wide == kg:
         start = bias.reshape(groups, kg)
@@ -289,5 +294,4 @@ def correlate(plans: tuple[Plan, ...], x: Any, w: Any, bias: Any, y: Any) -> Non
         start = np.zeros((groups, wide), x.dtype)
         if bias.size:
             start[:, :kg] = bias.reshape(groups, kg)
-    packed = aligned_empty((groups * wide * cg * bands.order.size,), x.dtype)
-    _KERNELS[x.dtype](x, w, start, y, packed, bands.axes, bands.order, bands.geometry)
+    _KERNELS[x.dtype](x, w, start, y, bands.axes, bands.order, bands.geometry)

@@ -25,6 +25,7 @@ from nnlib.autograd.mode import is_grad_enabled as is_grad_enabled
 from nnlib.autograd.mode import is_inference_mode_enabled as is_inference_mode_enabled
 from nnlib.autograd.mode import no_grad as no_grad
 from nnlib.autograd.mode import set_grad_enabled as set_grad_enabled
+from nnlib.autograd.printing import set_printoptions as set_printoptions
 from nnlib.autograd.promotion import result_type as result_type
 from nnlib.autograd.tensor import Size as Size
 from nnlib.autograd.tensor import Tensor as Tensor

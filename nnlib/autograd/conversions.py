@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.attributes import Attributes
+from nnlib.autograd.printing import shown
 from nnlib.backend.device import resolve_device, run_checks, to_device
 from nnlib.backend.dlpack import export_array
 from nnlib.backend.dtypes import get_default_dtype, int64
@@ -182,9 +183,7 @@ class Conversions(Attributes):
         array = to_device(self._array, resolve_device("cpu"))
         if array.dtype.kind == "V":
             array = array.astype(np.float32)
-        body = np.array2string(
-            array, precision=4, separator=", ", prefix="tensor(", threshold=1000
-        )
+        body = shown(array, "tensor(")
         notes = []
         if self.is_cuda:
             notes.append(f"device='{self.device}'")

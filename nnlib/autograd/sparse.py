@@ -18,6 +18,7 @@ from nnlib.autograd.attributes import Size
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import HALF, float32
+from nnlib.backend.layouts import preserve_format
 
 __all__ = ["RowSparse", "is_row_sparse"]
 
@@ -129,7 +130,7 @@ class RowSparse(Tensor):
             return super().detach()
         return self
 
-    def clone(self) -> Tensor:
+    def clone(self, *, memory_format: Any = preserve_format) -> Tensor:
         """Return a copy, sparse if this one is."""
         if self._dense is not None:
             return Tensor._from_array(self._dense.copy())

@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import CPU, Device, resolve_device, to_device
 from nnlib.backend.dtypes import (
     bfloat16,
     bool_,
@@ -32,7 +34,7 @@ from nnlib.backend.dtypes import (
 )
 from nnlib.backend.errors import DTypeError, Error
 
-__all__ = ["CheckpointError", "read", "write"]
+__all__ = ["CheckpointError", "load_file", "read", "save_file", "write"]
 
 Array = np.ndarray[Any, Any]
 
@@ -65,6 +67,70 @@ _MAPPED = 1 << 22
 
 class CheckpointError(Error, ValueError):
     """A file is no checkpoint, or is damaged."""
+
+
+def save_file(
+    tensors: Mapping[str, Any],
+    filename: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write named tensors to a file, as ``safetensors.torch.save_file`` does.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor or NumPy array
+    filename : str or path
+        Replaced only when the new file is complete.
+    metadata : dict of str to str, optional
+        Notes that other tools may read.
+
+    Raises
+    ------
+    DTypeError
+        If there is anything else in it; nested state is what `nnlib.save` is for.
+
+    Examples
+    --------
+    >>> import nnlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> save_file({"w": nnlib.ones(2)}, folder.name + "/w.safetensors")
+    >>> load_file(folder.name + "/w.safetensors")
+    {'w': tensor([1., 1.])}
+    >>> folder.cleanup()
+    """
+    arrays = {}
+    for name, tensor in tensors.items():
+        array = tensor.array if isinstance(tensor, Tensor) else tensor
+        if not isinstance(name, str) or not hasattr(array, "dtype"):
+            raise DTypeError(
+                "save_file: tensors: expected strings as names and tensors, got "
+                f"{name!r}: {type(tensor).__name__}"
+            )
+        arrays[name] = to_device(array, CPU)
+    for name, note in (metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(note, str):
+            raise DTypeError(
+                f"save_file: metadata: expected strings, got {name!r}: {note!r}"
+            )
+    write(Path(filename), arrays, metadata or {})
+
+
+def load_file(
+    filename: str | os.PathLike[str], device: str | Device = "cpu"
+) -> dict[str, Tensor]:
+    """Read the tensors of a file, as ``safetensors.torch.load_file`` does.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is truncated, damaged or of another format.
+    """
+    place = resolve_device(device)
+    arrays, _ = read(Path(filename))
+    return {
+        name: Tensor._from_array(to_device(array, place))
+        for name, array in arrays.items()
+    }
 
 
 def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:

@@ -35,6 +35,9 @@ def export(
     output_names: Sequence[str] | None = None,
     dynamic_axes: Mapping[str, Any] | None = None,
     opset_version: int = 17,
+    export_params: bool = True,
+    do_constant_folding: bool = True,
+    verbose: bool = False,
 ) -> Any:
     """Write a model, in evaluation mode, as an ONNX file.
 
@@ -57,6 +60,9 @@ def export(
         outputs name dimensions that are found by themselves.
     opset_version : int, default 17
         13 to 21.
+    export_params, do_constant_folding, verbose : bool
+        Taken, so that PyTorch code runs, and without effect: the parameters are in the
+        file, and what depends on constants alone is written as a constant.
 
     Returns
     -------
@@ -97,6 +103,12 @@ def export(
     _compare(*graphs)
     writer, outputs = graphs[0]
     results = _names("output", output_names, len(outputs))
+    strange = [name for name in dynamic_axes or {} if name not in (*names, *results)]
+    if strange:
+        raise ArgumentError(
+            f"export: dynamic_axes: there is no input or output {strange[0]!r}; there "
+            f"are {', '.join((*names, *results))}"
+        )
     made = _assemble(
         onnx, writer, outputs, (first, second), names, results, axes, dynamic_axes
     )

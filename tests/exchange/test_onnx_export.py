@@ -260,6 +260,16 @@ def test_what_cannot_be_written_is_named() -> None:
         nnlib.onnx.export(Odd(abs), np.ones(2))
     with pytest.raises(nnlib.ArgumentError, match="has no dimension 3"):
         nnlib.onnx.export(Odd(abs), nnlib.ones(2), dynamic_axes={"input": [3]})
+    with pytest.raises(nnlib.ArgumentError, match="no input or output 'image'; there"):
+        nnlib.onnx.export(Odd(abs), nnlib.ones(2), dynamic_axes={"image": [0]})
+    made = nnlib.onnx.export(
+        Odd(abs),
+        nnlib.ones(2),
+        export_params=True,
+        do_constant_folding=True,
+        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+    )
+    assert made.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
 class Decoder(nn.Module):

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import nnlib
 from nnlib import nn, optim
+from nnlib.backend.errors import DTypeError
 from nnlib.io import CheckpointError
 
 
@@ -106,6 +108,23 @@ def test_the_arguments_of_pytorch_are_taken(tmp_path: Path) -> None:
         assert loaded["w"].tolist() == [1, 1]
     with pytest.raises(nnlib.DeviceError, match="'mps'"):
         nnlib.load(path, map_location="mps")
+
+
+def test_the_functions_of_the_safetensors_library(tmp_path: Path) -> None:
+    path = tmp_path / "ours.safetensors"
+    tensors = {"a": nnlib.arange(3.0), "b": np.ones((2, 1), dtype=np.int8)}
+    files = nnlib.io.safetensors
+    files.save_file(tensors, path, metadata={"note": "text"})
+    with safe_open(path, "numpy") as opened:
+        assert opened.metadata() == {"note": "text"}
+        assert opened.get_tensor("a").tolist() == [0, 1, 2]
+    back = files.load_file(path, device="cpu")
+    assert back["b"].tolist() == [[1], [1]]
+    assert back["a"].dtype == nnlib.float32
+    with pytest.raises(DTypeError, match="save_file: tensors: .* got 'm': dict"):
+        files.save_file({"m": {}}, path)
+    with pytest.raises(DTypeError, match="save_file: metadata: expected strings"):
+        files.save_file({}, path, {"epoch": 3})
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:

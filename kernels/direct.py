@@ -250,7 +250,8 @@ def _merge(key: tuple[Any, ...], shape: tuple[int, ...], k: int, dtype: Any) -> 
 def _merge_taps(plans: tuple[Plan, ...], x: Any, w: Any, k: int) -> Any:
     """Return bands and weights with the taps of a line as filters, or None."""
     first, taps = plans[0].first[2], plans[0].taps[2]
-    if len(plans) > 1 or w.shape[0] > 1 or first != 1 - taps or not x.size:
+    alone = len(plans) == w.shape[0] == 1 < taps
+    if not alone or first != 1 - taps or not x.size:
         return None
     found = _merge(plans[0].key, x.shape, k, x.dtype)
     if found is None:

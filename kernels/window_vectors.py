@@ -156,20 +156,21 @@ def _sum_square(window: Window, lanes: Access, count: int, shift: Any) -> None:
         steps.append(builder.mul(window.at(window.index, entry, _WORD), window.pitch))
         owns.append(lanes.fill(window.at(window.values, entry, real)))
     for v in range(count):
-        total: Any = None
-        for row, factor in zip(rows, factors, strict=True):
-            part: Any = None
-            for e, (step, own) in enumerate(zip(steps, owns, strict=True)):
-                at = _next(window, lanes, builder.add(row, step), shift, v)
-                if e:
-                    # The first was the second of the pixel before, or the one before.
-                    lanes.fetch(builder.add(at, number(_AHEAD)))
-                value = builder.fmul(lanes.load(at, real), own, flags=_FLAGS)
-                part = (
-                    value if part is None else builder.fadd(part, value, flags=_FLAGS)
+        parts = []
+        for row in rows:
+            first, second = (
+                builder.fmul(
+                    _read(window, lanes, builder.add(row, step), shift, v), own,
+                    flags=_FLAGS,
                 )
-            value = builder.fmul(part, factor, flags=_FLAGS)
-            total = value if total is None else builder.fadd(total, value, flags=_FLAGS)
+                for step, own in zip(steps, owns, strict=True)
+            )  # fmt: skip
+            parts.append(builder.fadd(first, second, flags=_FLAGS))
+        low, high = (
+            builder.fmul(part, factor, flags=_FLAGS)
+            for part, factor in zip(parts, factors, strict=True)
+        )
+        total = builder.fadd(low, high, flags=_FLAGS)
         lanes.store(total, _next(window, lanes, window.target, shift, v))
 
 

@@ -26,11 +26,13 @@ from nnlib.kernels.update_rules import (
     adam_at,
     adamax_at,
     amsgrad_at,
+    asgd_at,
     momentum_at,
     nadam_at,
     radam_at,
     rmsprop_at,
     rmsprop_centred_at,
+    rprop_at,
     sgd_at,
 )
 
@@ -40,9 +42,11 @@ __all__ = [
     "adagrad",
     "adam",
     "adamax",
+    "asgd",
     "nadam",
     "radam",
     "rmsprop",
+    "rprop",
     "sgd",
 ]
 
@@ -55,6 +59,8 @@ _radam = Update(radam_at, 2)
 _adamax = Update(adamax_at, 2)
 _adagrad = Update(adagrad_at, 1)
 _adadelta = Update(adadelta_at, 2)
+_rprop = Update(rprop_at, 2)
+_asgd = Update(asgd_at, 1)
 _rmsprop = {1: Update(rmsprop_at, 1), 2: Update(rmsprop_at, 2)}
 _rmsprop_centred = {2: Update(rmsprop_centred_at, 2), 3: Update(rmsprop_centred_at, 3)}
 
@@ -339,3 +345,62 @@ def rmsprop(
             f"parameter, expected {' or '.join(map(str, rules))}"
         )
     update(table, sign, weight_decay, l1, lr, alpha, 1.0 - alpha, eps, momentum)
+
+
+def rprop(
+    table: ParameterTable,
+    *,
+    etas: tuple[float, float] = (0.5, 1.2),
+    step_sizes: tuple[float, float] = (1e-6, 50.0),
+    l1: float = 0.0,
+    maximize: bool = False,
+) -> None:
+    """Rprop (Riedmiller and Braun 1993), its form without weight backtracking.
+
+    An element's step grows by ``etas[1]`` while its gradient keeps its sign; where the
+    sign has changed it shrinks by ``etas[0]``, and the element rests for a step.
+
+    Parameters
+    ----------
+    table : ParameterTable
+        Kept arrays: the gradient before (0 where the element rested) and the step.
+    """
+    sign = -1.0 if maximize else 1.0
+    _rprop(table, sign, 0.0, l1, *etas, *step_sizes)
+
+
+def asgd(
+    table: ParameterTable,
+    step: int,
+    *,
+    lr: float,
+    eta: float,
+    mu: float,
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+    weight_decay: float = 0.0,
+    l1: float = 0.0,
+    maximize: bool = False,
+) -> tuple[float, float]:
+    """Averaged stochastic gradient descent (Polyak and Juditsky 1992).
+
+    ``p = p (1 - lambd eta) - eta g; ax += (p - ax) mu``.
+
+    Parameters
+    ----------
+    table : ParameterTable
+        Kept array: the average ax.
+    step : int
+        The number of this step, from 1.
+    eta, mu : float
+        What the step before returned; `lr` and 1 at the first.
+
+    Returns
+    -------
+    tuple of float
+        ``lr / (1 + lambd lr step)^alpha`` and ``1 / max(1, step - t0)``.
+    """
+    sign = -1.0 if maximize else 1.0
+    _asgd(table, sign, weight_decay, l1, 1.0 - lambd * eta, eta, mu)
+    return lr / (1.0 + lambd * lr * step) ** alpha, 1.0 / max(1.0, step - t0)

@@ -128,3 +128,25 @@ def rmsprop_centred_at(p: Any, g: Any, a: Any, b: Any, c: Any, h: Any) -> Any:
     b = b + (g - b) * h[5]
     c = h[7] * c + g / (special.sqrt(a - b * b) + h[6])
     return p - h[3] * c, a, b, c
+
+
+@scalar
+def rprop_at(p: Any, g: Any, a: Any, b: Any, c: Any, h: Any) -> Any:
+    """Rprop: a keeps the gradient, b the step; further: eta-, eta+, least, most."""
+    g = penalised(p, g, h)
+    zero, one = type(p)(0), type(p)(1)
+    agreement = g * a
+    turned = agreement < zero
+    factor = special.select(turned, h[3], special.select(agreement > zero, h[4], one))
+    b = special.minimum(special.maximum(b * factor, h[5]), h[6])
+    g = special.select(turned, zero, g)
+    sign = special.select(g > zero, one, special.select(g < zero, -one, zero))
+    return p - sign * b, g, b, c
+
+
+@scalar
+def asgd_at(p: Any, g: Any, a: Any, b: Any, c: Any, h: Any) -> Any:
+    """Averaged SGD: a keeps the average; further settings: shrink, eta, mu."""
+    g = penalised(p, g, h)
+    p = p * h[3] - h[4] * g
+    return p, special.select(h[5] == type(p)(1), p, a + (p - a) * h[5]), b, c

@@ -113,6 +113,8 @@ def _optimizers(device: str) -> None:
             ("Adamax", {}),
             ("NAdam", {}),
             ("RAdam", {}),
+            ("Rprop", {}),
+            ("ASGD", {}),
         ):
             parameter = nnlib.nn.Parameter(nnlib.ones(size, device=device))
             parameter.grad = nnlib.ones(size, device=device)

@@ -6,13 +6,16 @@ from nnlib.optim.adadelta import Adadelta
 from nnlib.optim.adagrad import Adagrad
 from nnlib.optim.adam import Adam, AdamW
 from nnlib.optim.adam_kin import Adamax, NAdam, RAdam
+from nnlib.optim.asgd import ASGD
 from nnlib.optim.lbfgs import LBFGS
 from nnlib.optim.optimizer import Optimizer
 from nnlib.optim.rmsprop import RMSprop
+from nnlib.optim.rprop import Rprop
 from nnlib.optim.sgd import SGD
 from nnlib.optim.sparse_adam import SparseAdam
 
 __all__ = [
+    "ASGD",
     "LBFGS",
     "SGD",
     "Adadelta",
@@ -24,6 +27,7 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "Rprop",
     "SparseAdam",
     "lr_scheduler",
     "swa_utils",

@@ -157,7 +157,8 @@ def gather(optimizer: Optimizer, index: int, group: dict[str, Any]) -> list[Batc
         _check_gradient(where, p)
         state = optimizer.state.get(p, {})
         fresh = any(state.get(name) is None for name in names)
-        key = (device_of(p._array), p._array.dtype, state.get("step", 0), fresh)
+        place, number = device_of(p._array), state.get("step", 0)
+        key = (place, p._array.dtype, number, fresh, optimizer.shared(state))
         found.setdefault(key, []).append(p)
     batches = [Batch(optimizer, group, params, idle) for params in found.values()]
     for batch in batches:

@@ -106,6 +106,8 @@ def _value(where: str, name: str, value: Any, p: Tensor) -> Any:
 
 
 # Kept as numbers, also for a parameter without dimensions.
-_NUMBERS = frozenset({"step", "mu_product", "ro", "H_diag", "t", "prev_loss"})
+_NUMBERS = frozenset(
+    {"step", "mu_product", "eta", "mu", "ro", "H_diag", "t", "prev_loss"}
+)
 # Vectors of LBFGS over all parameters.
 _FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps"})

@@ -179,6 +179,13 @@ class Optimizer:
         """Return the initial value of a slot's elements."""
         return 0.0
 
+    def shared(self, state: Mapping[str, Any]) -> Any:
+        """Return the numbers in a parameter's state that all of a batch must share.
+
+        Beside the number of steps, which they do.
+        """
+        return None
+
     def update(self, batch: Batch, group: dict[str, Any]) -> None:
         """Update the parameters of a batch: one kernel call."""
         raise Error(f"{self._name()}: update is not defined")

@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, list[Any]]] = {
     "Adamax": {"betas": [(0.5, 0.9)], "eps": [1e-3], "weight_decay": [0.1]},
     "NAdam": {"momentum_decay": [0.1], "decoupled_weight_decay": [True]},
     "RAdam": {"betas": [(0.5, 0.8)], "decoupled_weight_decay": [True]},
+    "Rprop": {"etas": [(0.3, 1.5)], "step_sizes": [(1e-3, 0.1)]},
+    "ASGD": {"lambd": [0.1], "alpha": [0.5], "t0": [3.0], "weight_decay": [0.1]},
 }
 SCHEDULES: list[tuple[str, tuple[Any, ...]]] = [
     ("StepLR", (3, 0.5)),

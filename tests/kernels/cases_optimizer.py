@@ -27,6 +27,16 @@ def _rule(name, slots, dtype="f4", counts=True, **options):
     return run
 
 
+def _rprop(rng, put):
+    p, before = (put(rng.standard_normal(13).astype("f4")) for _ in range(2))
+    step = put(np.full(13, 0.1, "f4"))
+    table = optimizer.ParameterTable([p], [[before], [step]])
+    for _ in range(2):
+        table.set_gradients([put(rng.standard_normal(13).astype("f4"))])
+        optimizer.rprop(table)
+    return [p, before, step]
+
+
 def _views(rng, put):
     """Two steps on views that begin anywhere, of more elements than a block takes."""
     found = []
@@ -56,6 +66,8 @@ CASES = [
     Case("adagrad", _rule("adagrad", 1)),
     Case("adadelta", _rule("adadelta", 2, counts=False)),
     Case("rmsprop", _rule("rmsprop", 1, counts=False)),
+    Case("rprop", _rprop),
+    Case("asgd", _rule("asgd", 1, eta=0.1, mu=0.5)),
     Case("rmsprop, momentum", _rule("rmsprop", 2, counts=False, momentum=0.9)),
     Case("rmsprop, centred", _rule("rmsprop", 2, counts=False, centered=True)),
     Case(

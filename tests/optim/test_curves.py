@@ -25,6 +25,7 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("Adamax", {}),
     ("NAdam", {}),
     ("RAdam", {"lr": 3e-3}),
+    ("ASGD", {"lr": 0.1, "t0": 20}),
     ("LBFGS", {"lr": 0.05, "max_iter": 2, "history_size": 5}),
 ]
 

@@ -46,6 +46,10 @@ CASES = [
     ("RAdam", {}),
     ("RAdam", {"weight_decay": 0.1, "betas": (0.8, 0.9)}),
     ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Rprop", {}),
+    ("Rprop", {"etas": (0.3, 1.5), "step_sizes": (1e-3, 0.02), "maximize": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lambd": 0.1, "alpha": 0.5, "t0": 2, "weight_decay": 0.1}),
 ]
 each_case = pytest.mark.parametrize(
     ("name", "options"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)]
@@ -147,7 +151,9 @@ def torch_state(state: dict[str, Any]) -> dict[str, Any]:
     def convert(name: str, value: Any) -> Any:
         if isinstance(value, nnlib.Tensor):
             return torch.tensor(value.numpy())
-        return torch.tensor(float(value)) if name == "mu_product" else value
+        return (
+            torch.tensor(float(value)) if name in ("mu_product", "eta", "mu") else value
+        )
 
     states = {
         number: {name: convert(name, value) for name, value in entry.items()}
@@ -367,6 +373,13 @@ def test_bad_arguments() -> None:
         (lambda: optim.Adam([x], eps=-1), nnlib.Error, "Adam: eps: expected at least"),
         (lambda: optim.Adam([x], l1=-1), nnlib.Error, "Adam: l1: expected at least 0"),
         (lambda: optim.Adadelta([x], rho=2), nnlib.Error, "rho: expected 0 to 1"),
+        (lambda: optim.Rprop([x], etas=(1, 2)), nnlib.Error, "Rprop: etas: expected 0"),
+        (
+            lambda: optim.Rprop([x], step_sizes=(2, 1)),
+            nnlib.Error,
+            "Rprop: step_sizes: expected 0 <= smallest <= largest",
+        ),
+        (lambda: optim.ASGD([x], lr=-1), nnlib.Error, "ASGD: lr: expected at least 0"),
         (
             lambda: optim.Adam([{"params": [x], "lr": float("nan")}]),
             nnlib.Error,

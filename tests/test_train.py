@@ -248,6 +248,30 @@ def test_divergence_is_named():
         fit_line(*linear(), loss=lambda output, target: (output * math.nan).sum())
 
 
+def test_weights_are_kept_when_a_loss_is_no_number():
+    model, optimizer = linear()
+    before = [parameter.tolist() for parameter in model.parameters()]
+    with pytest.raises(DivergenceError, match="became nan in epoch 1, at batch 1 "):
+        fit_line(
+            model, optimizer, loss=lambda output, target: (output * math.nan).sum()
+        )
+    assert [parameter.tolist() for parameter in model.parameters()] == before
+
+
+def test_what_is_no_loader_and_no_optimizer():
+    model, optimizer = linear()
+    data = TensorDataset(nnlib.ones(4, 1), nnlib.ones(4, 1))
+    for run in (
+        lambda: fit(model, data, optimizer=optimizer),
+        lambda: evaluate(model, data),
+        lambda: fit(model, DataLoader(data), optimizer=optimizer, validation=data),
+    ):
+        with pytest.raises(DTypeError, match=r"expected batches, got a TensorDataset"):
+            run()
+    with pytest.raises(DTypeError, match="fit: optimizer: expected an Optimizer, got"):
+        fit(model, DataLoader(data), optimizer=nnlib.optim.SGD)
+
+
 @pytest.mark.parametrize("moment", ["on_train_begin", "on_train_end"])
 def test_modes_are_put_back_after_a_failing_callback(moment):
     def fail(run):

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import ArgumentError
 from nnlib.optim.batch import Batch
 from nnlib.optim.optimizer import Optimizer, refuse_penalties
 
@@ -43,7 +43,7 @@ class SGD(Optimizer):
 
     Raises
     ------
-    Error
+    ArgumentError
         If an option is out of range.
 
     Examples
@@ -88,7 +88,9 @@ class SGD(Optimizer):
         """Check the options of a group."""
         self._check_least(group, "lr", "momentum", "weight_decay", "l1")
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
-            raise Error("SGD: nesterov: needs a momentum above 0 and no dampening")
+            raise ArgumentError(
+                "SGD: nesterov: needs a momentum above 0 and no dampening"
+            )
 
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the kept arrays."""

@@ -13,6 +13,7 @@ from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.data.dataset import Dataset, IterableDataset
 from nnlib.nn import Module
 from nnlib.nn.functional import cross_entropy
 from nnlib.nn.utils import clip_grad_norm_
@@ -93,8 +94,11 @@ def fit(
     Raises
     ------
     DivergenceError
-        If the loss becomes infinite or NaN. On the CPU it is raised at that batch, on
-        CUDA at the next reading of the loss (twice a second and at each epoch's end).
+        If the loss becomes infinite or NaN. On the CPU it is raised at that batch, and
+        the weights are those before it; on CUDA at the next reading of the loss (twice
+        a second and at each epoch's end).
+    DTypeError
+        If a loader is a data set, whose samples are no batches, or the optimizer none.
     ShapeError
         If a loader gives no batch, or a batch is empty.
 
@@ -120,6 +124,10 @@ def fit(
             "fit: scheduler_step: ReduceLROnPlateau goes by the figures of an epoch; "
             "expected 'epoch', got 'batch'"
         )
+    _check_loader("fit: train_loader", train_loader)
+    _check_loader("fit: validation", validation)
+    if not isinstance(optimizer, Optimizer):
+        raise DTypeError(f"fit: optimizer: expected an Optimizer, got {optimizer!r}")
     if device is not None:
         model.to(resolve_device(device))
     run = Run(model, optimizer, epochs)
@@ -179,6 +187,7 @@ def evaluate(
     ShapeError
         If the loader gives no batch, or a batch is empty.
     """
+    _check_loader("evaluate: loader", loader)
     means = RunningMeans()
     modes = _modes(model)
     model.eval()
@@ -237,6 +246,14 @@ def predict(model: Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
     return cat(parts, 0)
 
 
+def _check_loader(where: str, loader: Any) -> None:
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise DTypeError(
+            f"{where}: expected batches, got a {type(loader).__name__}; put it into a "
+            "DataLoader"
+        )
+
+
 class _Trainer:
     """One epoch of `fit` at a time."""
 
@@ -253,6 +270,7 @@ class _Trainer:
         self.metrics = metrics
         self.clip_norm = clip_norm
         self.callbacks = callbacks
+        self.first_step = 0
         self.scheduler: LRScheduler | ReduceLROnPlateau | None = None
         self.place = _device_of(run.model)
         self.waits = self.place is not None and self.place.type != "cpu"
@@ -261,14 +279,14 @@ class _Trainer:
         run, means = self.run, RunningMeans()
         for callback in self.callbacks:
             callback.on_epoch_begin(run)
-        first_step, last_read = run.step, time.perf_counter()
+        self.first_step, last_read = run.step, time.perf_counter()
         for batch in loader:
             self.batch(batch, means)
             run.step += 1
             now = time.perf_counter()
             if not self.waits or now - last_read > _READ_EVERY:
                 figures = means.read()
-                self.check(figures, first_step)
+                self.check(figures, run.step)
                 if now - last_read > _READ_EVERY:
                     bar.show(run, figures)
                     last_read = now
@@ -280,7 +298,7 @@ class _Trainer:
         if not means.samples:
             raise ShapeError("fit: the train loader gave no batch")
         figures = means.read()
-        self.check(figures, first_step)
+        self.check(figures, run.step)
         return figures
 
     def batch(self, batch: Any, means: RunningMeans) -> None:
@@ -292,6 +310,9 @@ class _Trainer:
             optimizer.zero_grad()
             output = self.run.model(*inputs)
             value = self.loss(output, target)
+            if not self.waits and not seen:
+                # Before a step, so that the weights stay as they are.
+                self.check({"loss": value.item()}, self.run.step + 1)
             value.backward()
             if self.clip_norm is not None:
                 clip_grad_norm_(self.run.model.parameters(), self.clip_norm)
@@ -311,13 +332,12 @@ class _Trainer:
             figures = _figures(self.metrics, output, target)
         means.add({"loss": value.detach(), **figures}, len(inputs[0]))
 
-    def check(self, figures: Mapping[str, float], first_step: int) -> None:
+    def check(self, figures: Mapping[str, float], step: int) -> None:
         if math.isfinite(figures["loss"]):
             return
         run = self.run
-        where = f"at batch {run.step - first_step}"
-        if self.waits:
-            where = f"at or before batch {run.step - first_step}"
+        batch = step - self.first_step
+        where = f"at or before batch {batch}" if self.waits else f"at batch {batch}"
         raise DivergenceError(
             f"fit: the loss became {figures['loss']} in epoch {run.epoch}, {where} "
             f"(learning rate {run.optimizer.param_groups[0]['lr']:g}). Try a lower "

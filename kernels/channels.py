@@ -20,6 +20,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.machinery.caches import outgrows_caches
 
 __all__ = [
     "check_out",
@@ -28,12 +29,16 @@ __all__ = [
     "grain_of",
     "images_of",
     "result_images",
+    "stage_of",
     "tensor_of",
     "view_of",
 ]
 
 # Pixels that a thread moves at a time.
 PIXELS = 32
+# Bytes that are made in the cache at a time where the result is streamed: so few that
+# the processor writes them to memory while it makes the next.
+_STAGE = 4096
 # Elements that each thread of a loop over images has at least.
 GRAIN = 40000
 
@@ -184,3 +189,20 @@ def grain_of(rows: int, *images: Any) -> int:
     """Return how many of `rows` make `GRAIN` elements of the largest array."""
     result: int = max(1, GRAIN * rows // max(x.size for x in images))
     return result
+
+
+def stage_of(images: Any) -> int:
+    """Return the bytes of a result's pixels to make before they are streamed, or 0.
+
+    Whole pixels; 0 is for a result (..., C) that stays in the caches: each pixel goes
+    where it belongs.
+
+    Examples
+    --------
+    >>> stage_of(np.zeros((1, 1, 2, 2, 3)))
+    0
+    """
+    if not outgrows_caches(images.nbytes):
+        return 0
+    pixel: int = images.shape[-1] * images.itemsize
+    return max(1, _STAGE // pixel) * pixel

@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
+from nnlib.kernels.channels import (
+    give_back,
+    grain_of,
+    images_of,
+    result_images,
+    stage_of,
+)
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     array_module,
@@ -27,6 +33,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.vectors import end_stream, stream_bytes
 from nnlib.kernels.window_cuda import (
     max_pool_backward_cuda,
     max_pool_cuda,
@@ -126,13 +133,19 @@ def max_values_cpu(
 
 @cpu_loop
 def max_grad_rows(
-    begin: Any, end: Any, grad: Any, places: Any, shapes: Any, tables: Any, y: Any
-) -> None:
-    """Make input rows: the tables are turned, inputs and outputs change places."""
+    begin: Any, end: Any, grad: Any, places: Any, shapes: Any, tables: Any, batch: Any,
+    y: Any,
+) -> None:  # fmt: skip
+    """Make input rows: the tables are turned, inputs and outputs change places.
+
+    `batch` bytes are made in the cache before they are streamed to memory: 0, if none
+    are.
+    """
     ptr, index, tap = tables
     width, out_width, channels = shapes[2], shapes[5], shapes[6]
     rows = np.empty(shapes[9], np.int64)
     numbers = np.empty(shapes[9], np.int64)
+    stage = np.empty(batch, np.uint8)
     start = shapes[3] + shapes[4] + 2
     pitch = channels * y.itemsize
     base = grad.ctypes.data
@@ -140,20 +153,30 @@ def max_grad_rows(
         count = find_rows(
             r, shapes, ptr, index, tap, base, width * pitch, rows, numbers
         )
+        target = y.ctypes.data + r * out_width * pitch
+        begun = stage.ctypes.data + 0 if batch else target
+        place = begun
         for w in range(out_width):
             pick_window(
                 rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
-                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
-                y.ctypes.data + (r * out_width + w) * pitch, places.ctypes.data, base,
-                channels, y[0], places[0],
+                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch, place,
+                places.ctypes.data, base, channels, y[0], places[0],
             )  # fmt: skip
+            place += pitch
+            if batch and (place == begun + batch or w == out_width - 1):
+                stream_bytes(target, begun, place - begun)
+                target += place - begun
+                place = begun
+    if batch:
+        end_stream()
 
 
 @cpu_kernel(shared=True)
 def max_pool_backward_cpu(
-    grad: Any, places: Any, shapes: Any, tables: Any, y: Any, rows: Any, grain: Any
-) -> None:
-    spread(max_grad_rows, rows, grain, (grad, places, shapes, tables, y))
+    grad: Any, places: Any, shapes: Any, tables: Any, batch: Any, y: Any, rows: Any,
+    grain: Any,
+) -> None:  # fmt: skip
+    spread(max_grad_rows, rows, grain, (grad, places, shapes, tables, batch, y))
 
 
 def _shapes(plan: Plan, channels: int) -> tuple[int, ...]:
@@ -297,6 +320,6 @@ def max_pool_backward(grad: Any, places: Any, plan: Plan, out: Any = None) -> An
             rows = shape[0] * shape[1] * shape[2]
             max_pool_backward_cpu(
                 images.reshape(-1), places.reshape(-1), _shapes(turned, shape[4]),
-                tables, y.reshape(-1), rows, grain_of(rows, images, y),
+                tables, stage_of(y), y.reshape(-1), rows, grain_of(rows, images, y),
             )  # fmt: skip
     return give_back(y, out, rank)

@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import ShapeError
-from nnlib.kernels.channels import give_back, grain_of, images_of, result_images
+from nnlib.kernels.channels import (
+    give_back,
+    grain_of,
+    images_of,
+    result_images,
+    stage_of,
+)
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import (
     cpu_kernel,
@@ -27,17 +33,12 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.machinery.caches import outgrows_caches
 from nnlib.kernels.vectors import end_stream, stream_bytes
 from nnlib.kernels.window_cuda import over_images, resample_cuda
 from nnlib.kernels.window_vectors import add_window
 from nnlib.kernels.windows import Plan
 
 __all__ = ["resample"]
-
-# Bytes that are made in the cache at a time where the result is streamed: so few that
-# the processor writes them to memory while it makes the next.
-_STAGE = 4096
 
 
 @cpu_loop
@@ -153,11 +154,8 @@ def resample(x: Any, plan: Plan, out: Any = None) -> Any:
             over_images(resample_cuda, plan, (images, y), (1, tables[2]))
         else:
             rows = count * plan.outputs[0] * plan.outputs[1]
-            batch = 0
-            if outgrows_caches(y.nbytes):
-                pixel = channels * y.itemsize
-                batch = max(1, _STAGE // pixel) * pixel
-            shapes = *plan.inputs, *plan.outputs, channels, plan.rows, plan.apart, batch
+            sizes = *plan.inputs, *plan.outputs, channels
+            shapes = *sizes, plan.rows, plan.apart, stage_of(y)
             resample_cpu(
                 images.reshape(-1), shapes, tables, y.reshape(-1), rows,
                 grain_of(rows, images, y),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -110,16 +111,25 @@ def test_streamed_results_have_the_same_bits(
     channels: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = images(channels, dtype)
-    for windows in (MEANS, LARGE, TWICE):
-        expected = kernels.resize.resample(x, windows)
+    y, places = kernels.pooling.max_pool(x, MAXIMA)
+
+    def backward(out: Array | None) -> Array:
+        return kernels.pooling.max_pool_backward(y, places, MAXIMA, out)
+
+    runs = [
+        functools.partial(kernels.resize.resample, x, windows)
+        for windows in (MEANS, LARGE, TWICE)
+    ]
+    for run in (*runs, backward):
+        expected = run(None)
         n, c, h, w = expected.shape
         with monkeypatch.context() as patch:
-            patch.setattr(kernels.resize, "outgrows_caches", lambda count: True)
+            patch.setattr(kernels.channels, "outgrows_caches", lambda count: True)
             for start in (0, 3):
                 memory = np.full(expected.size + 8, np.nan, dtype)
                 room = memory[start : start + expected.size]
                 out = room.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-                kernels.resize.resample(x, windows, out)
+                run(out)
                 np.testing.assert_array_equal(out, expected)
                 assert np.isnan(memory).sum() == 8
 

@@ -197,6 +197,26 @@ def test_depthwise_blocks_equal_bands(
         close(got, want, dtype)
 
 
+@pytest.mark.parametrize(("c", "most"), [(16, 1.5e-6), (512, 6e-6)])
+def test_winograds_error_is_what_the_docs_say(rng, c, most):
+    x = rng.standard_normal((2, c, 14, 14), dtype="f4")
+    weight = rng.standard_normal((32, c, 3, 3), dtype="f4")
+    want = written_out(x, weight, 1, (14, 14))
+
+    plan = forward_plan((14, 14), (3, 3), PAIR, PAIR, PAIR)
+    assert winograd.fits(plan, images_of(x), 32)
+
+    def error(w, pads):
+        got = kernel.convolve(x, w, None, (14, 14), PAIR, pads, PAIR, 1)
+        return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
+
+    # Five by five goes the direct way.
+    framed = np.pad(weight, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    direct_error = error(framed, (2, 2))
+    found = error(weight, PAIR)
+    assert direct_error < found < most and found < 6 * direct_error
+
+
 # Winograd, direct and depthwise: enough images for several threads.
 @pytest.mark.parametrize(
     ("c", "groups", "stride"), [(32, 1, 1), (16, 1, 2), (32, 32, 1)]

@@ -12,10 +12,19 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
+from nnlib.autograd.mode import state
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, not_a_tensor
 
-__all__ = ["OPS", "Op", "numpy_op", "op_name", "public", "ufunc_op"]
+__all__ = [
+    "OPS",
+    "Op",
+    "numpy_op",
+    "op_name",
+    "public",
+    "sample_by_sample",
+    "ufunc_op",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +69,7 @@ def public(
     operators: str | tuple[str, ...] = (),
     inplace: bool | str | Callable[..., Tensor] = False,
     axis: bool = False,
+    reads: bool = False,
 ) -> Callable[[F], F]:
     """Register a public operation under its function's name.
 
@@ -79,12 +89,17 @@ def public(
     axis : bool
         Take NumPy's ``axis`` and ``keepdims`` for ``dim`` and ``keepdim``, as PyTorch
         does.
+    reads : bool
+        Whether the function itself reads the numbers of a tensor, not only operations
+        below it: `vmap` then calls it sample by sample.
     """
 
     def register(function: F) -> F:
         name = function.__name__
         if axis:
             function = _with_numpy_names(function)
+        if reads:
+            function = sample_by_sample(function)
         methods = (name,) if method is True else method or ()
         methods = (methods,) if isinstance(methods, str) else methods
         names = (operators,) if isinstance(operators, str) else operators
@@ -136,6 +151,22 @@ def _renamed(op: str, given: dict[str, Any]) -> dict[str, Any]:
                 raise DTypeError(f"{op}: expected {ours} or {theirs}, got both")
             made[ours] = made.pop(theirs)
     return made
+
+
+def sample_by_sample(function: F) -> F:
+    """Return a function that `vmap` calls once for each sample.
+
+    Inside `vmap` a tensor has no numbers to read, only operations on it have.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        by_sample = getattr(state.modes.interpreter, "by_sample", None)
+        if by_sample is not None:
+            return by_sample(run, args, kwargs)
+        return function(*args, **kwargs)
+
+    return cast(F, run)
 
 
 _PLAIN = frozenset({"__rshift__", "__round__", "__invert__", "__index__"})

@@ -8,17 +8,17 @@ outer `vmap`: they then go through the outer `Batching` in turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeGuard
 
-import numpy as np
-
 from nnlib.autograd.engine import grad
 from nnlib.autograd.function import Function
+from nnlib.autograd.hidden import hide_first
 from nnlib.autograd.mode import enable_grad, state
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import Error
+from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.random import Generator, default_generator
 from nnlib.func.rules import find_rule
 from nnlib.ops.creation import ones_like
 from nnlib.ops.expanding import expand
@@ -38,10 +38,8 @@ class Batched(Tensor):
         """Hide the first dimension of `value`."""
         result = object.__new__(Batched)
         result._value, result._level = value, level
-        # The first sample's array answers for shape and dtype; its numbers are not
-        # for reading.
-        sample = value._array[0]
-        result._array = np.asarray(sample) if np.isscalar(sample) else sample
+        # The first sample's array answers for shape and dtype.
+        result._array = hide_first(value._array)
         result._requires_grad = value._requires_grad
         return result
 
@@ -158,6 +156,51 @@ class Batching:
             out = stack_results(results)
         return self.wrap(out)
 
+    def by_sample(
+        self, function: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function that reads numbers once for each sample.
+
+        Random numbers are the same for all of them.
+        """
+        given = (args, kwargs)
+        with self.outside():
+            if not self._below(given):
+                return function(*args, **kwargs)
+            sources = [default_generator, *filter(_is_generator, kwargs.values())]
+            states = [source.get_state() for source in sources]
+            results = []
+            for index in range(self.size):
+                for source, before in zip(sources, states, strict=True):
+                    source.set_state(before)
+                own, named = self._chosen(given, index)
+                results.append(function(*own, **named))
+            try:
+                out = stack_results(results)
+            except ShapeError as error:
+                raise Error(
+                    f"vmap: {function.__name__}: the results of the samples differ in "
+                    f"shape ({error})"
+                ) from None
+        return self.wrap(out)
+
+    def _below(self, x: Any) -> bool:
+        """Tell whether `x` is batched, or holds something that is."""
+        if isinstance(x, tuple | list):
+            return any(map(self._below, x))
+        if isinstance(x, dict):
+            return any(map(self._below, x.values()))
+        return self.has(x)
+
+    def _chosen(self, x: Any, index: int) -> Any:
+        """Return `x` with one sample in the place of each batched tensor."""
+        if isinstance(x, tuple | list):
+            parts = [self._chosen(part, index) for part in x]
+            return parts if isinstance(x, list) else tuple(parts)
+        if isinstance(x, dict):
+            return {name: self._chosen(part, index) for name, part in x.items()}
+        return x._value[index] if self.has(x) else x
+
     def run_inplace(
         self, name: str, function: Callable[..., Any], target: Any, args: Any, kw: Any
     ) -> Any:
@@ -190,15 +233,26 @@ class Batching:
         if isinstance(out, Tensor):
             return Batched.wrap(out, self)
         if isinstance(out, tuple):
-            return tuple(self.wrap(item) for item in out)
+            return _tuple_as(out, map(self.wrap, out))
         return out
+
+
+def _tuple_as(like: tuple[Any, ...], items: Iterable[Any]) -> tuple[Any, ...]:
+    """Return a tuple, with the names that `like` has for its items."""
+    make = getattr(type(like), "_make", tuple)
+    return make(items)  # type: ignore[no-any-return]
+
+
+def _is_generator(x: Any) -> bool:
+    return isinstance(x, Generator)
 
 
 def stack_results(results: list[Any]) -> Any:
     """Stack the results of all samples, one by one where there are several."""
     first = results[0]
     if isinstance(first, tuple):
-        return tuple(stack_results(list(part)) for part in zip(*results, strict=True))
+        parts = zip(*results, strict=True)
+        return _tuple_as(first, (stack_results(list(part)) for part in parts))
     return first if first is None else stack(results)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.ops import arange, matmul, reshape
 from nnlib.ops.products import interleaved
 
@@ -70,7 +71,7 @@ def elementwise(level: Any, cls: Any, args: Any, params: Any) -> Any:
     """Put all batches in front and let the rest broadcast."""
     # What one sample would be promoted to: the batch must not change a tensor's rank.
     if cls.promotes is not None:
-        samples = [Tensor._from_array(x._array) if level.has(x) else x for x in args]
+        samples = [_example(x) if level.has(x) else x for x in args]
         promoted = promote_arguments(cls.promotes, samples)
         if promoted is not None:
             dtype = next(x.dtype for x in promoted if isinstance(x, Tensor))
@@ -90,6 +91,12 @@ def elementwise(level: Any, cls: Any, args: Any, params: Any) -> Any:
         else:
             values.append(x)
     return cls.apply(*values, **params)
+
+
+def _example(x: Any) -> Tensor:
+    """Return a tensor of the shape and dtype of a sample."""
+    like = x._value._array
+    return Tensor._from_array(array_module(like).zeros(like.shape[1:], like.dtype))
 
 
 def _cast(level: Any, x: Any, dtype: Any) -> Any:

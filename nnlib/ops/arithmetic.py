@@ -70,6 +70,17 @@ def _stretched_axes(wide: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int,
     )
 
 
+def sum_error(op: str, error: Exception, x: Any, out: Any, *factors: Any) -> Error:
+    """Return the error that tells what is wrong with ``beta x + alpha out``."""
+    if isinstance(error, TypeError) and any(isinstance(f, float) for f in factors):
+        beta, alpha = factors
+        return DTypeError(
+            f"{op}: beta, alpha: expected integers as the tensors are ({out.dtype}), "
+            f"got {beta} and {alpha}"
+        )
+    return operand_error(op, error, x, out)
+
+
 class SumTo(Function):
     """Sum over the dimensions that broadcasting added or stretched."""
 

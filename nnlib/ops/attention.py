@@ -9,11 +9,13 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.autograd.function import Function
+from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from nnlib.backend.random import default_generator
+from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.dropout import check_probability
 from nnlib.ops.expanding import broadcast_shapes, expand
@@ -189,12 +191,15 @@ def additive_mask(op: str, mask: Any, like: Any) -> Any:
         raise DTypeError(
             f"{op}: attn_mask: expected a Tensor, got {type(mask).__name__}"
         )
-    if type(array) is not type(raw(like)):
+    if device_of(array) != device_of(raw(like)):
         raise DeviceError(
             f"{op}: attn_mask is on {device_of(array)}, query on {device_of(raw(like))}"
         )
     dtype = like.dtype
     if array.dtype == np.bool_:
+        if isinstance(mask, Tensor) and state.modes.interpreter is not None:
+            # Its numbers are not for reading: vmap, or an export.
+            return cast(where(mask, 0.0, -math.inf), dtype)
         low = dtype.type(-math.inf)
         made = array_module(array).where(array, dtype.type(0), low)
         return constant(made, like)

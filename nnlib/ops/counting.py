@@ -71,7 +71,7 @@ def nansum(
     )
 
 
-@public()
+@public(reads=True)
 def nanmean(
     input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:

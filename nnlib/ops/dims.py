@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.hidden import Hidden
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 
@@ -167,14 +168,14 @@ def check_bounds(
     """Check that an index array lies in ``[0, size)`` (or ``[-size, size)``).
 
     On CUDA nothing is checked, because reading the answer would stop the stream;
-    CuPy wraps indices that are out of range.
+    CuPy wraps indices that are out of range. Inside `vmap` there is nothing to read.
 
     Raises
     ------
     BoundsError
         With the first bad value and its position.
     """
-    if not isinstance(index, np.ndarray) or not index.size:
+    if not isinstance(index, np.ndarray) or not index.size or type(index) is Hidden:
         return
     low = -size if negative else 0
     if size <= _SHORT and index.size <= _FEW:

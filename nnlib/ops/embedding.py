@@ -140,7 +140,7 @@ def check_table(op: str, weight: Any, ids: Any) -> None:
         )
     if table.dtype not in FLOATING:
         raise DTypeError(f"{op}: weight: expected a floating dtype, got {table.dtype}")
-    if type(array) is not type(table):
+    if type(array) is not type(table) and device_of(array) != device_of(table):
         raise DeviceError(
             f"{op}: input is on {device_of(array)}, weight on {device_of(table)}; move "
             f"it with .to('{device_of(table)}')"

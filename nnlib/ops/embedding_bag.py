@@ -124,7 +124,7 @@ def _peaks(weight: Any, ids: Any, offsets: Any, padding: int) -> Any:
     return where(constant(none, weight), 0.0, out) if bool(none.any()) else out
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def embedding_bag(
     input: Any,
     weight: Any,

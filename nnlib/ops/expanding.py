@@ -177,7 +177,7 @@ def tile(input: Any, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
-@public()
+@public(reads=True)
 def repeat_interleave(
     input: Any, repeats: Any = None, dim: int | None = None, *, output_size: Any = None
 ) -> Tensor:

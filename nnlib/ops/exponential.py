@@ -402,7 +402,7 @@ def erf(input: Any) -> Tensor:
     return Erf.apply(input)  # type: ignore[no-any-return]
 
 
-@public(inplace=True)
+@public(inplace=True, reads=True)
 def xlogy(input: Any, other: Any) -> Tensor:
     """Return ``input * log(other)``, and 0 where `input` is 0 and `other` not NaN.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.hidden import readable
 from nnlib.backend.device import array_module, device_of
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
@@ -50,7 +51,7 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
         raise DTypeError(
             f"{op}: target: expected integer class indices, got {labels.dtype}"
         )
-    if type(labels) is not type(scores):
+    if type(labels) is not type(scores) and device_of(labels) != device_of(scores):
         raise DeviceError(
             f"{op}: target is on {device_of(labels)}, input on "
             f"{device_of(raw(input))}; move it with .to('{device_of(raw(input))}')"
@@ -100,7 +101,7 @@ def class_weights(op: str, weight: Any, classes: int, input: Any) -> Any:
             f"{op}: weight has shape {tuple(array.shape)}, expected ({classes},): one "
             "weight per class"
         )
-    return array_module(raw(input)).asarray(array, dtype=raw(input).dtype)
+    return array_module(raw(input)).asarray(readable(array), dtype=raw(input).dtype)
 
 
 def one_hot_mask(labels: Any, classes: int) -> Any:
@@ -139,7 +140,7 @@ def divisor(op: str, factor: Any, count: int) -> Any:
     if type(factor) is not np.ndarray:
         return array_module(factor).where(total == 0, 1, total)
     if total == 0:
-        warn_ignored(op, 4)
+        warn_ignored(op, 5)
         return 1
     return total
 

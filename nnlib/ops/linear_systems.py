@@ -235,7 +235,7 @@ def _tolerance(x: Any, rtol: float | None) -> float:
     return float(max(x.shape[-2:]) * epsilon)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def linalg_matrix_rank(
     A: Any, *, atol: float | None = None, rtol: float | None = None
 ) -> Tensor:
@@ -277,7 +277,7 @@ class LstsqResult(NamedTuple):
     singular_values: Any
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def linalg_lstsq(A: Any, B: Any, rcond: float | None = None) -> LstsqResult:
     """Return the X that minimises ``|A X - B|``, of least norm if there are several.
 

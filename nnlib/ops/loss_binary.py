@@ -8,6 +8,7 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.autograd.function import Function
+from nnlib.autograd.hidden import readable
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -181,7 +182,7 @@ def constant(op: str, name: str, weight: Any, shape: tuple[int, ...], x: Any) ->
             f"to input's {shape}"
         )
     wide = raw(x).dtype if raw(x).dtype.kind == "f" else np.dtype(np.float32)
-    return module.asarray(array, dtype=wide)
+    return module.asarray(readable(array), dtype=wide)
 
 
 @public(method=False)
@@ -342,7 +343,7 @@ def kl_div(
     return loss / (shape[0] if shape else 1) if batch else loss  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def hinge_loss(
     input: Any,
     target: Any,

@@ -186,7 +186,7 @@ def from_rows(rows: Any, shape: tuple[int, ...]) -> Any:
     )  # (N, d1, ..., C) -> (N, C, d1, ...)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def nll_loss(
     input: Any,
     target: Any,

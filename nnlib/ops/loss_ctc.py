@@ -119,7 +119,7 @@ def _plan(
     return flat, *(module.asarray(x) for x in (firsts, lengths, labels))
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def ctc_loss(
     log_probs: Any,
     targets: Any,

@@ -153,7 +153,7 @@ def _put(x: Any, own: Any, at: Any, values: Any) -> None:
         x.put(at, values)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def multi_margin_loss(
     input: Any,
     target: Any,
@@ -222,7 +222,7 @@ def multi_margin_loss(
     return reduce(loss, reduction)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -290,7 +290,7 @@ def margin_ranking_loss(
     )
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def cosine_embedding_loss(
     input1: Any,
     input2: Any,

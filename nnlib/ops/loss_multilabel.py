@@ -26,7 +26,7 @@ from nnlib.ops.softmax import sum_over
 __all__ = ["multilabel_margin_loss", "multilabel_soft_margin_loss"]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def multilabel_margin_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Return the hinge loss between each label's score and those of all non-labels.
 

@@ -264,7 +264,7 @@ def huber_loss(
     return reduce(values * weight, reduction)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def poisson_nll_loss(
     input: Any,
     target: Any,
@@ -310,7 +310,7 @@ def poisson_nll_loss(
     return reduce(loss, reduction)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def gaussian_nll_loss(
     input: Any,
     target: Any,

@@ -58,7 +58,7 @@ class SkipGramLoss(Function):
         return tuple(found)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def skipgram_loss(
     inputs: Tensor,
     outputs: Tensor,

@@ -78,7 +78,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     )
 
 
-@public(inplace=True)
+@public(inplace=True, reads=True)
 def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     """Return a copy in which the true positions hold the first elements of `source`.
 
@@ -106,7 +106,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     return index_put(wide, (place,), values)
 
 
-@public()
+@public(reads=True)
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """Return the positions of the elements that are not zero, in C order.
 
@@ -140,7 +140,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     return constant(out, input)
 
 
-@public()
+@public(reads=True)
 def argwhere(input: Any) -> Tensor:
     """Return the positions of the elements that are not zero: `nonzero`."""
     return nonzero(input)  # type: ignore[no-any-return]
@@ -160,7 +160,7 @@ class OneHot(Function):
         return out.reshape(*x.shape, num_classes)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """Return class numbers as vectors of one 1 among zeros.
 

@@ -102,7 +102,7 @@ def linalg_solve_triangular(
     return flipped.swapaxes(-1, -2)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def linalg_cond(A: Any, p: Any = None) -> Tensor:
     """Return the condition numbers ``|A| |A^-1|`` of matrices; inf if singular.
 
@@ -135,7 +135,7 @@ def linalg_cond(A: Any, p: Any = None) -> Tensor:
     return out.masked_fill(singular, math.inf)
 
 
-@public(method="matrix_exp")
+@public(method="matrix_exp", reads=True)
 def linalg_matrix_exp(A: Any) -> Tensor:
     """Return the exponentials of square matrices, ``I + A + A^2 / 2 + ...``.
 

@@ -9,8 +9,8 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, Error, ShapeError
-from nnlib.ops.arithmetic import operand_error, sum_to
+from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.arithmetic import sum_error, sum_to
 from nnlib.ops.dims import raw
 from nnlib.ops.matmul import SMALL, check_dtypes, check_ndim, matmul, product
 
@@ -68,7 +68,7 @@ class AddProduct(Function):
             if beta != 0:
                 out += x if beta == 1 else x * beta
         except (ValueError, TypeError) as error:
-            raise _sum_error(op, error, x, out, beta, alpha) from None
+            raise sum_error(op, error, x, out, beta, alpha) from None
         return out
 
     def backward(self, grad: Any) -> Any:
@@ -132,18 +132,7 @@ def _combine(op: str, x: Any, out: Any, beta: Any, alpha: Any) -> Any:
             return out
         return x + out
     except (ValueError, TypeError) as error:
-        raise _sum_error(op, error, x, out, beta, alpha) from None
-
-
-def _sum_error(op: str, error: Exception, x: Any, out: Any, *factors: Any) -> Error:
-    """Return the error that tells what is wrong with ``beta x + alpha out``."""
-    if isinstance(error, TypeError) and any(isinstance(f, float) for f in factors):
-        beta, alpha = factors
-        return DTypeError(
-            f"{op}: beta, alpha: expected integers as the tensors are ({out.dtype}), "
-            f"got {beta} and {alpha}"
-        )
-    return operand_error(op, error, x, out)
+        raise sum_error(op, error, x, out, beta, alpha) from None
 
 
 class AddOuter(Function):

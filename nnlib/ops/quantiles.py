@@ -98,7 +98,7 @@ def _between(values: Any, fractions: Any, interpolation: str, skip: bool) -> Any
     return where(constant(missing[..., -1:], values), values[..., -1:], out)
 
 
-@public()
+@public(reads=True)
 def quantile(
     input: Any,
     q: Any,
@@ -143,7 +143,7 @@ def quantile(
     return _quantile("quantile", input, q, dim, keepdim, interpolation)  # type: ignore[no-any-return]
 
 
-@public()
+@public(reads=True)
 def nanquantile(
     input: Any,
     q: Any,

@@ -27,7 +27,7 @@ from nnlib.ops.random_tensors import draw_integers, draw_normal, draw_uniform
 __all__ = ["bernoulli", "multinomial", "normal"]
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
@@ -99,7 +99,7 @@ def _events(op: str, p: Any, generator: Any) -> Any:
     return draw_uniform(op, p.shape, kind, place, generator, 0.0, 1.0) < p
 
 
-@public()
+@public(reads=True)
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -137,7 +137,7 @@ def bernoulli(
     return Tensor._from_array(events.astype(array.dtype))
 
 
-@public()
+@public(reads=True)
 def multinomial(
     input: Tensor,
     num_samples: int,

@@ -84,7 +84,8 @@ class MaskedFill(Function):
         elif self.value_dtype != x.dtype:
             value = value.astype(x.dtype)
         try:
-            if mask.shape == x.shape and x.size <= SMALL and type(x) is np.ndarray:
+            few = x.size <= SMALL and type(x) is np.ndarray
+            if few and mask.shape == x.shape and not self.shapes[1]:
                 # What NumPy's `where` does, in half of its time.
                 out = x.copy()
                 np.putmask(out, mask, value)
@@ -174,11 +175,11 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     tensor([0., 2.])
     """
     if input is None and other is None:
-        array = condition._array if isinstance(condition, Tensor) else condition
-        found = np.nonzero(array)
-        if array is condition:
-            return found
-        return tuple(Tensor._from_array(index) for index in found)
+        if not isinstance(condition, Tensor):
+            return np.nonzero(condition)
+        from nnlib.ops.masking import nonzero
+
+        return nonzero(condition, as_tuple=True)
     # The arrays' dtypes: a Tensor's is a call of a Python function.
     mask = getattr(condition, "_array", condition)
     if getattr(mask, "dtype", None) is not bool_:

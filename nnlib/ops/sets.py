@@ -105,7 +105,7 @@ def _narrowed(result: Any, dtype: Any) -> Any:
     return (narrow, *result[1:]) if isinstance(result, tuple) else narrow
 
 
-@public()
+@public(reads=True)
 def unique(
     input: Any,
     sorted: bool = True,
@@ -144,7 +144,7 @@ def unique(
     return _narrowed(result, raw(input).dtype)
 
 
-@public()
+@public(reads=True)
 def unique_consecutive(
     input: Any,
     return_inverse: bool = False,
@@ -160,7 +160,7 @@ def unique_consecutive(
     return _narrowed(result, raw(input).dtype)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def searchsorted(
     sorted_sequence: Any,
     input: Any,
@@ -227,7 +227,7 @@ def searchsorted(
     return Tensor._from_array(found)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def bucketize(
     input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -249,7 +249,7 @@ class BinCount(Function):
         return counts.astype(float32) if keep else counts
 
 
-@public()
+@public(reads=True)
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """Count how often each number 0, 1, 2, ... occurs.
 
@@ -301,7 +301,7 @@ class HistC(Function):
         return module.bincount(places, minlength=bins).astype(x.dtype)
 
 
-@public()
+@public(reads=True)
 def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """Count the elements in `bins` equal bins from `min` to `max`, both included.
 
@@ -336,7 +336,7 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor
     )
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def isin(
     elements: Any,
     test_elements: Any,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
-from nnlib.autograd.registry import public
+from nnlib.autograd.registry import public, sample_by_sample
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -129,6 +129,7 @@ def view(input: Any, *shape: Any) -> Tensor:
     return Reshape.apply(input, shape=shape)  # type: ignore[no-any-return]
 
 
+@sample_by_sample
 def _reinterpret(input: Any, dtype: Any) -> Tensor:
     array = raw(input)
     try:

@@ -219,7 +219,7 @@ def mvlgamma(input: Any, p: int) -> Tensor:
     return total
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def special_entr(input: Any) -> Tensor:
     """Return ``-input log(input)``: 0 at 0, minus infinity below.
 
@@ -250,7 +250,7 @@ def special_ndtr(input: Any) -> Tensor:
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def special_xlog1py(input: Any, other: Any) -> Tensor:
     """Return ``input * log(1 + other)``, and 0 where `input` is 0 and `other` not NaN.
 

@@ -71,6 +71,7 @@ class _Writer:
         self, name: str, function: Callable[..., Any], returns: str = ""
     ) -> None:
         """Write one method with the signature of its function."""
+        function = inspect.unwrap(function)
         signature = inspect.signature(function)
         parameters = ["self"]
         starred = False

@@ -79,7 +79,7 @@ def _max_unpool(
     return out.reshape(*lead, *size)
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def max_unpool1d(
     input: Any,
     indices: Any,
@@ -103,7 +103,7 @@ def max_unpool1d(
     )
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def max_unpool2d(
     input: Any,
     indices: Any,
@@ -153,7 +153,7 @@ def max_unpool2d(
     )
 
 
-@public(method=False)
+@public(method=False, reads=True)
 def max_unpool3d(
     input: Any,
     indices: Any,

@@ -24,11 +24,11 @@ class Hidden(np.ndarray[Any, Any]):
             "operations on tensors, or call it outside vmap"
         )
 
-    __array__ = __array_function__ = __array_ufunc__ = _refuse  # type: ignore[assignment]
-    __bool__ = __float__ = __index__ = __int__ = _refuse  # type: ignore[assignment]
-    __getitem__ = __iter__ = _refuse  # type: ignore[assignment]
-    argsort = astype = choose = clip = item = nonzero = _refuse  # type: ignore[assignment]
-    searchsorted = take = tobytes = tolist = view = _refuse  # type: ignore[assignment]
+    __array__ = __array_function__ = __array_ufunc__ = _refuse
+    __bool__ = __float__ = __index__ = __int__ = _refuse
+    __getitem__ = __iter__ = _refuse
+    argsort = astype = choose = clip = item = nonzero = _refuse
+    searchsorted = take = tobytes = tolist = view = _refuse
 
 
 def hide_first(batch: Any) -> Any:

@@ -240,7 +240,7 @@ class Batching:
 def _tuple_as(like: tuple[Any, ...], items: Iterable[Any]) -> tuple[Any, ...]:
     """Return a tuple, with the names that `like` has for its items."""
     make = getattr(type(like), "_make", tuple)
-    return make(items)  # type: ignore[no-any-return]
+    return make(items)
 
 
 def _is_generator(x: Any) -> bool:

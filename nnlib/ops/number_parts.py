@@ -152,7 +152,8 @@ def heaviside(input: Any, values: Any) -> Tensor:
     def step(x: Any, y: Any) -> Any:
         kind = x.dtype if hasattr(x, "dtype") else y.dtype
         where = array_module(x).where
-        return where(x == 0, y, (x > 0).astype(kind) + x * 0).astype(kind)
+        # NaN stays, as in NumPy.
+        return where(x == 0, y, where(x != x, x, x > 0)).astype(kind)
 
     return Pairwise.apply(input, values, op="heaviside", ufunc=step)  # type: ignore[no-any-return]
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.dtypes import FLOATING, get_default_dtype
 from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, one_dim, raw
 from nnlib.ops.joining import cat
 from nnlib.ops.matmul import matmul
@@ -54,6 +56,8 @@ def cov(
         raise ShapeError(
             f"cov: expected at most two dimensions, got shape {tuple(input.shape)}"
         )
+    if raw(input).dtype not in FLOATING:
+        input = cast(input, get_default_dtype())
     rows = input.reshape(1, -1) if input.ndim < 2 else input
     count = rows.shape[1]
     weights = None

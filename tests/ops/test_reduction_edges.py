@@ -170,3 +170,15 @@ def test_bad_names_and_values() -> None:
             nnlib.softmax(value, 0)
         with pytest.raises(nnlib.DTypeError, match=f"mean: input: .* got {kind}"):
             nnlib.mean(value, axis=0)
+
+
+def test_steps_of_infinities_and_covariances_of_integers() -> None:
+    x = nnlib.tensor([inf, -inf, 0.0, nan, 2.0])
+    np.testing.assert_array_equal(
+        nnlib.heaviside(x, nnlib.tensor(0.5)).numpy(), [1, 0, 0.5, nan, 1]
+    )
+    counts = nnlib.tensor([[0, 2, 5], [2, 0, 1]])
+    wanted = nnlib.cov(counts.float())
+    assert nnlib.cov(counts).dtype == nnlib.float32
+    assert nnlib.cov(counts).tolist() == wanted.tolist()
+    assert nnlib.corrcoef(counts).tolist() == nnlib.corrcoef(counts.float()).tolist()

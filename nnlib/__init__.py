@@ -14,6 +14,7 @@ from nnlib import ops as ops
 from nnlib import optim as optim
 from nnlib import special as special
 from nnlib.autograd.construct import as_tensor as as_tensor
+from nnlib.autograd.construct import asarray as asarray
 from nnlib.autograd.construct import from_dlpack as from_dlpack
 from nnlib.autograd.construct import from_numpy as from_numpy
 from nnlib.autograd.construct import is_floating_point as is_floating_point

@@ -13,6 +13,7 @@ from nnlib.ops.decompositions import linalg_svd as svd
 from nnlib.ops.decompositions import linalg_svdvals as svdvals
 from nnlib.ops.determinants import linalg_det as det
 from nnlib.ops.determinants import linalg_slogdet as slogdet
+from nnlib.ops.linear_systems import linalg_diagonal as diagonal
 from nnlib.ops.linear_systems import linalg_inv as inv
 from nnlib.ops.linear_systems import linalg_lstsq as lstsq
 from nnlib.ops.linear_systems import linalg_matrix_power as matrix_power
@@ -42,6 +43,7 @@ __all__ = [
     "cond",
     "cross",
     "det",
+    "diagonal",
     "eigh",
     "eigvalsh",
     "inv",

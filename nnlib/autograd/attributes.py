@@ -60,6 +60,11 @@ class Attributes:
         return not isinstance(self._array, np.ndarray)
 
     @property
+    def is_cpu(self) -> bool:
+        """Whether the memory is the CPU's."""
+        return isinstance(self._array, np.ndarray)
+
+    @property
     def itemsize(self) -> int:
         """Bytes per element."""
         return self._array.itemsize  # type: ignore[no-any-return]
@@ -76,6 +81,18 @@ class Attributes:
     def dim(self) -> int:
         """Return the number of dimensions."""
         return self._array.ndim  # type: ignore[no-any-return]
+
+    ndimension = dim
+
+    def get_device(self) -> int:
+        """Return the number of the CUDA device, -1 for the CPU."""
+        number = self.device.index if self.is_cuda else None
+        return -1 if number is None else number
+
+    def data_ptr(self) -> int:
+        """Return the address of the first element."""
+        array = self._array
+        return int(array.ctypes.data if self.is_cpu else array.data.ptr)
 
     def numel(self) -> int:
         """Return the number of elements."""
@@ -102,3 +119,11 @@ class Attributes:
     def is_floating_point(self) -> bool:
         """Tell whether the dtype is floating."""
         return self._array.dtype in FLOATING
+
+    def is_signed(self) -> bool:
+        """Tell whether the dtype has negative numbers."""
+        return self._array.dtype in FLOATING or self._array.dtype.kind == "i"
+
+    def is_same_size(self, other: Any) -> bool:
+        """Tell whether `other` has the same shape."""
+        return bool(self._array.shape == tuple(other.shape))

@@ -17,10 +17,11 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dlpack import import_array
 from nnlib.backend.dtypes import FLOATING, get_default_dtype, resolve_dtype
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 
 __all__ = [
     "as_tensor",
+    "asarray",
     "from_dlpack",
     "from_numpy",
     "is_floating_point",
@@ -161,6 +162,52 @@ def as_tensor(
     if isinstance(array, np.ndarray):
         return as_tensor(from_numpy(array), dtype=dtype, device=device)
     return as_tensor(Tensor._from_array(array[...]), dtype=dtype, device=device)
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: Any = None,
+    device: str | Device | None = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return `obj` as a tensor: shared where that is possible, unless `copy` says.
+
+    Parameters
+    ----------
+    obj : Tensor, array, object with DLPack, number or nested sequence
+    dtype, device : optional
+        Default: those of `obj`.
+    copy : bool, optional
+        True: always new memory; False: an error where memory cannot be shared.
+    requires_grad : bool, default False
+        With False the result has no history.
+
+    Raises
+    ------
+    ArgumentError
+        If `copy` is False and the dtype, the device or the kind of `obj` needs a copy.
+
+    Examples
+    --------
+    >>> array = np.zeros(2)
+    >>> shared = asarray(array)
+    >>> array[0] = 1
+    >>> shared
+    tensor([1., 0.], dtype=float64)
+    """
+    made = as_tensor(obj, dtype=dtype, device=device).detach()
+    source = obj._array if isinstance(obj, Tensor) else obj
+    if type(source) is type(made._array):
+        shared = Tensor._from_array(source).data_ptr() == made.data_ptr()
+    else:
+        shared = hasattr(source, "__dlpack__") and dtype is device is None
+    if copy is False and not shared:
+        raise ArgumentError("asarray: copy=False, but the memory cannot be shared")
+    if copy and hasattr(source, "dtype"):
+        made = Tensor._from_array(made._array.copy())
+    return made.requires_grad_() if requires_grad else made
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:

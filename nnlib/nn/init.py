@@ -23,6 +23,7 @@ from nnlib.nn.normal import inverse_cdf
 __all__ = [
     "calculate_gain",
     "constant_",
+    "dirac_",
     "eye_",
     "kaiming_normal_",
     "kaiming_uniform_",
@@ -211,6 +212,48 @@ def ones_(tensor: Tensor) -> Tensor:
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with zeros."""
     return _write("zeros_", tensor, 0)
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Write a convolution's kernel that hands as many channels through as it can.
+
+    Parameters
+    ----------
+    tensor : Tensor, shape (out_channels, in_channels / groups, *kernel)
+        With one to three dimensions of the kernel.
+    groups : int, default 1
+        Each group hands its own channels through.
+
+    Raises
+    ------
+    ShapeError
+        If the shape is another, or `groups` does not divide out_channels.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> dirac_(nnlib.empty(2, 2, 3))
+    tensor([[[0., 1., 0.],
+             [0., 0., 0.]],
+    <BLANKLINE>
+            [[0., 0., 0.],
+             [0., 1., 0.]]])
+    """
+    _check_floating("dirac_", tensor)
+    shape = tuple(tensor.shape)
+    if len(shape) not in (3, 4, 5):
+        raise ShapeError(f"dirac_: expected 3 to 5 dimensions, got shape {shape}")
+    if groups < 1 or shape[0] % groups:
+        raise ShapeError(
+            f"dirac_: {shape[0]} output channels are not divisible by groups={groups}"
+        )
+    values = np.zeros(shape, np.float32)
+    each = shape[0] // groups
+    middle = tuple(length // 2 for length in shape[2:])
+    for group in range(groups):
+        for channel in range(min(each, shape[1])):
+            values[(group * each + channel, channel, *middle)] = 1
+    return _write("dirac_", tensor, array_module(tensor._array).asarray(values))
 
 
 def eye_(tensor: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from nnlib.ops.comparison import *  # noqa: F403
 from nnlib.ops.convolution import *  # noqa: F403
 from nnlib.ops.counting import *  # noqa: F403
 from nnlib.ops.creation import *  # noqa: F403
+from nnlib.ops.decompositions import *  # noqa: F403
 from nnlib.ops.determinants import *  # noqa: F403
 from nnlib.ops.dimensions import *  # noqa: F403
 from nnlib.ops.division import *  # noqa: F403

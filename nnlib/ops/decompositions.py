@@ -21,7 +21,7 @@ from nnlib.ops.dims import constant, raw
 from nnlib.ops.linear_systems import check_matrix, identity_like, lapack
 from nnlib.ops.matmul import matmul
 
-__all__: list[str] = []
+__all__ = ["qr", "svd"]
 
 
 def _mask(x: Any, offset: int = 0) -> Any:
@@ -346,6 +346,56 @@ def linalg_svdvals(A: Any) -> Tensor:
     """
     check_matrix("svdvals", A)
     return SVD.apply(A)[1]  # type: ignore[no-any-return]
+
+
+class OldSVDResult(NamedTuple):
+    """What `nnlib.svd` returns."""
+
+    U: Any
+    S: Any
+    V: Any
+
+
+@public(method="svd")
+def svd(input: Any, some: bool = True, compute_uv: bool = True) -> OldSVDResult:
+    """Return the singular value decomposition ``input = U diag(S) V^T``.
+
+    PyTorch's older function, which gives V; `linalg.svd` gives its transpose.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., M, N)
+    some : bool, default True
+        Whether U and V have min(M, N) columns, or are square.
+    compute_uv : bool, default True
+        Without it U and V are zeros.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.svd(nnlib.tensor([[3.0, 0.0], [0.0, 4.0]])).S
+    tensor([4., 3.])
+    """
+    check_matrix("svd", input)
+    if not compute_uv:
+        (m, n), batch = input.shape[-2:], input.shape[:-2]
+        U, V = input.new_zeros(*batch, m, m), input.new_zeros(*batch, n, n)
+        return OldSVDResult(U, linalg_svdvals(input), V)
+    found = linalg_svd(input, full_matrices=not some)
+    return OldSVDResult(found.U, found.S, found.Vh.swapaxes(-1, -2))
+
+
+@public(method="qr")
+def qr(input: Any, some: bool = True) -> QRResult:
+    """Return ``linalg.qr(input)``, of mode "complete" if not `some`.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.qr(nnlib.ones(3, 2)).R.shape
+    Size([2, 2])
+    """
+    return linalg_qr(input, "reduced" if some else "complete")
 
 
 class EighResult(NamedTuple):

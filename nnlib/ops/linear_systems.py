@@ -203,6 +203,23 @@ def linalg_solve(A: Any, B: Any, *, left: bool = True) -> Tensor:
     return flipped.swapaxes(-1, -2)  # type: ignore[no-any-return]
 
 
+@public(method=False)
+def linalg_diagonal(
+    A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1
+) -> Tensor:
+    """Return a diagonal of each matrix as a view: `nnlib.diagonal`, of the last two.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.linalg.diagonal(nnlib.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 4.])
+    """
+    from nnlib.ops.arranging import diagonal
+
+    return diagonal(A, offset, dim1, dim2)
+
+
 @public(method="pinverse")
 def linalg_pinv(A: Any, rtol: float | None = None) -> Tensor:
     """Return the Moore-Penrose inverses of matrices.

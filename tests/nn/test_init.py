@@ -168,3 +168,15 @@ def test_bad_arguments() -> None:
     for call, error, message in bad:
         with pytest.raises(error, match=message):
             call()
+
+
+@needs_torch
+def test_dirac() -> None:
+    shapes = [((4, 2, 3), 2), ((3, 5, 3, 2), 1), ((5, 3, 1, 4, 3), 1), ((6, 2, 2), 3)]
+    for shape, groups in shapes:
+        want = torch.nn.init.dirac_(torch.empty(*shape), groups).numpy()
+        np.testing.assert_array_equal(init.dirac_(fresh(*shape), groups).numpy(), want)
+    with pytest.raises(nnlib.ShapeError, match="dirac_: expected 3 to 5 dimensions"):
+        init.dirac_(fresh(2, 2))
+    with pytest.raises(nnlib.ShapeError, match="dirac_: 3 output channels are not div"):
+        init.dirac_(fresh(3, 2, 1), 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from cases_linalg import SQUARE, case, well
+from cases_linalg import SQUARE, case, unsigned, well
 from harness import Case, Sample, normal
 
 import nnlib
@@ -58,7 +58,32 @@ def plain(name, samples, reference, message):
     )
 
 
+def older(name, samples, peer):
+    return Case(
+        name,
+        samples=samples,
+        half=False,
+        empty=False,
+        rtol32=1e-3,
+        atol32=1e-3,
+        call=lambda x, **k: unsigned(getattr(nnlib, name)(x, **k)),
+        torch=lambda torch, x, **k: unsigned(peer(torch)(x, **k)),
+    )
+
+
 CASES = [
+    older(
+        "svd",
+        [tall, wide, well(2, 3, 3), Sample((wide,), {"compute_uv": False})],
+        lambda torch: torch.svd,
+    ),
+    # PyTorch's `qr` warns.
+    older("qr", [tall, wide, well(2, 3, 3)], lambda torch: torch.linalg.qr),
+    case(
+        "diagonal",
+        [normal(3, 4), Sample((normal(2, 3, 4),), {"offset": 1, "dim1": 0})],
+        lambda x, offset=0, dim1=-2, dim2=-1: x.diagonal(offset, dim1, dim2),
+    ),
     case("lu_factor", [*SQUARE, tall, wide, normal(2, 4, 3)], None),
     case(
         "lu",

@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+from nnlib.autograd.mode import state
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_context, module_of, resolve_device
 from nnlib.backend.dtypes import get_default_dtype, resolve_dtype
@@ -30,6 +31,9 @@ def _copies(layer: Module, count: int) -> ModuleList:
 def is_causal_mask(mask: Any, length: int) -> bool:
     """Tell whether a mask hides just what comes later."""
     if mask is None or tuple(mask.shape) != (length, length):
+        return False
+    if state.modes.interpreter is not None:
+        # Its numbers are not for reading: vmap, or an export.
         return False
     array = mask._array
     module = array_module(array)

@@ -122,6 +122,12 @@ def weights(q: Any, k: Any, mask: Any, setting: Any) -> Any:
     mask : additive, Tensor or array, optional
     """
     scores = matmul(q, k.transpose(-2, -1)) * setting.scale
+    if isinstance(mask, Tensor) and state.modes.interpreter is not None:
+        # Its numbers are not for reading: vmap, or an export.
+        ban, _ = _hidden_rows(None, raw(q), k.shape[2], setting.causal)
+        total = mask if ban is None else mask + constant(ban, mask)
+        hidden = (total == -math.inf).all(-1, True)
+        return where(hidden, 0.0, softmax(where(hidden, 0.0, scores + total), -1))
     fixed, none = _hidden_rows(raw(mask), raw(q), k.shape[2], setting.causal)
     if isinstance(mask, Tensor) and mask.requires_grad:
         scores = scores + mask

@@ -100,6 +100,25 @@ WRONG_ONCE = {
 }
 
 
+PADDING = nnlib.tensor([[[False, True]], [[True, False]], [[True, True]]])
+
+
+def test_layers_of_attention_take_a_mask_for_each_sample() -> None:
+    x = nnlib.randn(1, 2, 4)
+    layer = nnlib.nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    attention = layer.self_attn
+    encoder = nnlib.nn.TransformerEncoder(layer, 1)
+    causal = nnlib.tensor([[[False, True], [False, False]], [[False, False]] * 2])
+    for function, masks in (
+        (lambda m: attention(x, x, x, key_padding_mask=m)[0], PADDING),
+        (lambda m: attention(x, x, x, key_padding_mask=m)[1], PADDING),
+        (lambda m: encoder(x, mask=m), causal),
+    ):
+        wanted = nnlib.stack([function(mask) for mask in masks])
+        got = vmap(function)(masks)
+        np.testing.assert_allclose(got.detach(), wanted.detach(), 1e-5, 1e-6)
+
+
 @pytest.mark.parametrize("name", WRONG_ONCE)
 def test_functions_that_read_numbers_are_called_for_each_sample(name: str) -> None:
     function, batch = WRONG_ONCE[name]

@@ -1,9 +1,15 @@
-"""Gradient clipping, parameters as a vector, weight normalisations."""
+"""Gradient clipping, parameters as a vector, weight normalisations, fused layers."""
 
 from nnlib.nn.utils import parametrizations as parametrizations
 from nnlib.nn.utils import parametrize as parametrize
 from nnlib.nn.utils import rnn as rnn
 from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
+from nnlib.nn.utils.fusion import (
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+)
 from nnlib.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from nnlib.nn.utils.vector import parameters_to_vector, vector_to_parameters
 from nnlib.nn.utils.weight_norm import remove_weight_norm, weight_norm
@@ -11,6 +17,10 @@ from nnlib.nn.utils.weight_norm import remove_weight_norm, weight_norm
 __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
+    "fuse_conv_bn_eval",
+    "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval",
+    "fuse_linear_bn_weights",
     "get_total_norm",
     "parameters_to_vector",
     "parametrizations",

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import ptx_cases
@@ -250,3 +254,14 @@ def test_first_cases_of_other_families(cases):
         if family not in seen:
             seen.add(family)
             assert ptx_cases.check(case), name
+
+
+@_needs_compiler
+def test_operations_launch_what_agrees_with_the_cpu():
+    # All the others run by ``python tests/kernels/ptx_ops.py``.
+    names = ("leaky_relu", "softmax", "max_pool2d", "embedding")
+    command = [sys.executable, str(Path(__file__).parent / "ptx_ops.py"), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    launched = re.findall(r"s  (\w+), ([1-9]\d*) launched", done.stdout)
+    assert {name for name, _ in launched} == set(names)

@@ -226,12 +226,13 @@ def add_product(level: Any, cls: Any, args: Any, params: Any) -> Any:
         out = reshape(left, (level.size, -1, 1)) * reshape(right, (level.size, 1, -1))
     else:
         out = product(level, cls, (a, b), {})
-    if params["alpha"] != 1:
-        out = out * params["alpha"]
-    if params["beta"] == 0:
+    beta, alpha = params.get("beta", 1), params.get("alpha", 1)
+    if alpha != 1:
+        out = out * alpha
+    if beta == 0:
         return out
     shift = _lift(level.value(x), out.ndim)
-    return (shift if params["beta"] == 1 else shift * params["beta"]) + out
+    return (shift if beta == 1 else shift * beta) + out
 
 
 def kron(level: Any, cls: Any, args: Any, params: Any) -> Any:

@@ -265,7 +265,7 @@ def add_product(g: Writer, record: Record) -> str:
     """Write ``beta x + alpha a b``."""
     dtype = dtype_at(record)
     y = g.add("MatMul", [g.value(1), g.value(2)])
-    alpha, beta = record.params["alpha"], record.params["beta"]
+    alpha, beta = record.params.get("alpha", 1), record.params.get("beta", 1)
     if alpha != 1:
         y = g.add("Mul", [y, g.constant(alpha, dtype)])
     x = g.value(0)

@@ -14,21 +14,13 @@ import numpy as np
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error
-from nnlib.ops.arranging import triangle
-from nnlib.ops.dims import constant, raw
+from nnlib.ops.arranging import triangle, tril
+from nnlib.ops.dims import raw
 from nnlib.ops.linear_systems import check_matrix, identity_like, lapack
 from nnlib.ops.matmul import matmul
 
 __all__ = ["qr", "svd"]
-
-
-def _mask(x: Any, offset: int = 0) -> Any:
-    """Return ones on and below a diagonal of the matrices of `x`, as `x` is."""
-    array = raw(x)
-    ones = array_module(array).ones(array.shape[-2:], array.dtype)
-    return constant(triangle(ones, offset, True), x)
 
 
 def _row(values: Any) -> Any:
@@ -66,8 +58,9 @@ class Cholesky(Function):
 
         (lower,) = self.saved
         flipped = lower.swapaxes(-1, -2)
-        half = _mask(lower) - 0.5 * identity_like(lower, lower.shape[-1])
-        inner = Solve.apply(flipped, matmul(flipped, grad) * half)
+        product = matmul(flipped, grad)
+        half = (tril(product) + tril(product, -1)) * 0.5
+        inner = Solve.apply(flipped, half)
         whole = Solve.apply(flipped, inner.swapaxes(-1, -2))
         return (whole + whole.swapaxes(-1, -2)) * 0.5
 
@@ -121,7 +114,7 @@ class QR(Function):
 
         q, r = self.saved
         m = matmul(r, grad_r.swapaxes(-1, -2)) - matmul(grad_q.swapaxes(-1, -2), q)
-        mirrored = m * _mask(m) + (m * _mask(m, -1)).swapaxes(-1, -2)
+        mirrored = tril(m) + tril(m, -1).swapaxes(-1, -2)
         whole = grad_q + matmul(q, mirrored)
         return Solve.apply(r, whole.swapaxes(-1, -2)).swapaxes(-1, -2)
 

@@ -32,6 +32,14 @@ def check_classes(op: str, input: Any, target: Any, most: int | None = None) -> 
     scores, labels = raw(input), raw(target)
     check_float(op, "input", scores)
     shape = scores.shape
+    if (
+        len(shape) == 2
+        and type(labels) is type(scores)
+        and labels.shape == shape[:1]
+        and labels.dtype.kind in "iu"
+    ):
+        # A label for each row: by far the most frequent case.
+        return int(shape[1])
     if not hasattr(labels, "dtype"):
         raise DTypeError(
             f"{op}: target: expected a Tensor, got {type(target).__name__}"

@@ -110,20 +110,21 @@ class HingeRows(Function):
         self, x: Any, labels: Any, weights: Any, *, margin: float, reduction: str
     ) -> Any:
         """Return the reduced loss."""
-        self.save_for_backward(x, labels, weights)
-        self.margin = margin
+        self.save_for_backward(x)
+        self.labels, self.weights, self.margin = labels, weights, margin
         self.share = 1 / x.shape[1] / (len(x) if reduction == "mean" else 1)
         if weights is None and x.size <= FEW and type(x) is np.ndarray:
             sums = _few_hinges(x, labels, margin)
             if reduction == "none":
                 return np.array(sums, x.dtype) * constants(x, self.share)[0]
             return np.array(sum(sums) * self.share, x.dtype)
-        gaps, share, _, _ = self.pieces(x, labels, weights)
+        gaps, share, _, _ = self.pieces(x)
         loss = array_module(x).maximum(gaps, *constants(x, 0)) * share
         return loss.sum(axis=1) if reduction == "none" else reduced(loss, "sum")
 
-    def pieces(self, x: Any, labels: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
+    def pieces(self, x: Any) -> tuple[Any, Any, Any, Any]:
         """Return the gaps, what each counts, and where the labels' own are."""
+        labels, weights = self.labels, self.weights
         module, at = array_module(x), flat_places(x, labels)
         own = places(labels) if at is None else ()
         mine = x[own] if at is None else x.ravel().take(at)
@@ -136,7 +137,7 @@ class HingeRows(Function):
 
     def backward(self, grad: Any) -> Any:
         """Return the constant slope times the gradient of each row, or of all."""
-        gaps, share, own, at = self.pieces(*map(raw, self.saved))
+        gaps, share, own, at = self.pieces(raw(self.saved[0]))
         slope = (gaps > 0).astype(gaps.dtype)
         slope *= share
         _put(slope, own, at, -slope.sum(axis=1))

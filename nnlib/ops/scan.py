@@ -72,9 +72,19 @@ class CumSum(Function):
         return CumSum.apply(grad, dim=self.dim, reverse=not self.reverse)
 
 
-def _shifted(x: Any, dim: int, step: int, neutral: Any) -> Any:
+def _turned(x: Any, dim: int) -> Any:
+    """Return a Tensor or array with `dim` reversed; of an array, a view."""
+    return flip(x, dim) if isinstance(x, Tensor) else _backwards(x, dim)
+
+
+def _shifted(x: Any, dim: int, step: int, neutral: int) -> Any:
     """Return ``y[i] = x[i - step]`` along `dim`, with `neutral` before the start."""
     length = x.shape[dim]
+    if type(x) is np.ndarray:
+        out = np.ones(x.shape, x.dtype) if neutral else np.zeros(x.shape, x.dtype)
+        lead = (slice(None),) * dim
+        out[(*lead, slice(step, None))] = x[(*lead, slice(0, length - step))]
+        return out
     head = list(x.shape)
     head[dim] = step
     module = array_module(raw(x))
@@ -157,8 +167,8 @@ class CumProd(Function):
         if not x.ndim:
             return grad
         dim = self.dim
-        following = _shifted(flip(x, dim), dim, 1, 0)
-        total = flip(recurrence(following, flip(grad, dim), dim), dim)
+        following = _shifted(_turned(x, dim), dim, 1, 0)
+        total = _turned(recurrence(following, _turned(grad, dim), dim), dim)
         return total * exclusive_product(x, dim)
 
 
@@ -198,7 +208,7 @@ class LogCumSumExp(Function):
         )
         first = Narrow.apply(ahead, dim=dim, start=0, length=1)
         factors = cat([first * 0, steps], dim)
-        total = flip(recurrence(factors, flip(grad, dim), dim), dim)
+        total = _turned(recurrence(factors, _turned(grad, dim), dim), dim)
         return total * exp(x - out)
 
 

@@ -114,7 +114,7 @@ def any_all(g: Writer, record: Record) -> str:
 def variance(g: Writer, record: Record) -> list[str]:
     """Write the mean squared distance from the mean (or its root), and the mean."""
     p, x, dtype = record.params, g.value(0), dtype_at(record)
-    dims = _dims(p["dims"])
+    dims, keepdim = _dims(p["dims"]), p.get("keepdim", False)
     over = range(len(record.shape(0))) if dims is None else dims
     count, other = 1, 1
     for dim in over:
@@ -122,11 +122,11 @@ def variance(g: Writer, record: Record) -> list[str]:
     if count != other:
         raise g.depends()
     away = g.add("Sub", [x, g.reduce("ReduceMean", x, dims, True)])
-    total = g.reduce("ReduceSum", g.add("Mul", [away, away]), dims, p["keepdim"])
-    y = g.add("Div", [total, g.constant(count - p["correction"], dtype)])
+    total = g.reduce("ReduceSum", g.add("Mul", [away, away]), dims, keepdim)
+    y = g.add("Div", [total, g.constant(count - p.get("correction", 1), dtype)])
     if issubclass(record.cls, Std | StdMean):
         y = g.add("Sqrt", [y])
-    return [y, g.reduce("ReduceMean", x, dims, p["keepdim"])]
+    return [y, g.reduce("ReduceMean", x, dims, keepdim)]
 
 
 @writes(TopK)

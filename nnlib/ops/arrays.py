@@ -191,8 +191,13 @@ _NARROW = 16
 
 
 @functools.lru_cache(maxsize=64)
-def _averaging(length: int, free: float, dtype: Any) -> tuple[Any, Any, Any]:
-    """Return ones, `length` in an array, and weights that divide a sum by `free`."""
+def _averaging(length: int, free: float, dtype: Any) -> tuple[Any, Any, Any] | None:
+    """Return ones, `length` in an array, and weights that divide a sum by `free`.
+
+    None for lines that are not short, and dtypes without fast products.
+    """
+    if not 0 < length <= _NARROW or dtype not in _DOT:
+        return None
     weights = np.full(length, 1 / free, dtype)
     return np.ones((length, length), dtype), np.array(length, dtype), weights
 
@@ -211,10 +216,10 @@ def line_moments(x: Any, dim: int, free: float, root: bool) -> Any:
     """
     if type(x) is not _ndarray or x.ndim != 2 or x.size > SHORT:
         return None
-    length, dtype = x.shape[dim], x.dtype
-    if not 0 < length <= _NARROW or dtype not in _DOT:
+    found = _averaging(x.shape[dim], free, x.dtype)
+    if found is None:
         return None
-    ones, number, weights = _averaging(length, free, dtype)
+    ones, number, weights = found
     middle = x.dot(ones) if dim else ones.dot(x)
     middle /= number
     distance = x - middle

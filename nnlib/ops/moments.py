@@ -91,7 +91,9 @@ class _Spread(Function):
 class Var(_Spread):
     """The mean squared distance from the mean."""
 
-    def forward(self, x: Any, *, dims: Any, keepdim: bool, correction: float) -> Any:
+    def forward(
+        self, x: Any, *, dims: Any, keepdim: bool = False, correction: float = 1
+    ) -> Any:
         """Return ``sum((x - mean)^2) / (n - correction)`` (or its root)."""
         out = self.measure(x, dims, keepdim, correction)[0]
         if self.root:
@@ -116,7 +118,9 @@ class Std(Var):
 class VarMean(_Spread):
     """The mean squared distance from the mean; and the mean."""
 
-    def forward(self, x: Any, *, dims: Any, keepdim: bool, correction: float) -> Any:
+    def forward(
+        self, x: Any, *, dims: Any, keepdim: bool = False, correction: float = 1
+    ) -> Any:
         """Return both: the mean is on the way to the variance (or its root)."""
         out, middle = self.measure(x, dims, keepdim, correction)
         if not middle.flags.c_contiguous:
@@ -163,12 +167,11 @@ def _moment(
         raise DTypeError(f"{op}: input: expected a floating dtype, got {array.dtype}")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
-    return cls.apply(
-        input,
-        dims=many_dims(op, dim, array.ndim),
-        keepdim=keepdim,
-        correction=correction,
-    )
+    dims = many_dims(op, dim, array.ndim)
+    if correction == 1 and not keepdim:
+        # As most calls are: every parameter takes its time.
+        return cls.apply(input, dims=dims)
+    return cls.apply(input, dims=dims, keepdim=keepdim, correction=correction)
 
 
 @public(axis=True)

@@ -143,11 +143,7 @@ class AddOuter(Function):
         """Return the sum; a beta of 0 ignores even NaN in `x`."""
         self.shape, self.beta, self.alpha = x.shape, beta, alpha
         self.save_for_backward(None, v, w)
-        if v.size * w.size <= SMALL and v.dtype.kind == "f":
-            # (M, 1), (1, N) -> (M, N): half the time of a product that broadcasts.
-            out = v.reshape(-1, 1).dot(w.reshape(1, -1))
-        else:
-            out = v.reshape(-1, 1) * w  # (M, 1) * (N,) -> (M, N)
+        out = v.reshape(-1, 1) * w  # (M, 1) * (N,) -> (M, N)
         return _combine("addr", x, out, beta, alpha)
 
     def backward(self, grad: Any) -> Any:

@@ -317,9 +317,6 @@ class Function:
                     node._owners = args
                 elif count == 1 and saved[0] is out:
                     node._owners = FIRST_OUTPUT
-                elif count == 1 and saved[0] is arrays[-1] and not entangled:
-                    # An index, most often.
-                    node._owners = args[-1:]
                 else:
                     pack(node, args, arrays, out, entangled)
         if type(out) is tuple:

@@ -103,6 +103,27 @@ def test_what_is_not_deterministic() -> None:
         gradcheck(lambda x: x * rng.random(), leaf(2))
 
 
+def test_a_recorded_backward_pass_may_round_otherwise_but_no_more() -> None:
+    class TwoWays(nnlib.autograd.Function):
+        """A slope by two ways: one is taken where the pass is recorded."""
+
+        apart = 1e-12
+
+        def forward(self, x: Any) -> Any:
+            self.save_for_backward(x)
+            return x * x
+
+        def backward(self, grad: Any) -> Any:
+            (x,) = self.saved
+            recorded = isinstance(grad, nnlib.Tensor)
+            return grad * x * (2 + self.apart if recorded else 2)
+
+    assert gradgradcheck(TwoWays.apply, leaf(3))
+    TwoWays.apart = 1e-3
+    with pytest.raises(GradcheckError, match="output 0 is another when it is recorded"):
+        gradgradcheck(TwoWays.apply, leaf(3))
+
+
 def test_bad_calls() -> None:
     with pytest.raises(DTypeError, match="input 0: finite differences need float64"):
         gradcheck(lambda x: x, nnlib.ones(2, requires_grad=True))

@@ -55,7 +55,10 @@ def _quantile(
         kept[dim : dim + 1] = [1] if array.ndim else []
     if not rows.shape[-1]:
         raise ShapeError(f"{op}: no quantile of no elements")
-    out = _between(sort(rows).values, fractions, interpolation, op == "nanquantile")
+    learned = q if isinstance(q, Tensor) and q.requires_grad else None
+    out = _between(
+        sort(rows).values, fractions, interpolation, op == "nanquantile", learned
+    )
     out = out.movedim(-1, 0)  # (..., Q) -> (Q, ...)
     lead = list(fractions.shape)
     if keepdim:
@@ -63,10 +66,13 @@ def _quantile(
     return out if lead else out.squeeze(0)
 
 
-def _between(values: Any, fractions: Any, interpolation: str, skip: bool) -> Any:
+def _between(
+    values: Any, fractions: Any, interpolation: str, skip: bool, learned: Any
+) -> Any:
     """Return the quantiles of sorted rows: (..., N) and (Q,) -> (..., Q).
 
     NaN are sorted to the end: they count as no entries (`skip`), or make their row NaN.
+    `learned` are the fractions as a Tensor with a gradient, or None.
     """
     array = raw(values)
     module = array_module(array)
@@ -92,6 +98,10 @@ def _between(values: Any, fractions: Any, interpolation: str, skip: bool) -> Any
     out = taken(below)
     if interpolation in ("linear", "midpoint"):
         share = constant(module.asarray(share).astype(array.dtype), values)
+        if learned is not None and interpolation == "linear":
+            # The same number, with a history.
+            moved = (learned - learned.detach()).reshape(-1).to(array.dtype)
+            share = share + moved * constant(module.asarray(count - 1), values)
         out = out.lerp(taken(above), share)
     if skip:
         return out

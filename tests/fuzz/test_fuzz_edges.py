@@ -88,6 +88,10 @@ CALLS = {
         (lambda lib, x: lib.prod(x, dtype=lib.int32), BYTES),
         (lambda lib, x: lib.prod(x > 0, 0, dtype=lib.bool), BYTES),
     ],
+    "quantile, with a gradient for q": [
+        (lambda lib, x, q: lib.quantile(x, q, 1), MATRIX, np.array([0.1, 0.35])),
+        (lambda lib, x, q: lib.nanquantile(x, q), ROW, np.array(0.6)),
+    ],
     "broadcast_shapes": [
         (lambda lib: lib.zeros(lib.broadcast_shapes(3, (2, 1))),),
     ],

@@ -81,6 +81,19 @@ def test_weight_norm(dim: int) -> None:
     compare(mine, theirs, X)
 
 
+def test_weight_norm_reads_what_the_older_one_has_saved() -> None:
+    older = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 5)), nn.Linear(5, 2))
+    newer = nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(3, 5)), nn.Linear(5, 2)
+    )
+    copied = pickle.loads(pickle.dumps(newer))
+    for net in (newer, copy.deepcopy(newer), copied):
+        net.load_state_dict(older.state_dict())
+        x = nnlib.tensor(X, dtype="float32")
+        np.testing.assert_allclose(array(net(x)), array(older(x)), 1e-6)
+        assert net.load_state_dict(net.state_dict()) == ([], [])
+
+
 @needs_torch
 def test_spectral_norm() -> None:
     mine = parametrizations.spectral_norm(nn.Linear(3, 5))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import functools
+from typing import Any, TypeVar
 
 from nnlib import ops
 from nnlib.autograd.mode import no_grad
@@ -75,7 +76,8 @@ class _SpectralNorm(Module):
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     """Make a parameter of its length (``original0``) and direction (``original1``).
 
-    `nnlib.nn.utils.parametrize.remove_parametrizations` undoes it.
+    `nnlib.nn.utils.parametrize.remove_parametrizations` undoes it. What
+    `nnlib.nn.utils.weight_norm` (or PyTorch's) has saved is loaded, too.
 
     Examples
     --------
@@ -83,7 +85,19 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     >>> sorted(weight_norm(nn.Linear(20, 40)).state_dict())[1:]
     ['parametrizations.weight.original0', 'parametrizations.weight.original1']
     """
-    return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    module = register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    module.register_load_state_dict_pre_hook(functools.partial(_read_older, name))
+    return module
+
+
+def _read_older(
+    name: str, module: Module, state_dict: dict[str, Any], prefix: str, *rest: Any
+) -> None:
+    """Rename what `nnlib.nn.utils.weight_norm` has saved."""
+    for number, older in enumerate((f"{name}_g", f"{name}_v")):
+        if prefix + older in state_dict:
+            new = f"{prefix}parametrizations.{name}.original{number}"
+            state_dict[new] = state_dict.pop(prefix + older)
 
 
 def spectral_norm(

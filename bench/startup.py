@@ -1,10 +1,11 @@
 """How long a user waits: import, first training step with and without a cache.
 
-python -m nnlib.bench.startup
+python -m nnlib.bench.startup [--only NAME ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -67,7 +68,10 @@ def run(cases: tuple[str, ...] = CASES) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Run from the command line."""
-    run()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="*", help="parts of case names")
+    only = parser.parse_args().only
+    run(tuple(x for x in CASES if not only or any(part in x for part in only)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from nnlib.backend import device as _device
 from nnlib.backend import memory as _memory
 from nnlib.backend.device import Device, device_context, is_available
 from nnlib.backend.errors import DeviceError
+from nnlib.backend.random import default_generator
 
 __all__ = [
     "Event",
@@ -26,6 +27,8 @@ __all__ = [
     "get_device_capability",
     "get_device_name",
     "is_available",
+    "manual_seed",
+    "manual_seed_all",
     "max_memory_allocated",
     "mem_get_info",
     "memory_allocated",
@@ -139,6 +142,19 @@ def persistent_recurrent(enabled: bool = True) -> bool:
     True
     """
     return bool(kernels.persistent.enable(enabled))
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the default generator: one for the CPU and all devices, unlike PyTorch's.
+
+    Examples
+    --------
+    >>> manual_seed(3)
+    """
+    default_generator.manual_seed(seed)
+
+
+manual_seed_all = manual_seed
 
 
 def Stream(*, non_blocking: bool = True) -> Any:  # noqa: N802 - PyTorch's name

@@ -149,6 +149,14 @@ def test_seeds_and_threads() -> None:
     assert nnlib.get_num_threads() >= 1
 
 
+def test_one_seed_is_for_all_devices() -> None:
+    nnlib.manual_seed(4)
+    drawn = nnlib.rand(3)
+    for seed in (nnlib.cuda.manual_seed, nnlib.cuda.manual_seed_all):
+        seed(4)
+        assert (nnlib.rand(3) == drawn).all()
+
+
 @pytest.mark.skipif(nnlib.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device() -> None:
     assert nnlib.cuda.device_count() == 0

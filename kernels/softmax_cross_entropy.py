@@ -88,31 +88,38 @@ def forward_rows(
             lse[i] = total
         for i in range(np.uint64(first), np.uint64(last)):
             lse[i] = loss[i] + special.log(lse[i])
-        cost_sum, weight_sum = np.float64(0), np.float64(0)
-        bad = -1
-        for i in range(first, last):
-            norm = lse[i]
-            t = target[i]
+        cost_sum = np.float64(0)
+        bad, counted = -1, 0
+        # Unsigned indices are not looked at for being negative.
+        for i in range(np.uint64(first), np.uint64(last)):
             # What does not count has cost 0.
             cost = kind(0)
-            if t != ignore_index:
-                if t < 0 or t >= classes:
-                    bad = i if bad < 0 else bad
+            if target[i] != ignore_index:
+                t = np.uint64(target[i])
+                if t >= np.uint64(classes):
+                    bad = np.int64(i) if bad < 0 else bad
                     continue
-                cost = norm - x[i, t]
-                factor = kind(1)
-                if weight.size > 0:
-                    factor = weight[t]
-                    cost *= factor
-                weight_sum += np.float64(factor)
-                if smoothing != kind(0):
-                    rest = weights * norm
-                    for j in range(weight.size):
-                        rest -= weight[j] * x[i, j]
-                    cost = (kind(1) - smoothing) * cost
-                    cost += smoothing * rest / kind(classes)
+                cost = lse[i] - x[i, t]
+                counted += 1
             loss[i] = cost
             cost_sum += np.float64(cost)
+        weight_sum = np.float64(counted)
+        # Most losses have no weights: the loop above does not look for them.
+        if weight.size > 0 and bad < 0:
+            cost_sum, weight_sum = np.float64(0), np.float64(0)
+            for i in range(np.uint64(first), np.uint64(last)):
+                if target[i] != ignore_index:
+                    t = np.uint64(target[i])
+                    cost = loss[i] * weight[t]
+                    weight_sum += np.float64(weight[t])
+                    if smoothing != kind(0):
+                        rest = weights * lse[i]
+                        for j in range(np.uint64(classes)):
+                            rest -= weight[j] * x[i, j]
+                        cost = (kind(1) - smoothing) * cost
+                        cost += smoothing * rest / kind(classes)
+                    loss[i] = cost
+                    cost_sum += np.float64(cost)
         parts[task, 0] = cost_sum
         parts[task, 1] = weight_sum
         wrong[task] = bad

@@ -279,7 +279,7 @@ class Diagonal(Function):
         self.shape, self.place = x.shape, place
         view = x.diagonal(*place)
         if type(view) is np.ndarray and x.flags.writeable:
-            view.setflags(write=True)
+            view.setflags(True)  # type: ignore[call-arg]
         return view
 
     def backward(self, grad: Any) -> Any:
@@ -312,7 +312,7 @@ class DiagonalPlace(Function):
         out = array_module(x).zeros(shape, x.dtype)
         view = out.diagonal(*place)
         if isinstance(view, np.ndarray):
-            view.setflags(write=True)
+            view.setflags(True)  # type: ignore[call-arg]
         view[...] = x
         return out
 

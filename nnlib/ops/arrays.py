@@ -282,7 +282,7 @@ def spread_array(x: Any, shape: tuple[int, ...], dims: Any) -> Any:
                 steps.append(step)
                 step *= shape[place]
         out = _ndarray(shape, x.dtype, x, 0, steps[::-1])
-        out.setflags(write=False)
+        out.setflags(False)  # type: ignore[call-arg]
         return out
     return array_module(x).broadcast_to(x.reshape(kept), shape)
 
@@ -295,7 +295,7 @@ def stretch_array(x: Any, shape: tuple[int, ...]) -> Any:
     if steps is None:
         return np.broadcast_to(x, shape)
     out = _ndarray(shape, x.dtype, x, 0, steps)
-    out.setflags(write=False)
+    out.setflags(False)  # type: ignore[call-arg]
     return out
 
 

@@ -161,10 +161,13 @@ def sample_by_sample(function: F) -> F:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        by_sample = getattr(state.modes.interpreter, "by_sample", None)
-        if by_sample is not None:
-            return by_sample(run, args, kwargs)
-        return function(*args, **kwargs)
+        interpreter = state.modes.interpreter
+        if interpreter is None:
+            return function(*args, **kwargs)
+        by_sample = getattr(interpreter, "by_sample", None)
+        if by_sample is None:
+            return function(*args, **kwargs)
+        return by_sample(run, args, kwargs)
 
     return cast(F, run)
 

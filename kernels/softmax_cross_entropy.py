@@ -89,7 +89,8 @@ def forward_rows(
         for i in range(np.uint64(first), np.uint64(last)):
             lse[i] = loss[i] + special.log(lse[i])
         cost_sum = np.float64(0)
-        bad, counted = -1, 0
+        bad: Any = -1
+        counted = 0
         # Unsigned indices are not looked at for being negative.
         for i in range(np.uint64(first), np.uint64(last)):
             # What does not count has cost 0.

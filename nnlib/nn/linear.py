@@ -100,10 +100,11 @@ class Linear(Module):
     def forward(self, input: Tensor) -> Tensor:
         """Return ``input W^T + b``, shape (..., out_features)."""
         # Straight from the dictionary where it is there: `__getattr__` costs more. A
-        # normalised weight is an ordinary attribute.
+        # normalised or pruned one is an ordinary attribute.
         own = self._parameters
         weight = own["weight"] if "weight" in own else self.weight
-        return F.linear(input, weight, own["bias"])
+        bias = own["bias"] if "bias" in own else self.bias
+        return F.linear(input, weight, bias)
 
     def extra_repr(self) -> str:
         """Return the sizes."""

@@ -2,6 +2,7 @@
 
 from nnlib.nn.utils import parametrizations as parametrizations
 from nnlib.nn.utils import parametrize as parametrize
+from nnlib.nn.utils import prune as prune
 from nnlib.nn.utils import rnn as rnn
 from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
 from nnlib.nn.utils.fusion import (
@@ -25,6 +26,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "rnn",

@@ -155,7 +155,7 @@ def _dimension(t: Any, dim: int) -> int:
             f"prune: dim {dim} is no dimension of a tensor of shape {tuple(t.shape)} "
             "with at least two"
         )
-    return dim % t.ndim
+    return int(dim % t.ndim)
 
 
 def _check_amount(amount: Any) -> None:

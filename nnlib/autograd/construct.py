@@ -73,6 +73,8 @@ def tensor(
     if wanted is not None and not known:
         _check_fits(data, wanted)
     place = device_of(data) if device is None else resolve_device(device)
+    if isinstance(data, np.ndarray) and not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))
     if data.dtype not in FLOATING and data.dtype.kind not in "biu":
         raise DTypeError(f"tensor: expected numbers, got dtype {data.dtype}")
     module = array_module(data)
@@ -127,6 +129,8 @@ def _from_python(data: Any) -> Any:
         raise DTypeError(f"tensor: {error}") from None
     if array.dtype.kind == "c":
         raise DTypeError(f"tensor: expected real numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "O" and isinstance(data, int):
+        raise DTypeError(f"tensor: {data} is out of range for int64")
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"tensor: expected numbers, got {type(data).__name__}")
     return array
@@ -221,6 +225,11 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise DTypeError(
             f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}"
+        )
+    if not array.dtype.isnative:
+        raise DTypeError(
+            f"from_numpy: expected this machine's order of bytes, got "
+            f"{array.dtype.str}; tensor() copies and converts"
         )
     resolve_dtype(array.dtype)
     return Tensor._from_array(np.asarray(array)[...])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
-from nnlib.autograd.registry import public, sample_by_sample
+from nnlib.autograd.registry import op_name, public, sample_by_sample
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -47,11 +47,11 @@ class Reshape(Function):
         try:
             return x.reshape(shape)
         except (ValueError, TypeError) as error:
+            op = op_name("reshape")
             if isinstance(error, TypeError):
-                raise DTypeError(f"reshape: expected integers, got {shape}") from None
+                raise DTypeError(f"{op}: expected integers, got {shape}") from None
             raise ShapeError(
-                f"reshape: {x.size} elements of shape {x.shape} do not fit shape "
-                f"{shape}"
+                f"{op}: {x.size} elements of shape {x.shape} do not fit shape {shape}"
             ) from None
 
     def backward(self, grad: Any) -> Any:

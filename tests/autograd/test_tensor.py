@@ -250,6 +250,22 @@ def test_items_and_truth() -> None:
         len(nnlib.tensor(1.0))
 
 
+def test_bytes_in_another_order_are_converted() -> None:
+    theirs = np.arange(3).astype(">f4")
+    made = nnlib.tensor(theirs)
+    assert made.dtype == nnlib.float32
+    assert (made + 1).tolist() == [1, 2, 3]
+    with pytest.raises(DTypeError, match="from_numpy: expected this machine's order"):
+        nnlib.from_numpy(theirs)
+
+
+def test_a_view_that_does_not_fit_is_called_so() -> None:
+    with pytest.raises(ShapeError, match="view: 6 elements of shape"):
+        nnlib.ones(2, 3).view(4)
+    with pytest.raises(ShapeError, match="reshape: 6 elements of shape"):
+        nnlib.ones(2, 3).reshape(4)
+
+
 def test_calling_the_class() -> None:
     made = nnlib.Tensor([1, 2])
     assert made.tolist() == [1.0, 2.0]
@@ -272,6 +288,8 @@ def test_construction_from_what_is_no_data() -> None:
         nnlib.tensor("text")
     with pytest.raises(DTypeError, match="expected real numbers, got dtype complex"):
         nnlib.tensor([1 + 2j])
+    with pytest.raises(DTypeError, match=f"tensor: {2**70} is out of range for int64"):
+        nnlib.tensor(2**70)
     with pytest.raises(DTypeError, match=r"from_numpy: expected a numpy\.ndarray"):
         nnlib.from_numpy([1.0])
 

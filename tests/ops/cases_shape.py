@@ -100,7 +100,7 @@ SHAPES = [
         [call(x234, 4, -1), call(x34, (12,))],
         torch=method("view"),
         empty=False,
-        errors=[error("view", 5, message=r"reshape: 6 elements")],
+        errors=[error("view", 5, message=r"view: 6 elements")],
     ),
     same(
         "view_as",

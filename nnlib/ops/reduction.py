@@ -14,7 +14,7 @@ from nnlib.backend.dtypes import FLOATING, int64, resolve_dtype
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arrays import add_up, kept_shape, spread_array
 from nnlib.ops.casting import cast
-from nnlib.ops.dims import many_dims, raw
+from nnlib.ops.dims import constant, many_dims, raw
 
 __all__ = ["logsumexp", "mean", "prod", "sum"]
 
@@ -143,7 +143,7 @@ class LogSumExp(Function):
         values = raw(out)
         dead = values == -np.inf
         if isinstance(out, Tensor):
-            out = masked_fill(out, Tensor._from_array(dead), 0)
+            out = masked_fill(out, constant(dead, out), 0)
         else:
             out = array_module(values).where(dead, values.dtype.type(0), values)
         share = exp(x - spread(out, shape, self.dims))

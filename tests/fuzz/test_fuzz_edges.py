@@ -104,6 +104,12 @@ def test_edges_agree_with_pytorch(name):
         assert agree(name, call, arrays)
 
 
+def test_logsumexp_of_all_elements_has_a_second_derivative():
+    for shape, dims in (((3,), 0), ((2, 3), (0, 1)), ((), 0)):
+        x = nnlib.ones(shape, dtype="float64", requires_grad=True)
+        assert nnlib.autograd.gradgradcheck(lambda x, d=dims: x.logsumexp(d), (x,))
+
+
 def test_sums_of_16_bit_floats_of_a_grid_are_accumulated_wider():
     x = nnlib.ones(2, dtype="bfloat16", requires_grad=True)
     grid, _ = nnlib.meshgrid(x, nnlib.ones(1000, dtype="bfloat16"), indexing="ij")

@@ -15,7 +15,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, iinfo, int64
-from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dims import as_index, check_bounds, constant, one_dim, raw
 from nnlib.ops.gathering import check_index_shape, gather
 from nnlib.ops.scattering import grid, reduce_at
@@ -65,8 +65,9 @@ class ScatterProd(Function):
     def backward(self, grad: Any) -> Any:
         """Return the gradient times the product of all other factors.
 
-        The product without its zeros is divided by each factor; of several zeros none
-        has a gradient, beside one zero only that.
+        The product without its zeros is divided by each factor. A zero among the others
+        stays in as what it is, a factor of value 0, for the second derivative's sake;
+        of two or more that is 0 as well.
         """
         from nnlib.ops.selection import where
 
@@ -74,20 +75,21 @@ class ScatterProd(Function):
         dim, kind = self.dim, raw(grad).dtype
         zeros = [constant(raw(v) == 0, grad) for v in (x, src)]
         counts = [constant(raw(zero).astype(kind), grad) for zero in zeros]
-        many = scatter_add(counts[0], dim, index, counts[1])
-        if isinstance(grad, Tensor) and bool(raw(many).any()):
-            raise Error(
-                "scatter_reduce: reduce='prod' has no second derivative beside zeros"
-            )
         factors = [where(z, 1.0, v) for z, v in zip(zeros, (x, src), strict=True)]
+        nothings = [where(z, v, 0.0) for z, v in zip(zeros, (x, src), strict=True)]
+        many = scatter_add(counts[0], dim, index, counts[1])
+        nothing = scatter_add(nothings[0], dim, index, nothings[1])
         rest = grad * ScatterProd.apply(factors[0], index, factors[1], dim=dim)
-        alone = [many - counts[0], gather(many, dim, index) - counts[1]]
-        rests = [rest, gather(rest, dim, index)]
-        gradients = [
-            where(constant(raw(others) == 0, grad), part / factor, 0.0)
-            for others, part, factor in zip(alone, rests, factors, strict=True)
-        ]
-        return gradients[0], None, gradients[1]
+        found = []
+        for place, factor in enumerate(factors):
+            totals = (many, nothing, rest)
+            if place:
+                totals = tuple(gather(total, dim, index) for total in totals)
+            others = raw(totals[0] - counts[place])
+            left = where(constant(others == 1, grad), totals[1] - nothings[place], 0.0)
+            left = where(constant(others == 0, grad), 1.0, left)
+            found.append(totals[2] / factor * left)
+        return found[0], None, found[1]
 
 
 def _identity(array: Any, reduce: str) -> Any:
@@ -185,8 +187,6 @@ def scatter_reduce(
         If an index is out of range (on the CPU; CuPy wraps it).
     DTypeError, ShapeError
         If the arguments do not fit.
-    Error
-        In a second derivative of products with a factor of zero.
 
     Examples
     --------

@@ -82,7 +82,7 @@ class ScatterProd(Function):
         rest = grad * ScatterProd.apply(factors[0], index, factors[1], dim=dim)
         found = []
         for place, factor in enumerate(factors):
-            totals = (many, nothing, rest)
+            totals: tuple[Any, ...] = (many, nothing, rest)
             if place:
                 totals = tuple(gather(total, dim, index) for total in totals)
             others = raw(totals[0] - counts[place])

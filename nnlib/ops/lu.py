@@ -6,6 +6,7 @@ columns, each eliminated column by column, the rest by products of matrices.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,7 +125,7 @@ def _order_of(pivots: Any, rows: int) -> Any:
     """Return the order of rows that swaps (1-based, one after the other) lead to."""
     array = raw(pivots)
     module = array_module(array)
-    flat = array.reshape(-1, array.shape[-1])
+    flat = array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
     order = module.tile(module.arange(rows), (len(flat), 1))
     batch = module.arange(len(flat))
     for j in range(flat.shape[-1]):

@@ -248,7 +248,7 @@ def gradient(
                 f"gradient: spacing: expected {len(dims)} entries, got {len(steps)}"
             )
     else:
-        steps = [spacing] * len(dims)
+        steps = [1 if spacing is None else spacing] * len(dims)
     return tuple(
         _slopes(input, step, place, edge_order)
         for step, place in zip(steps, dims, strict=True)

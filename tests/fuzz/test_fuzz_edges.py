@@ -92,6 +92,17 @@ CALLS = {
         (lambda lib, x, q: lib.quantile(x, q, 1), MATRIX, np.array([0.1, 0.35])),
         (lambda lib, x, q: lib.nanquantile(x, q), ROW, np.array(0.6)),
     ],
+    "gradient": [
+        (lambda lib, x: lib.gradient(x, spacing=None), MATRIX),
+    ],
+    "lu_solve": [
+        (
+            lambda lib, b, lu, p: lib.linalg.lu_solve(lu, p.to(lib.int32), b),
+            np.zeros((0, 4)),
+            np.zeros((0, 0)),
+            np.zeros(0, np.int64),
+        ),
+    ],
     "broadcast_shapes": [
         (lambda lib: lib.zeros(lib.broadcast_shapes(3, (2, 1))),),
     ],

@@ -31,10 +31,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nnlib.autograd.arguments import no_tensor, to_one_device
 from nnlib.autograd.halves import forward_upcast
 from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
-from nnlib.autograd.registry import op_name
 from nnlib.autograd.saved import (
     FIRST_OUTPUT,
     mark_view,
@@ -43,9 +43,8 @@ from nnlib.autograd.saved import (
     unpack,
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor, shape_instances
-from nnlib.backend.device import CPU, device_of
 from nnlib.backend.dtypes import FLOATING, HALF, float32
-from nnlib.backend.errors import DeviceError, Error
+from nnlib.backend.errors import Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
 __all__ = ["Function", "next_sequence"]
@@ -266,7 +265,13 @@ class Function:
             if dtype is None:
                 if sees_tensors:
                     return _forward_tensors(node, arrays, params)
-                return node.forward(*arrays, **params)
+                try:
+                    return node.forward(*arrays, **params)
+                except (AttributeError, TypeError) as error:
+                    wrong = no_tensor(cls.__name__, args, error)
+                    if wrong is None:
+                        raise
+                    raise wrong from None
             if promotes is not None and not mixed and dtype.kind != "f":
                 # Beside a float tensor numbers change nothing, nor do integers beside
                 # a tensor of integers.
@@ -276,7 +281,7 @@ class Function:
                 if promoted is not None:
                     return cls.apply(*promoted, **params)
             if foreign:
-                moved = _to_one_device(cls, args)
+                moved = to_one_device(cls, args)
                 if moved is not None:
                     return cls.apply(*moved, **params)
             recording = tracked and modes.grad
@@ -405,46 +410,3 @@ def _forward_tensors(node: Function, arrays: Sequence[Any], params: Any) -> Any:
 
 def _unwrap(value: Any) -> Any:
     return value._array if isinstance(value, Tensor) else value
-
-
-def _to_one_device(cls: type[Function], args: Sequence[Any]) -> list[Any] | None:
-    """Raise unless all tensors are on one device.
-
-    Returns
-    -------
-    list or None
-        The arguments, with tensors without dimensions moved there from the CPU, where
-        the operation takes them for numbers; None if there were none.
-    """
-    only = None
-    for x in args:
-        if type(x) in TENSOR_TYPES:
-            device = device_of(x._array)
-            if only is None:
-                only = device
-            elif device is not only and device != only:
-                break
-    else:
-        return None
-    devices = {
-        position: device_of(x._array)
-        for position, x in enumerate(args)
-        if isinstance(x, Tensor)
-    }
-    numbers = [
-        position
-        for position, device in devices.items()
-        if device == CPU and args[position]._array.ndim == 0
-    ]
-    takes = cls.takes_numbers
-    if not (cls.promotes is not None if takes is None else takes):
-        numbers = []
-    rest = {x: device for x, device in devices.items() if x not in numbers}
-    (_, first), *others = rest.items()
-    for position, device in others:
-        if device != first:
-            raise DeviceError(
-                f"{op_name(cls.__name__)}: argument {position} is on {device}, the "
-                f"ones before it on {first}; move it with .to('{first}')"
-            )
-    return [x.to(first) if i in numbers else x for i, x in enumerate(args)]

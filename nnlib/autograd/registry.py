@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 from nnlib.autograd.mode import state
@@ -20,6 +20,7 @@ __all__ = [
     "OPS",
     "Op",
     "numpy_op",
+    "op_call",
     "op_name",
     "public",
     "sample_by_sample",
@@ -133,14 +134,22 @@ def _with_numpy_names(function: F) -> F:
             if _NUMPY_NAMES.keys().isdisjoint(kwargs):
                 raise
         except AttributeError as error:
-            first = dict(zip(function.__code__.co_varnames, args[:1], strict=False))
-            wrong = not_a_tensor(function.__name__, error, first | kwargs)
+            wrong = _wrong_first(function, error, args, kwargs)
             if wrong is None:
                 raise
             raise wrong from None
         return named(*args, **_renamed(function.__name__, kwargs))
 
     return cast(F, named)
+
+
+def _wrong_first(
+    function: Callable[..., Any], error: AttributeError, args: Any, kwargs: Any
+) -> Exception | None:
+    """Return what to raise where the first argument, or a named one, is no tensor."""
+    names = inspect.unwrap(function).__code__.co_varnames
+    first = dict(zip(names, args[:1], strict=False))
+    return not_a_tensor(function.__name__, error, first | kwargs)
 
 
 def _renamed(op: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -163,7 +172,13 @@ def sample_by_sample(function: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         interpreter = state.modes.interpreter
         if interpreter is None:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except AttributeError as error:
+                wrong = _wrong_first(function, error, args, kwargs)
+                if wrong is None:
+                    raise
+                raise wrong from None
         by_sample = getattr(interpreter, "by_sample", None)
         if by_sample is None:
             return function(*args, **kwargs)
@@ -241,7 +256,12 @@ def ufunc_op(ufunc: Any) -> Callable[..., Any] | None:
 
 
 def op_name(default: str) -> str:
-    """Return the name of the public operation under way, for an error's message.
+    """Return the name of the public operation under way, as `op_call` does."""
+    return op_call(default)[0]
+
+
+def op_call(default: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the variables of the public operation under way.
 
     It is looked for on the call stack, from the inside out, as far as nnlib's own
     frames go; `default` where there is none. For errors alone: it takes its time.
@@ -253,6 +273,6 @@ def op_name(default: str) -> str:
     ):
         name = names.get(frame.f_code)
         if name is not None:
-            return name
+            return name, frame.f_locals
         frame = frame.f_back  # type: ignore[assignment]
-    return default
+    return default, {}

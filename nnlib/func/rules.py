@@ -26,15 +26,15 @@ Rule = Callable[[Any, type[Function], tuple[Any, ...], dict[str, Any]], Any]
 # dimension that is counted from the end.
 ELEMENTWISE = frozenset(
     """
-    Abs Acos Acosh Add AddDiv AddMul AddScaled Asin Asinh Atan Atan2 Atanh Bitwise Cast
-    Celu Clamp Clip Clone Close Compare Contiguous CopySign Cos Cosh CosineSimilarity
-    Digamma Div Elu Erf Erfc Erfinv Exp Exp2 Expm1 Extremum FExtremum Frac Gate Gelu
-    GeluTanh HardShrink HardSigmoid HardSwish Hypot LeakyRelu Log Log1p LogAddExp
-    LogAddExp2 LogBase LogGamma LogSigmoid Logical MaskedFill Mish Mul NanToNum Neg
-    Pairwise Polygamma Pow PowScalar Reciprocal Relu Remainder Round RoundedQuotient
-    Rsqrt Selu Sigmoid SigmoidBackward Silu Sin Sinc Sinh Slope SoftShrink Softplus
-    Softsign Sqrt Square Step Sub Tan Tanh TanhBackward TanhShrink Test Threshold
-    Transfer Where
+    Abs Acos Acosh Add AddDiv AddMul AddScaled Asin Asinh Atan Atan2 Atanh Bitwise
+    Cast Celu Clamp Clip Clone Close Compare Contiguous CopySign Cos Cosh
+    CosineSimilarity Digamma Div Elu Erf Erfc Erfinv Exp Exp2 Expm1 Extremum
+    FExtremum Frac Gate Gelu GeluTanh HardShrink HardSigmoid HardSwish Hypot Ldexp
+    LeakyRelu Log Log1p LogAddExp LogAddExp2 LogBase LogGamma LogSigmoid Logical
+    MaskedFill Mish Mul NanToNum Neg NextAfter Pairwise Polygamma Pow PowScalar
+    Reciprocal Relu Remainder Round RoundedQuotient Rsqrt Selu Sigmoid
+    SigmoidBackward Silu Sin Sinc Sinh Slope SoftShrink Softplus Softsign Sqrt
+    Square Step Sub Tan Tanh TanhBackward TanhShrink Test Threshold Transfer Where
     """.split()
 )
 

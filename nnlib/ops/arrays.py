@@ -94,10 +94,10 @@ def add_up(x: Any, dims: Any, keepdim: bool) -> Any:
 
     16-bit floats are accumulated in float32, integers in int64.
     """
-    if isinstance(x, np.generic):
-        # What NumPy makes of an array without dimensions.
-        x = np.asarray(x)
     if type(x) is not _ndarray:
+        if isinstance(x, np.generic):
+            # What NumPy makes of an array without dimensions.
+            return add_up(np.asarray(x), dims, keepdim)
         if x.size and x.dtype in _DOT and not isinstance(x, _ndarray):
             out = _by_kernel(x, dims, keepdim)
             if out is not None:

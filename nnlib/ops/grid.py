@@ -210,7 +210,7 @@ def grid_sample(
     xp = array_module(raw(grid))
     # (N, C, H, W) -> (N * H * W, C): a pixel's channels are a row.
     order = (0, *range(2, 2 + len(sizes)), 1)
-    pixels = input.permute(*order).reshape(-1, channels)
+    pixels = input.permute(*order).reshape(count * math.prod(sizes), channels)
     start = xp.repeat(xp.arange(count), math.prod(shape))
     taps = _taps(grid, sizes, mode, padding_mode, align)
     total: Any = None

@@ -16,7 +16,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import int32
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.ops.arranging import tril, triu
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.linear_systems import Solve, check_matrix, identity_like
@@ -46,9 +46,11 @@ def _eliminate(a: Any, order: Any, pivots: Any, pivot: bool) -> None:
                     rows[:, j] = rows[batch, best]
                     rows[batch, best] = kept
             head = a[:, j, j]
-            # A column of zeros stays: its factors are 0.
-            head = module.where(head == 0, module.ones_like(head), head)
-            a[:, j + 1 :, j] /= head[:, None]
+            below = a[:, j + 1 :, j]
+            # A column of zeros stays: its factors are 0. Without swaps a zero may stand
+            # above others: there is no such decomposition, and infinities tell it.
+            nothing = (head == 0) & ~below.any(axis=1)
+            below /= module.where(nothing, module.ones_like(head), head)[:, None]
             a[:, j + 1 :, j + 1 : end] -= (
                 a[:, j + 1 :, j, None] * a[:, j, None, j + 1 : end]
             )
@@ -159,7 +161,8 @@ def linalg_lu_factor(A: Any, *, pivot: bool = True) -> LUFactorResult:
     ----------
     A : Tensor, shape (..., M, N)
     pivot : bool, default True
-        Bring the largest element of each column to the diagonal.
+        Bring the largest element of each column to the diagonal. Without it the result
+        is not finite where a zero turns up there.
 
     Returns
     -------
@@ -193,7 +196,8 @@ def linalg_lu(A: Any, *, pivot: bool = True) -> LUResult:
     ----------
     A : Tensor, shape (..., M, N)
     pivot : bool, default True
-        Without it P is empty.
+        Without it P is empty, and L and U are not finite where a zero turns up on the
+        diagonal.
 
     Returns
     -------
@@ -243,6 +247,8 @@ def linalg_lu_solve(
     ------
     LinAlgError
         If a matrix is singular.
+    BoundsError
+        If a pivot names no row (on the CPU).
     ShapeError, DTypeError
         If the operands do not fit.
 
@@ -261,6 +267,14 @@ def linalg_lu_solve(
             f"linalg.lu_solve: pivots: expected integers of shape {wanted}, got "
             f"{raw(pivots).dtype} of shape {tuple(pivots.shape)}"
         )
+    places = raw(pivots)
+    if isinstance(places, np.ndarray) and places.size:
+        low, high = int(places.min()), int(places.max())
+        if low < 1 or high > wanted[-1]:
+            raise BoundsError(
+                f"linalg.lu_solve: pivots: expected 1 to {wanted[-1]}, got {low} to "
+                f"{high}"
+            )
     if B.dtype != LU.dtype:
         raise DTypeError(f"linalg.lu_solve: B: expected {LU.dtype}, got {B.dtype}")
     if B.ndim < 2 or B.shape[-2 if left else -1] != LU.shape[-1]:

@@ -11,9 +11,10 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.dtypes import FLOATING, float64, int32
+from nnlib.backend.dtypes import FLOATING, float64, get_default_dtype, int32
 from nnlib.backend.errors import DTypeError
 from nnlib.ops.arithmetic import operand_error, shapes, sum_to
+from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
 from nnlib.ops.division import zeros_like
 from nnlib.ops.exponential import sigmoid
@@ -97,6 +98,12 @@ class Pairwise(Function):
         return out
 
 
+class NextAfter(Pairwise):
+    """The neighbour of a float, among those of its own dtype."""
+
+    upcasts = False
+
+
 class Frexp(Function):
     """A fraction in [0.5, 1) and a power of two."""
 
@@ -113,7 +120,29 @@ class Frexp(Function):
     def backward(self, grad: Any, _: Any) -> Any:
         """Return ``grad / 2^exponent``."""
         (exponent,) = self.saved
-        return grad * pow(2.0, -exponent)
+        return Ldexp.apply(grad, -exponent)
+
+
+# No float becomes another one by more than so many powers of two: then it is 0 or inf.
+_MOST = 4096
+
+
+class Ldexp(Function):
+    """``x 2^n`` for whole n, where 2^n alone may be out of the dtype's range."""
+
+    def forward(self, x: Any, n: Any) -> Any:
+        """Return the product."""
+        self.shape = shapes(x)
+        self.save_for_backward(None, n)
+        try:
+            return np.ldexp(x, np.clip(n, -_MOST, _MOST).astype(int32))
+        except ValueError as error:
+            raise operand_error("ldexp", error, x, n) from None
+
+    def backward(self, grad: Any) -> Any:
+        """Return ``grad 2^n``."""
+        _, n = self.saved
+        return sum_to(Ldexp.apply(grad, n), self.shape), None
 
 
 @public(inplace=True)
@@ -168,7 +197,7 @@ def nextafter(input: Any, other: Any) -> Tensor:
     >>> nnlib.nextafter(nnlib.tensor([1.0]), nnlib.tensor([2.0])) - 1
     tensor([1.1921e-07])
     """
-    return Pairwise.apply(input, other, op="nextafter", ufunc=np.nextafter)  # type: ignore[no-any-return]
+    return NextAfter.apply(input, other, op="nextafter", ufunc=np.nextafter)  # type: ignore[no-any-return]
 
 
 def _check_whole(op: str, *values: Any) -> None:
@@ -231,7 +260,12 @@ def frexp(input: Any) -> tuple[Tensor, Tensor]:
 
 @public(inplace=True)
 def ldexp(input: Any, other: Any) -> Tensor:
-    """Return ``input * 2^other``.
+    """Return ``input * 2^other``; for whole `other` in the dtype of `input`.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number, a shape that broadcasts
 
     Examples
     --------
@@ -239,6 +273,13 @@ def ldexp(input: Any, other: Any) -> Tensor:
     >>> nnlib.ldexp(nnlib.tensor([3.0]), nnlib.tensor([2]))
     tensor([12.])
     """
+    if type(other) is int:
+        other = np.asarray(other)
+    kind = getattr(raw(other), "dtype", None)
+    if isinstance(input, Tensor) and kind is not None and kind.kind in "iu":
+        if input.dtype not in FLOATING:
+            input = cast(input, get_default_dtype())
+        return Ldexp.apply(input, other)  # type: ignore[no-any-return]
     return input * pow(2.0, other)  # type: ignore[no-any-return]
 
 

@@ -96,7 +96,9 @@ def _events(op: str, p: Any, generator: Any) -> Any:
         raise ArgumentError(f"{op}: expected probabilities from 0 to 1")
     kind = float64 if p.dtype is float64 else float32
     place = device_of(p)
-    return draw_uniform(op, p.shape, kind, place, generator, 0.0, 1.0) < p
+    events = draw_uniform(op, p.shape, kind, place, generator, 0.0, 1.0) < p
+    # Of arrays without dimensions NumPy makes a number.
+    return events if events.shape else array_module(p).asarray(events)
 
 
 @public(reads=True)

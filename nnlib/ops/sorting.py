@@ -359,7 +359,7 @@ class Mode(Picked):
         if not x.ndim:
             return self.alone(x)
         module = array_module(x)
-        if type(x) is _ndarray and x.size <= FEW:
+        if type(x) is _ndarray and 0 < x.size <= FEW:
             where = _few_modes(x, dim)
             if where is not None:
                 return self.keep(x, where, dim, keepdim)

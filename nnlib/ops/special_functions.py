@@ -223,6 +223,8 @@ def mvlgamma(input: Any, p: int) -> Tensor:
 def special_entr(input: Any) -> Tensor:
     """Return ``-input log(input)``: 0 at 0, minus infinity below.
 
+    At 0 its slope is infinite; it is taken as 0, as that of `xlogy` is.
+
     Examples
     --------
     >>> import nnlib

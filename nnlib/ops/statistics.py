@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, get_default_dtype
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import constant, many_dims, one_dim, raw
 from nnlib.ops.joining import cat
@@ -159,7 +160,12 @@ def _slopes(x: Any, spacing: Any, dim: int, edge_order: int) -> Any:
         return x.narrow(dim, start, length)
 
     widths: Any = None
-    if not isinstance(spacing, int | float):
+    if not isinstance(spacing, Real):
+        if not hasattr(spacing, "shape"):
+            raise DTypeError(
+                "gradient: spacing: expected a number or a Tensor for dimension "
+                f"{dim}, got {type(spacing).__name__}"
+            )
         if tuple(spacing.shape) != (n,):
             raise ShapeError(
                 f"gradient: spacing: expected {n} places for dimension {dim}, got "
@@ -227,6 +233,8 @@ def gradient(
     ------
     ArgumentError
         If `edge_order` is unknown, or `spacing` does not fit `dim`.
+    DTypeError
+        If an entry of `spacing` is neither a number nor a Tensor.
     ShapeError
         If a dimension is too short, or places do not fit.
 
@@ -239,6 +247,8 @@ def gradient(
     if edge_order not in (1, 2):
         raise ArgumentError(f"gradient: edge_order: expected 1 or 2, got {edge_order}")
     dims = many_dims("gradient", dim, input.ndim)
+    if raw(input).dtype not in FLOATING:
+        input = cast(input, get_default_dtype())
     if isinstance(spacing, Tensor):
         spacing = [spacing]
     if isinstance(spacing, Sequence):

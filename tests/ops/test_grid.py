@@ -69,3 +69,10 @@ def test_half_precision(dtype: str) -> None:
     assert y.dtype == x.dtype
     want = F.grid_sample(x.double(), grid.double()).numpy()
     np.testing.assert_allclose(y.double().numpy(), want, rtol=2e-2, atol=2e-2)
+
+
+def test_images_without_channels():
+    out = nnlib.nn.functional.grid_sample(
+        nnlib.ones(1, 0, 3, 3), nnlib.zeros(1, 2, 2, 2)
+    )
+    assert out.shape == (1, 0, 2, 2)

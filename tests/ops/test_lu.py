@@ -33,3 +33,17 @@ def test_a_singular_matrix_is_factored() -> None:
     assert got.pivots.tolist() == want.pivots.tolist()
     with pytest.raises(nnlib.linalg.LinAlgError):
         nnlib.linalg.lu_solve(*got, nnlib.ones(3, 1, dtype="float64"))
+
+
+def test_without_swaps_a_zero_above_others_leaves_nothing_finite() -> None:
+    a = nnlib.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 2.0]]])
+    _, lower, upper = nnlib.linalg.lu(a, pivot=False)
+    assert not np.isfinite(upper[0].numpy()).all()
+    np.testing.assert_array_equal((lower[1] @ upper[1]).numpy(), a[1].numpy())
+
+
+@pytest.mark.parametrize("bad", [-1, 0, 3])
+def test_swaps_with_rows_that_are_not_there(bad: int) -> None:
+    pivots = nnlib.tensor([bad, 2], dtype="int32")
+    with pytest.raises(nnlib.BoundsError, match="lu_solve: pivots: expected 1 to 2"):
+        nnlib.linalg.lu_solve(nnlib.eye(2), pivots, nnlib.ones(2, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 import nnlib
@@ -73,3 +74,51 @@ def test_arguments_without_a_meaning():
         nnlib.roll(nnlib.tensor(1.0), 1, 0)
     with pytest.raises(ArgumentError, match="isclose: expected rtol and atol"):
         nnlib.isclose(nnlib.ones(1), nnlib.ones(1), rtol=-1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_nextafter_knows_the_neighbours_of_each_dtype(dtype: str) -> None:
+    step = nnlib.finfo(dtype).eps
+    one, two = nnlib.ones(2, dtype=dtype), nnlib.full((2,), 2.0, dtype=dtype)
+    up, down = nnlib.nextafter(one, two), nnlib.nextafter(one, -two)
+    assert up.dtype == down.dtype == one.dtype
+    assert (up.double() - 1).tolist() == [step] * 2
+    assert (down.double() - 1).tolist() == [-step / 2] * 2
+
+
+def test_gradient_of_integers_at_places_and_by_numbers_of_numpy() -> None:
+    places = nnlib.tensor([0.0, 0.5, 1.0])
+    (slopes,) = nnlib.gradient(nnlib.tensor([1, 2, 4]), spacing=[places])
+    assert slopes.tolist() == [2, 3, 4]
+    (slopes,) = nnlib.gradient(nnlib.tensor([1.0, 2.0, 4.0]), spacing=np.float32(2))
+    assert slopes.tolist() == [0.5, 0.75, 1]
+    with pytest.raises(DTypeError, match="gradient: spacing: expected a number or a"):
+        nnlib.gradient(nnlib.ones(3), spacing=[[0.0, 1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "power"),
+    [("float64", 1.0, 200), ("float32", 2.0**-100, 140), ("float16", 2.0**-20, 30)],
+)
+def test_ldexp_where_the_power_alone_is_out_of_range(dtype, value, power) -> None:
+    x = nnlib.tensor([value], dtype=dtype, requires_grad=True)
+    out = nnlib.ldexp(x, nnlib.tensor([power]))
+    assert out.dtype == x.dtype
+    assert out.item() == value * 2.0**power
+    assert nnlib.ldexp(out.detach(), -power).item() == value
+    out.sum().backward()
+    assert x.grad.item() == (2.0**power if dtype == "float64" else math.inf)
+
+
+def test_ldexp_of_few_by_many() -> None:
+    x = nnlib.tensor([[1.0], [3.0]], dtype="float64", requires_grad=True)
+    powers = nnlib.tensor([-1, 0, 3], dtype="int8")
+    assert nnlib.ldexp(x, powers).tolist() == [[0.5, 1, 8], [1.5, 3, 24]]
+    assert nnlib.autograd.gradcheck(lambda x: nnlib.ldexp(x, powers), (x,))
+    assert nnlib.autograd.gradgradcheck(lambda x: nnlib.ldexp(x, powers) ** 2, (x,))
+    assert nnlib.ldexp(nnlib.tensor([3]), powers).dtype == nnlib.float32
+    small = nnlib.tensor([1e-200], dtype="float64", requires_grad=True)
+    (slope,) = nnlib.autograd.grad(nnlib.frexp(small)[0], small, create_graph=True)
+    assert slope.item() == 2.0**664
+    with pytest.raises(ShapeError, match="ldexp: shapes"):
+        nnlib.ldexp(nnlib.ones(2), nnlib.tensor([1, 2, 3]))

@@ -158,3 +158,9 @@ def test_drawing_into_a_result_cuts_its_history() -> None:
     assert leaf.grad.tolist() == [0.0, 0.0, 0.0]
     with nnlib.no_grad():
         leaf.normal_()
+
+
+def test_bernoulli_without_dimensions_is_a_tensor() -> None:
+    assert nnlib.bernoulli(nnlib.tensor(1.0)).tolist() == 1.0
+    assert nnlib.tensor(0.0).bernoulli_(1.0).tolist() == 1.0
+    assert repr(nnlib.bernoulli(nnlib.tensor(0.0))) == "tensor(0.)"

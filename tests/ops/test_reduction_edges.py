@@ -182,3 +182,8 @@ def test_steps_of_infinities_and_covariances_of_integers() -> None:
     assert nnlib.cov(counts).dtype == nnlib.float32
     assert nnlib.cov(counts).tolist() == wanted.tolist()
     assert nnlib.corrcoef(counts).tolist() == nnlib.corrcoef(counts.float()).tolist()
+
+
+def test_the_mode_of_lines_that_are_not_there():
+    found = nnlib.zeros(0, 3).mode(1)
+    assert found.values.shape == found.indices.shape == (0,)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnlib
-from nnlib.autograd import function
+from nnlib.autograd import arguments
 from nnlib.autograd.function import Function
 from nnlib.backend.device import CPU, Device
 from nnlib.kernels.machinery.arrays import DeviceArray
@@ -41,7 +41,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     def move(self: Any, target: Any) -> Any:
         return Move.apply(self) if target == CUDA else to(self, target)
 
-    monkeypatch.setattr(function, "device_of", device_of)
+    monkeypatch.setattr(arguments, "device_of", device_of)
     monkeypatch.setattr(nnlib.Tensor, "to", move)
 
 

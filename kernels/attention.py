@@ -36,7 +36,7 @@ from nnlib.kernels.attention_grad_cuda import keys_cuda, queries_grad_cuda
 from nnlib.kernels.attention_tiles import backward_cpu, forward_cpu
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda
-from nnlib.kernels.machinery.arrays import home
+from nnlib.kernels.machinery.arrays import home, there
 
 __all__ = ["Setting", "backward", "forward", "longest"]
 
@@ -168,7 +168,8 @@ def _tag(like: Any, features: int) -> Any:
     key = home(like), dimensions(features)
     found = _tags.get(key)
     if found is None:
-        found = _tags[key] = array_module(like).empty((0,) * key[1], np.uint8)
+        with there(like):
+            found = _tags[key] = array_module(like).empty((0,) * key[1], np.uint8)
     return found
 
 

@@ -21,7 +21,7 @@ from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.gemm import matmul
 from nnlib.kernels.implicit_cuda import take_quad
 from nnlib.kernels.machinery import array_module, body, cuda, cuda_kernel
-from nnlib.kernels.machinery.arrays import DeviceArray, home, upload
+from nnlib.kernels.machinery.arrays import DeviceArray, home, there, upload
 from nnlib.kernels.machinery.cuda_vectors import store4
 from nnlib.kernels.machinery.groups import aligned
 from nnlib.kernels.plan_table import FIRST_PHASE, Layout, number, row_state, table_for
@@ -338,7 +338,8 @@ def no_bias(like: Any, dtype: Any) -> Any:
     key = "no bias", dtype, home(like)
     found = _tables.get(key)
     if found is None:
-        found = _tables[key] = array_module(like).empty(0, dtype)
+        with there(like):
+            found = _tables[key] = array_module(like).empty(0, dtype)
     return found
 
 

@@ -7,6 +7,7 @@ the launch, where the signature is recorded for compilation.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "empty_like",
     "home",
     "on_cuda",
+    "there",
     "upload",
 ]
 
@@ -102,6 +104,23 @@ def home(array: Any) -> Any:
     return type(array), getattr(getattr(array, "device", None), "id", 0)
 
 
+def there(like: Any) -> AbstractContextManager[Any]:
+    """Return a context in which new arrays lie on the device of `like`.
+
+    What is kept by its `home` is made within it: the current device may be another. A
+    launch is refused then, but what is kept must be right for the next.
+
+    Examples
+    --------
+    >>> with there(np.zeros(2)):
+    ...     np.zeros(1)
+    array([0.])
+    """
+    device: AbstractContextManager[Any]
+    device = nullcontext() if isinstance(like, _NUMPY) else like.device
+    return device
+
+
 def upload(table: Any, like: Any, name: str, *, wait: bool = True) -> Any:
     """Return a NumPy array's copy where `like` lives.
 
@@ -134,7 +153,8 @@ def upload(table: Any, like: Any, name: str, *, wait: bool = True) -> Any:
             f"{name}: a table must be copied to the GPU, which a graph that is being "
             "recorded cannot hold; run the same once before the recording"
         )
-    return module.asarray(table, blocking=wait)
+    with there(like):
+        return module.asarray(table, blocking=wait)
 
 
 def contiguous(array: Any) -> bool:

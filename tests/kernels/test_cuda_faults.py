@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import nnlib
 from nnlib.backend.errors import DeviceError
-from nnlib.kernels import recurrent
+from nnlib.kernels import attention, convolution_cuda, recurrent
 from nnlib.kernels.machinery import faults, gpu
 from nnlib.kernels.machinery.arrays import DeviceArray, upload
 
@@ -79,6 +80,8 @@ def test_faults_wait_for_other_streams(monkeypatch):
 class Uploaded:
     """Stands for a CuPy array."""
 
+    device = contextlib.nullcontext()
+
 
 @pytest.mark.parametrize("capturing", [False, True])
 def test_tables_are_there_before_they_are_kept(capturing, monkeypatch):
@@ -99,6 +102,41 @@ def test_tables_are_there_before_they_are_kept(capturing, monkeypatch):
     upload(np.arange(3), Uploaded(), "pooling")
     upload(np.arange(3), Uploaded(), "pooling", wait=False)
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda like: upload(np.arange(3), like, "pooling"),
+        lambda like: convolution_cuda.no_bias(like, np.float32),
+        lambda like: attention._tag(like, 3),
+    ],
+)
+def test_what_is_kept_lies_where_its_key_says(keep, monkeypatch):
+    # A launch on the current device is refused; later ones find what is kept.
+    current, made = [0], []
+
+    class Device:
+        id = 1
+
+        def __enter__(self):
+            current.append(self.id)
+
+        def __exit__(self, *_):
+            current.pop()
+
+    def make(*args, **kwargs):
+        made.append(current[-1])
+
+    module = types.SimpleNamespace(asarray=make, empty=make)
+    like = Uploaded()
+    like.device = Device()
+    monkeypatch.setitem(gpu.backend.ARRAYS, Uploaded, module)
+    monkeypatch.setattr(gpu.driver, "capturing", lambda: False)
+    monkeypatch.setattr(convolution_cuda, "_tables", {})
+    monkeypatch.setattr(attention, "_tags", {})
+    keep(like)
+    assert made == [1] and current == [0]
 
 
 def test_offsets_of_a_recurrent_layer(monkeypatch):

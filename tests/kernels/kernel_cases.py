@@ -212,8 +212,8 @@ def simulator() -> Iterator[set[str]]:
         kernel = cuda.jit(launch.kernel.function)
         # The simulator takes no array with gaps or turned axes.
         whole = [np.ascontiguousarray(a) if _has_gaps(a) else a for a in args]
-        # A GPU warns of no division by zero. The simulator's threads begin with an error
-        # state of their own, so that the warnings are kept back, not the state set.
+        # A GPU warns of no division by zero. The simulator's threads begin with an
+        # error state of their own: so the warnings are kept back, not the state set.
         with warnings.catch_warnings(), _bodies_in_simulator():
             warnings.simplefilter("ignore", RuntimeWarning)
             kernel[launch.blocks, launch.threads](*whole)

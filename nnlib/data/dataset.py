@@ -102,6 +102,8 @@ class ConcatDataset(Dataset[T_co]):
     ------
     ArgumentError
         If there is no data set.
+    DTypeError
+        If one is an `IterableDataset`.
 
     Examples
     --------
@@ -114,6 +116,12 @@ class ConcatDataset(Dataset[T_co]):
         self.datasets = list(datasets)
         if not self.datasets:
             raise ArgumentError("ConcatDataset: datasets: expected at least one")
+        for number, dataset in enumerate(self.datasets):
+            if isinstance(dataset, IterableDataset):
+                raise DTypeError(
+                    f"ConcatDataset: datasets: number {number} is a stream, "
+                    f"{type(dataset).__name__}, whose samples have no numbers"
+                )
         lengths = [len(dataset) for dataset in self.datasets]
         self.cumulative_sizes = np.cumsum(lengths).tolist()
 

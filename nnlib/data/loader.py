@@ -13,10 +13,16 @@ from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import get_default_dtype
-from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.data.dataset import BatchDataset, Dataset, IterableDataset, Subset
-from nnlib.data.samplers import RandomSampler, Sampler, SequentialSampler
+from nnlib.data.samplers import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    numbers_of,
+)
 
 __all__ = ["DataLoader", "default_collate"]
 
@@ -36,7 +42,8 @@ class DataLoader(Generic[T]):
     shuffle : bool, default False
         Visit the samples in a new random order in each epoch.
     sampler : iterable of int, optional
-        The order of samples, instead of `shuffle`; iterated anew in each epoch.
+        The order of samples, instead of `shuffle`; iterated anew in each epoch. With
+        ``batch_size=None`` a `BatchSampler`, too: the data set is indexed by lists.
     drop_last : bool, default False
         Leave out a last batch that is not full.
     collate_fn : callable, optional
@@ -53,6 +60,7 @@ class DataLoader(Generic[T]):
     num_workers : int, default 0
     pin_memory, persistent_workers : bool, default False
     worker_init_fn, prefetch_factor, timeout, multiprocessing_context : optional
+    pin_memory_device, in_order : optional
         Taken, so that PyTorch code runs, and without effect: the batches are the same,
         made in this process.
 
@@ -62,6 +70,8 @@ class DataLoader(Generic[T]):
         If the batch size is not positive, or the data set is empty.
     ArgumentError
         If arguments exclude each other.
+    BoundsError
+        While iterating, if a number of the order is no sample's.
 
     Examples
     --------
@@ -90,6 +100,8 @@ class DataLoader(Generic[T]):
         prefetch_factor: int | None = None,
         timeout: float = 0,
         multiprocessing_context: Any = None,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         _check_size(batch_size)
         if shuffle and sampler is not None:
@@ -138,11 +150,13 @@ class DataLoader(Generic[T]):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches of one epoch."""
-        if self._streams or self.batch_sampler is not None:
-            batches = self._from_lists()
+        batches: Iterator[Any]
+        if self._streams:
+            batches = self._of_stream()
+        elif self.batch_sampler is not None:
+            batches = map(self._batch, self.batch_sampler)
         elif self.batch_size is None:
-            samples = map(self.dataset.__getitem__, self._order().tolist())
-            batches = map(self._convert, samples)
+            batches = map(self._convert, map(self._item, self._keys()))
         else:
             batches = self._in_order(self.batch_size)
         return batches if self.transform is None else map(self.transform, batches)
@@ -152,14 +166,41 @@ class DataLoader(Generic[T]):
             return self.collate_fn(sample)
         return as_tensor(sample) if isinstance(sample, np.ndarray) else sample
 
-    def _from_lists(self) -> Iterator[Any]:
-        """Yield batches of a stream, or of the batch sampler's numbers."""
-        collate = self.collate_fn or default_collate
-        if self.batch_sampler is not None:
-            for numbers in self.batch_sampler:
-                _check_range(np.asarray(numbers, dtype=np.int64), len(self.dataset))
-                yield collate([self.dataset[int(number)] for number in numbers])
+    def _keys(self) -> Iterator[Any]:
+        """Yield what the data set is indexed by where there are no batches."""
+        if not isinstance(self.sampler, BatchSampler):
+            yield from self._order().tolist()
             return
+        for numbers in self.sampler:
+            order = numbers_of("DataLoader: sampler", numbers)
+            _check_range(order, len(self.dataset))
+            yield order.tolist()
+
+    def _item(self, key: Any) -> Any:
+        return self.dataset[key]
+
+    def _batch(self, numbers: Iterable[int]) -> Any:
+        """Return the batch of these numbers."""
+        order = numbers_of("DataLoader: batch_sampler", numbers)
+        _check_range(order, len(self.dataset))
+        base, order = self._chosen(order)
+        _check_range(order, len(base))
+        if self.collate_fn is None and isinstance(base, BatchDataset):
+            return base.get_batch(base.place(order))
+        collate = self.collate_fn or default_collate
+        return collate([base[number] for number in order.tolist()])
+
+    def _chosen(self, order: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
+        """Return the data set that subsets choose from, and the order in it."""
+        base: Any = self.dataset
+        # exactly Subset: a subclass may do more than choose
+        while type(base) is Subset:
+            order, base = base.indices[order], base.dataset
+        return base, order
+
+    def _of_stream(self) -> Iterator[Any]:
+        """Yield batches of a stream."""
+        collate = self.collate_fn or default_collate
         samples = iter(self.dataset)
         if self.batch_size is None:
             yield from map(self._convert, samples)
@@ -174,10 +215,7 @@ class DataLoader(Generic[T]):
         stop = len(order)
         if self.drop_last:
             stop -= stop % size
-        base: Any = self.dataset
-        # exactly Subset: a subclass may do more than choose
-        while type(base) is Subset:
-            order, base = base.indices[order], base.dataset
+        base, order = self._chosen(order)
         _check_range(order, len(base))
         if self.collate_fn is None and isinstance(base, BatchDataset):
             return self._whole_batches(base, base.place(order), stop, size)
@@ -187,7 +225,7 @@ class DataLoader(Generic[T]):
         if isinstance(self.sampler, Sampler):
             order = self.sampler.epoch()
         else:
-            order = np.fromiter(self.sampler, dtype=np.int64)
+            order = numbers_of("DataLoader: sampler", self.sampler)
         _check_range(order, len(self.dataset))
         return order
 
@@ -223,7 +261,7 @@ def _check_range(order: NDArray[np.int64], size: int) -> None:
     # once per epoch and on the host: CuPy would wrap an index without a word
     bad = np.flatnonzero((order < -size) | (order >= size))
     if len(bad):
-        raise IndexError(
+        raise BoundsError(
             f"DataLoader: index {order[bad[0]]} at position {bad[0]} of the order is "
             f"out of range for {size} samples"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sized
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,10 +23,27 @@ __all__ = [
 ]
 
 
-class Sampler:
+T_co = TypeVar("T_co", covariant=True)
+
+
+def numbers_of(where: str, order: Iterable[Any]) -> NDArray[np.int64]:
+    """Return an order as an array; a float in it is an error, not rounded.
+
+    Raises
+    ------
+    DTypeError
+        If it is no iterable of integers.
+    """
+    try:
+        return np.fromiter(map(operator.index, order), dtype=np.int64)
+    except TypeError as error:
+        raise DTypeError(f"{where}: expected numbers of samples: {error}") from error
+
+
+class Sampler(Generic[T_co]):
     """An order of samples: override ``__iter__`` (numbers) and ``__len__``."""
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[T_co]:
         """Yield the numbers of one epoch's samples."""
         raise NotImplementedError(f"{type(self).__name__} defines no __iter__")
 
@@ -34,14 +53,14 @@ class Sampler:
 
     def epoch(self) -> NDArray[np.int64]:
         """Return the numbers of one epoch as an array."""
-        return np.fromiter(self, dtype=np.int64)
+        return numbers_of(type(self).__name__, self)
 
 
-class SequentialSampler(Sampler):
+class SequentialSampler(Sampler[int]):
     """Every sample once, in order."""
 
-    def __init__(self, data: Sized) -> None:
-        self.data = data
+    def __init__(self, data_source: Sized) -> None:
+        self.data = data_source
 
     def __iter__(self) -> Iterator[int]:
         """Yield 0, 1, 2, ..."""
@@ -56,7 +75,7 @@ class SequentialSampler(Sampler):
         return np.arange(len(self.data), dtype=np.int64)
 
 
-class RandomSampler(Sampler):
+class RandomSampler(Sampler[int]):
     """Every sample once, in an order that is new in each epoch.
 
     Parameters
@@ -84,7 +103,8 @@ class RandomSampler(Sampler):
         num_samples: int | None = None,
         generator: Generator | int | None = None,
     ) -> None:
-        _check_count("RandomSampler", "num_samples", num_samples)
+        if num_samples is not None:
+            _check_count("RandomSampler", "num_samples", num_samples)
         self.data = data_source
         self.replacement = replacement
         self._count = num_samples
@@ -109,7 +129,7 @@ class RandomSampler(Sampler):
         return orders[0] if count == size else np.concatenate(orders)[:count]
 
 
-class SubsetRandomSampler(Sampler):
+class SubsetRandomSampler(Sampler[int]):
     """The given samples once, in an order that is new in each epoch.
 
     Parameters
@@ -128,6 +148,8 @@ class SubsetRandomSampler(Sampler):
         self, indices: ArrayLike, generator: Generator | int | None = None
     ) -> None:
         self.indices = np.asarray(indices)
+        if not self.indices.size:  # of no dtype: NumPy makes it float64
+            self.indices = self.indices.astype(np.int64)
         if self.indices.ndim != 1 or self.indices.dtype.kind not in "iu":
             raise DTypeError(
                 "SubsetRandomSampler: indices: expected a sequence of integers, got "
@@ -149,7 +171,7 @@ class SubsetRandomSampler(Sampler):
         return order.astype(np.int64, copy=False)
 
 
-class WeightedRandomSampler(Sampler):
+class WeightedRandomSampler(Sampler[int]):
     """Samples drawn with probabilities in proportion to weights.
 
     For classes of unequal size: give each sample the reciprocal of its class's size.
@@ -232,7 +254,7 @@ class WeightedRandomSampler(Sampler):
         return order
 
 
-class BatchSampler:
+class BatchSampler(Sampler[list[int]]):
     """The numbers of another sampler, in lists of one length.
 
     Parameters
@@ -275,9 +297,7 @@ class BatchSampler:
         return full + (rest > 0 and not self.drop_last)
 
 
-def _check_count(name: str, argument: str, count: int | None) -> None:
-    if count is None:
-        return
+def _check_count(name: str, argument: str, count: int) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ArgumentError(
             f"{name}: {argument}: expected a positive integer, got {count!r}"

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, resolve_device, to_device
-from nnlib.backend.errors import DTypeError
+from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.io import safetensors
 from nnlib.io.safetensors import CheckpointError
+from nnlib.io.source import Place, source, target
 from nnlib.io.torch_file import is_bare_pickle, is_torch_file, load_torch, refusal
 
 __all__ = ["load", "save"]
@@ -28,7 +27,7 @@ __all__ = ["load", "save"]
 _FORMAT = "1"
 
 
-def save(obj: Any, path: str | os.PathLike[str]) -> None:
+def save(obj: Any, path: Place) -> None:
     """Write state to a file, whole or not at all.
 
     Parameters
@@ -36,13 +35,15 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     obj : nested dict, list and tuple
         Of tensors, NumPy arrays, numbers, strings, bools and None; keys are strings or
         integers. For instance ``{"model": model.state_dict(), "epoch": 3}``.
-    path : str or path
-        Replaced only when the new file is complete.
+    path : str, path or binary file
+        A file of this name is replaced only when the new one is complete. An open file
+        (``io.BytesIO``) is written to from where it stands.
 
     Raises
     ------
     DTypeError
-        If there is anything else in it; named by its place.
+        If there is anything else in it; named by its place. If `path` is neither a path
+        nor a file opened for bytes.
 
     Examples
     --------
@@ -57,11 +58,11 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     writer = _Writer()
     tree = json.dumps(writer.encode(obj, ""), allow_nan=False)
     metadata = {"format": "pt", "nnlib.version": _FORMAT, "nnlib.tree": tree}
-    safetensors.write(Path(path), writer.arrays, metadata)
+    safetensors.write(target("save", path), writer.arrays, metadata)
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: Place,
     map_location: str | Device | None = None,
     *,
     device: str | Device | None = None,
@@ -74,10 +75,12 @@ def load(
 
     Parameters
     ----------
-    path : str or path
-        A zip archive of ``torch.save`` is read as `nnlib.io.load_torch` does.
+    path : str, path or binary file
+        A zip archive of ``torch.save`` is read as `nnlib.io.load_torch` does. An open
+        file (``io.BytesIO``) is read from where it stands to its end.
     map_location, device : str or Device, optional
-        Where to put the tensors; default the CPU. The first is PyTorch's name.
+        Where to put all tensors, wherever they were; default the CPU. The first is
+        PyTorch's name.
     weights_only : bool, default True
         Taken, so that PyTorch code runs: whatever it says, no code of a file is run.
 
@@ -85,15 +88,21 @@ def load(
     ------
     CheckpointError
         If the file is truncated, damaged or of another format.
+    ArgumentError
+        If both `map_location` and `device` are given.
+    DTypeError
+        If `map_location` is a function or a mapping, or `path` neither a path nor a
+        file opened for bytes.
     """
-    place = resolve_device(map_location if device is None else device)
-    if is_torch_file(Path(path)):
-        return load_torch(path, device=place)
-    if is_bare_pickle(Path(path)):
-        raise CheckpointError(refusal(Path(path)))
-    if Path(path).suffix == ".onnx":
-        raise CheckpointError(f"load: {path} holds a model: nnlib.onnx.load reads it")
-    arrays, metadata = safetensors.read(Path(path))
+    place = resolve_device(_place(map_location, device))
+    where = source("load", path)
+    if is_torch_file(where):
+        return load_torch(where, device=place)
+    if is_bare_pickle(where):
+        raise CheckpointError(refusal(where))
+    if where.suffix == ".onnx":
+        raise CheckpointError(f"load: {where} holds a model: nnlib.onnx.load reads it")
+    arrays, metadata = safetensors.read(where)
     tensors = {
         name: Tensor._from_array(to_device(array, place))
         for name, array in arrays.items()
@@ -102,7 +111,7 @@ def load(
         return tensors
     if metadata.get("nnlib.version") != _FORMAT:
         raise CheckpointError(
-            f"load: {path} has format {metadata.get('nnlib.version')!r}, this version "
+            f"load: {where} has format {metadata.get('nnlib.version')!r}, this version "
             f"of nnlib reads {_FORMAT!r}"
         )
     try:
@@ -115,8 +124,23 @@ def load(
         RecursionError,
     ) as error:
         raise CheckpointError(
-            f"load: {path}: its description of the state is damaged ({error!r})"
+            f"load: {where}: its description of the state is damaged ({error!r})"
         ) from None
+
+
+def _place(map_location: Any, device: Any) -> Any:
+    """Return where to put the tensors."""
+    if map_location is not None and device is not None:
+        raise ArgumentError(
+            f"load: expected map_location or device, got both: {map_location!r} and "
+            f"{device!r}"
+        )
+    if callable(map_location) or isinstance(map_location, Mapping):
+        raise DTypeError(
+            "load: map_location: expected one device for all tensors, got a "
+            f"{type(map_location).__name__}"
+        )
+    return map_location if device is None else device
 
 
 class _Writer:

@@ -32,7 +32,8 @@ from nnlib.backend.dtypes import (
     int64,
     uint8,
 )
-from nnlib.backend.errors import DTypeError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError, Error
+from nnlib.io.source import Opened
 
 __all__ = ["CheckpointError", "load_file", "read", "save_file", "write"]
 
@@ -88,6 +89,8 @@ def save_file(
     ------
     DTypeError
         If there is anything else in it; nested state is what `nnlib.save` is for.
+    ArgumentError
+        If a tensor is named ``__metadata__``, which the format does not allow.
 
     Examples
     --------
@@ -105,6 +108,10 @@ def save_file(
             raise DTypeError(
                 "save_file: tensors: expected strings as names and tensors, got "
                 f"{name!r}: {type(tensor).__name__}"
+            )
+        if name == "__metadata__":
+            raise ArgumentError(
+                "save_file: tensors: the format keeps the name '__metadata__' for notes"
             )
         arrays[name] = to_device(array, CPU)
     for name, note in (metadata or {}).items():
@@ -133,12 +140,35 @@ def load_file(
     }
 
 
-def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write a file, whole or not at all.
+def write(
+    path: Path | BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]
+) -> None:
+    """Write a file, whole or not at all; or to an open one, from where it stands.
 
     The bytes go to a temporary file beside `path`, are forced to the disk, and the file
     is renamed: whenever the process is killed, `path` is the old file or the new one.
     """
+    text, order = _header(arrays, metadata)
+    if not isinstance(path, Path):
+        _put(path, text, [arrays[name] for name in order])
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            _put(file, text, [arrays[name] for name in order])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _header(
+    arrays: Mapping[str, Array], metadata: Mapping[str, str]
+) -> tuple[bytes, list[str]]:
+    """Return the header, and the order in which the tensors follow it."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     # Wide elements first keep every tensor aligned to its own size.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
@@ -155,23 +185,23 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) 
         }
         start = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for name in order:
-                file.write(
-                    np.ascontiguousarray(arrays[name]).reshape(-1).view("u1").data
-                )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    return text + b" " * (-len(text) % 8), order
+
+
+def _put(file: BinaryIO, text: bytes, arrays: list[Array]) -> None:
+    """Write the header and the tensors' bytes."""
+    _write_all(file, len(text).to_bytes(8, "little") + text)
+    for array in arrays:
+        _write_all(file, np.ascontiguousarray(array).reshape(-1).view("u1").data)
+
+
+def _write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write all bytes: a file without a buffer may take fewer at a time."""
+    rest = memoryview(data)
+    while len(rest):
+        taken = file.write(rest)
+        # What is no file of Python's may tell nothing.
+        rest = rest[taken if isinstance(taken, int) else len(rest) :]
 
 
 def _sync_folder(folder: Path) -> None:
@@ -185,7 +215,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+def read(path: Path | Opened) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays and the metadata of a file.
 
     Raises
@@ -193,13 +223,13 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     CheckpointError
         If the file is truncated, damaged or of another format.
     """
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         header, begin, size = _read_header(path, file)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict):
             raise CheckpointError(f"load: {path}: its metadata is no JSON object")
         mapped = None
-        if size >= _MAPPED:
+        if size >= _MAPPED and isinstance(path, Path):
             # Private: what is written to the arrays stays in memory.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         arrays = {
@@ -210,7 +240,7 @@ def read(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     return arrays, metadata
 
 
-def _check_cover(path: Path, header: Mapping[str, Any], size: int) -> None:
+def _check_cover(path: Path | Opened, header: Mapping[str, Any], size: int) -> None:
     """Raise unless the tensors lie one behind the other, to the end of the file."""
     reached = 0
     for start, end, name in sorted(
@@ -230,9 +260,12 @@ def _check_cover(path: Path, header: Mapping[str, Any], size: int) -> None:
         )
 
 
-def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int, int]:
+def _read_header(
+    path: Path | Opened, file: BinaryIO
+) -> tuple[dict[str, Any], int, int]:
     """Return the header, where the tensors begin, and how many bytes follow."""
-    total = os.fstat(file.fileno()).st_size
+    total = file.seek(0, os.SEEK_END)
+    file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if total < 8 or length > min(total - 8, _MOST_HEADER):
         raise CheckpointError(
@@ -257,7 +290,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_array(
-    path: Path,
+    path: Path | Opened,
     file: BinaryIO,
     name: str,
     entry: Any,
@@ -299,7 +332,7 @@ def _read_array(
     return _shaped(path, name, array, shape)
 
 
-def _shaped(path: Path, name: str, array: Array, shape: list[int]) -> Array:
+def _shaped(path: Path | Opened, name: str, array: Array, shape: list[int]) -> Array:
     try:
         return array.reshape(shape)
     except ValueError as error:  # too many dimensions, or too long a one beside a 0

@@ -7,7 +7,6 @@ bytes for each storage. Tensors that share a storage share memory here too.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import zipfile
 import zlib
@@ -21,6 +20,7 @@ from nnlib.backend.device import Device, resolve_device, to_device
 from nnlib.backend.dtypes import bfloat16
 from nnlib.io.pickled import Call, checked_key, interpret
 from nnlib.io.safetensors import CheckpointError
+from nnlib.io.source import Opened, Place, source
 
 __all__ = ["is_bare_pickle", "is_torch_file", "load_torch", "refusal"]
 
@@ -70,29 +70,27 @@ class _Storage(NamedTuple):
     dtype: np.dtype[Any] | None
 
 
-def is_torch_file(path: Path) -> bool:
+def is_torch_file(path: Path | Opened) -> bool:
     """Tell whether a file is a zip archive, as PyTorch writes them."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
 
 
-def is_bare_pickle(path: Path) -> bool:
+def is_bare_pickle(path: Path | Opened) -> bool:
     """Tell whether a file begins as a pickle of protocol 2 or above does."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         start = file.read(8)
     # Those of a safetensors file are its header's length, at most _LIMIT.
     long = int.from_bytes(start, "little") > _LIMIT
     return long and start[0] == 0x80 and 2 <= start[1] <= 5
 
 
-def load_torch(
-    path: str | os.PathLike[str], *, device: str | Device | None = None
-) -> Any:
+def load_torch(path: Place | Opened, *, device: str | Device | None = None) -> Any:
     """Read a file that ``torch.save`` wrote, without running code of the file.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path or binary file
         In PyTorch's zip format (since 1.6): a ``state_dict``, or nested dicts, lists
         and tuples of tensors, numbers and strings.
     device : str or Device, optional
@@ -121,11 +119,11 @@ def load_torch(
     IncompatibleKeys(missing_keys=[], unexpected_keys=[])
     """
     place = resolve_device(device)
-    path = Path(path)
+    path = source("load_torch", path)
     if not is_torch_file(path):
         raise CheckpointError(refusal(path))
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return _Reader(archive, place).read()
     except CheckpointError as error:
         raise CheckpointError(f"load_torch: {path}: {error}") from None
@@ -136,9 +134,9 @@ def load_torch(
         raise CheckpointError(f"load_torch: {path} is damaged: {error}") from None
 
 
-def refusal(path: Path) -> str:
+def refusal(path: Path | Opened) -> str:
     """Return what is wrong with a file that is no zip archive."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         start = file.read(16)
     if start.startswith(b"\x80") or b"ustar" in start:
         return (

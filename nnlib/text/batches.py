@@ -125,7 +125,7 @@ class PadCollate:
         )
 
 
-class BucketSampler(Sampler):
+class BucketSampler(Sampler[int]):
     """An order in which each batch has sequences of about one length.
 
     The samples are shuffled and cut into pools of `pool` batches; each pool is sorted

@@ -49,7 +49,8 @@ def _take_state(module: Any, given: dict[str, Any], prefix: str, *_: Any) -> Non
         return
     for name in module._sized:
         shape = tuple(getattr(given.get(prefix + name), "shape", ()))
-        if shape and 0 not in shape:
+        # Another number of dimensions is told where shapes are compared.
+        if shape and 0 not in shape and len(shape) == len(module._shape(name, 1)):
             module._become(module._size_of(name, shape))
             return
 
@@ -147,6 +148,10 @@ class LazyLinear(_Lazy, Linear):
         self._wait()
 
     def _count(self, input: Any) -> int:
+        if not input.shape:
+            raise ShapeError(
+                "LazyLinear: input: expected at least one dimension, got shape ()"
+            )
         return int(input.shape[-1])
 
     def _size_of(self, name: str, shape: tuple[int, ...]) -> int:

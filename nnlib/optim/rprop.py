@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nnlib import kernels
-from nnlib.backend.errors import ArgumentError
+from nnlib.backend.errors import ArgumentError, DTypeError
 from nnlib.optim.batch import Batch
 from nnlib.optim.optimizer import Optimizer
 
@@ -71,6 +71,12 @@ class Rprop(Optimizer):
     def check(self, group: dict[str, Any]) -> None:
         """Check the options of a group."""
         self._check_least(group, "lr", "l1")
+        for option in ("etas", "step_sizes"):
+            value = group[option]
+            if not isinstance(value, tuple | list) or len(value) != 2:
+                raise DTypeError(
+                    f"Rprop: {option}: expected a pair of numbers, got {value!r}"
+                )
         minus, plus = group["etas"]
         if not 0 < minus < 1 < plus:
             raise ArgumentError(

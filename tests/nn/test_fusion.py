@@ -27,6 +27,18 @@ CASES: list[tuple[Any, Any, tuple[int, ...], dict[str, Any]]] = [
         (2, 3, 3, 3),
         {"transpose": True},
     ),
+    (
+        lambda: nn.ConvTranspose1d(4, 6, 2, groups=2),
+        lambda: nn.BatchNorm1d(6),
+        (2, 4, 3),
+        {"transpose": True},
+    ),
+    (
+        lambda: nn.ConvTranspose2d(3, 3, 2, groups=3, bias=False),
+        lambda: nn.BatchNorm2d(3),
+        (2, 3, 3, 3),
+        {"transpose": True},
+    ),
     (lambda: nn.Linear(5, 4), lambda: nn.BatchNorm1d(4), (3, 5), {}),
     (lambda: nn.Linear(5, 4, bias=False), lambda: nn.BatchNorm1d(4), (3, 5), {}),
 ]
@@ -75,3 +87,8 @@ def test_errors() -> None:
         nnlib.ArgumentError, match="linear gives 3 features, bn takes 2"
     ):
         fuse_linear_bn_eval(nn.Linear(2, 3).eval(), nn.BatchNorm1d(2).eval())
+    with pytest.raises(nnlib.ArgumentError, match="conv gives 2 channels, bn takes 1"):
+        fuse_conv_bn_eval(conv.eval(), nn.BatchNorm2d(1).eval())
+    turned = nn.ConvTranspose2d(2, 2, 1).eval()
+    with pytest.raises(nnlib.ArgumentError, match="transpose: expected True for a Con"):
+        fuse_conv_bn_eval(turned, bn.eval())

@@ -113,3 +113,9 @@ def test_one_sample_and_errors() -> None:
         nn.LazyConv1d(4, 1)(nnlib.ones(3))
     with pytest.raises(nnlib.ShapeError, match="LazyBatchNorm2d: input: expected 4"):
         nn.LazyBatchNorm2d()(nnlib.ones(3, 2))
+    with pytest.raises(nnlib.ShapeError, match="LazyLinear: input: expected at least"):
+        nn.LazyLinear(2)(nnlib.tensor(1.0))
+    for lazy in (nn.LazyLinear(3), nn.LazyConv2d(3, 2)):
+        with pytest.raises(nnlib.ShapeError, match=r"weight: expected .* got \(3,\)"):
+            lazy.load_state_dict({"weight": nnlib.ones(3), "bias": nnlib.ones(3)})
+        assert lazy.has_uninitialized_params()

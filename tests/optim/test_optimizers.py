@@ -375,6 +375,11 @@ def test_bad_arguments() -> None:
         (lambda: optim.Adadelta([x], rho=2), nnlib.Error, "rho: expected 0 to 1"),
         (lambda: optim.Rprop([x], etas=(1, 2)), nnlib.Error, "Rprop: etas: expected 0"),
         (
+            lambda: optim.Rprop([x], etas=0.5),
+            nnlib.DTypeError,
+            "Rprop: etas: .* a pair",
+        ),
+        (
             lambda: optim.Rprop([x], step_sizes=(2, 1)),
             nnlib.Error,
             "Rprop: step_sizes: expected 0 <= smallest <= largest",

@@ -26,15 +26,20 @@ def _fused(
     eps: float,
     scale: Tensor | None,
     shift: Tensor | None,
-    dim: int,
+    transpose: bool,
 ) -> tuple[Parameter, Parameter]:
     """Return ``w s`` and ``(b - mean) s + shift``, ``s = scale / sqrt(var + eps)``."""
     with no_grad():
         factor = (var + eps).rsqrt()
         factor = factor if scale is None else factor * scale
-        shape = [1] * weight.ndim
-        shape[dim] = -1
-        fused_weight = weight * factor.reshape(shape).to(weight.dtype)
+        rows = factor.unsqueeze(1)  # (K, 1)
+        if transpose:
+            # (K,) -> (C, K / groups): the weight goes through the groups by C.
+            groups = factor.numel() // weight.shape[1]
+            each = weight.shape[0] // groups
+            rows = factor.reshape(groups, -1).repeat_interleave(each, 0)
+        shape = (*rows.shape, *(1,) * (weight.ndim - 2))
+        fused_weight = weight * rows.reshape(shape).to(weight.dtype)
         offset = (-mean if bias is None else bias - mean) * factor
         offset = offset if shift is None else offset + shift
         wanted = weight.requires_grad if bias is None else bias.requires_grad
@@ -58,7 +63,8 @@ def fuse_conv_bn_weights(
 
     Parameters
     ----------
-    conv_w : Tensor, shape (K, C, ...), or (C, K, ...) of a transposed convolution
+    conv_w : Tensor, shape (K, C / groups, ...)
+        Or (C, K / groups, ...) of a transposed convolution.
     conv_b : Tensor, shape (K,), or None
     bn_rm, bn_rv : Tensor, shape (K,)
         Running mean and variance.
@@ -71,8 +77,7 @@ def fuse_conv_bn_weights(
     -------
     tuple of Parameter
     """
-    dim = 1 if transpose else 0
-    return _fused(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, dim)
+    return _fused(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, transpose)
 
 
 def fuse_linear_bn_weights(
@@ -88,7 +93,7 @@ def fuse_linear_bn_weights(
 
     The arguments are those of `fuse_conv_bn_weights`.
     """
-    return _fused(linear_w, linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, 0)
+    return _fused(linear_w, linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, False)
 
 
 def _check_fusion(op: str, layer: Any, bn: Any) -> None:
@@ -115,7 +120,8 @@ def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Module:
     Raises
     ------
     ArgumentError
-        In training mode, or without running statistics.
+        In training mode, without running statistics, if `bn` has not as many features
+        as `conv` gives channels, or if `transpose` does not fit `conv`.
 
     Examples
     --------
@@ -125,7 +131,17 @@ def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Module:
     >>> bool(nnlib.allclose(fused(x), bn(conv(x)), atol=1e-6))
     True
     """
-    _check_fusion("fuse_conv_bn_eval", conv, bn)
+    op = "fuse_conv_bn_eval"
+    _check_fusion(op, conv, bn)
+    if bool(transpose) != conv.transposed:
+        raise ArgumentError(
+            f"{op}: transpose: expected {conv.transposed} for a "
+            f"{type(conv).__name__}, got {transpose}"
+        )
+    if bn.num_features != conv.out_channels:
+        raise ArgumentError(
+            f"{op}: conv gives {conv.out_channels} channels, bn takes {bn.num_features}"
+        )
     fused = copy.deepcopy(conv)
     fused.weight, fused.bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight,

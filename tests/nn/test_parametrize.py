@@ -92,6 +92,8 @@ def test_weight_norm_reads_what_the_older_one_has_saved() -> None:
         x = nnlib.tensor(X, dtype="float32")
         np.testing.assert_allclose(array(net(x)), array(older(x)), 1e-6)
         assert net.load_state_dict(net.state_dict()) == ([], [])
+    back = nn.utils.weight_norm(parametrize.remove_parametrizations(newer[0], "weight"))
+    assert back.load_state_dict(older[0].state_dict()) == ([], [])
 
 
 @needs_torch

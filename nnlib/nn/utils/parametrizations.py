@@ -11,7 +11,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import Error
 from nnlib.nn import init
 from nnlib.nn.module import Module
-from nnlib.nn.utils.parametrize import register_parametrization
+from nnlib.nn.utils.parametrize import is_parametrized, register_parametrization
 from nnlib.nn.utils.spectral_norm import SpectralNorm, unit
 from nnlib.nn.utils.weight_norm import norm_except
 
@@ -94,6 +94,8 @@ def _read_older(
     name: str, module: Module, state_dict: dict[str, Any], prefix: str, *rest: Any
 ) -> None:
     """Rename what `nnlib.nn.utils.weight_norm` has saved."""
+    if not is_parametrized(module, name):
+        return  # removed: it may be the older kind by now
     for number, older in enumerate((f"{name}_g", f"{name}_v")):
         if prefix + older in state_dict:
             new = f"{prefix}parametrizations.{name}.original{number}"

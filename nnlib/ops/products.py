@@ -350,14 +350,14 @@ def kron(input: Any, other: Any) -> Tensor:
     return Kron.apply(input, other)  # type: ignore[no-any-return]
 
 
-def _same_dtypes(op: str, input: Any, a: Any, b: Any) -> None:
+def same_dtypes(op: str, input: Any, a: Any, b: Any) -> None:
     """Raise unless a Tensor and two arrays have one dtype."""
     if not a.dtype is b.dtype is raw(input).dtype:
         check_dtypes(op, "the second factor", a, b)
         check_dtypes(op, "input", a, input)
 
 
-def _scales(beta: Any, alpha: Any) -> dict[str, Any]:
+def scales(beta: Any, alpha: Any) -> dict[str, Any]:
     """Return the parameters for these factors: none, which is faster, for 1 and 1."""
     return {} if beta == 1 == alpha else {"beta": beta, "alpha": alpha}
 
@@ -384,8 +384,8 @@ def addmm(
     a, b = raw(mat1), raw(mat2)
     if a.ndim != 2 or b.ndim != 2:
         check_ndim("addmm", mat1=(a, 2), mat2=(b, 2))
-    _same_dtypes("addmm", input, a, b)
-    return AddProduct.apply(input, mat1, mat2, **_scales(beta, alpha))  # type: ignore[no-any-return]
+    same_dtypes("addmm", input, a, b)
+    return AddProduct.apply(input, mat1, mat2, **scales(beta, alpha))  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -403,8 +403,8 @@ def addmv(
     a, v = raw(mat), raw(vec)
     if a.ndim != 2 or v.ndim != 1:
         check_ndim("addmv", mat=(a, 2), vec=(v, 1))
-    _same_dtypes("addmv", input, a, v)
-    return AddMatVec.apply(input, mat, vec, **_scales(beta, alpha))  # type: ignore[no-any-return]
+    same_dtypes("addmv", input, a, v)
+    return AddMatVec.apply(input, mat, vec, **scales(beta, alpha))  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -422,8 +422,8 @@ def addr(
     v, w = raw(vec1), raw(vec2)
     if v.ndim != 1 or w.ndim != 1:
         check_ndim("addr", vec1=(v, 1), vec2=(w, 1))
-    _same_dtypes("addr", input, v, w)
-    return AddOuter.apply(input, vec1, vec2, **_scales(beta, alpha))  # type: ignore[no-any-return]
+    same_dtypes("addr", input, v, w)
+    return AddOuter.apply(input, vec1, vec2, **scales(beta, alpha))  # type: ignore[no-any-return]
 
 
 @public(inplace=True)
@@ -446,5 +446,5 @@ def baddbmm(
         raise ShapeError(
             f"baddbmm: batch1 is a batch of {a.shape[0]}, batch2 of {b.shape[0]}"
         )
-    _same_dtypes("baddbmm", input, a, b)
-    return AddProduct.apply(input, batch1, batch2, **_scales(beta, alpha))  # type: ignore[no-any-return]
+    same_dtypes("baddbmm", input, a, b)
+    return AddProduct.apply(input, batch1, batch2, **scales(beta, alpha))  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from nnlib.ops.casting import cast
 from nnlib.ops.dims import check_bounds, constant, one_dim, raw
 from nnlib.ops.indexing import SetIndex
 from nnlib.ops.joining import split, tensor_split, vstack
-from nnlib.ops.matmul import matmul
+from nnlib.ops.products import AddProduct, same_dtypes, scales
 
 __all__ = [
     "addbmm",
@@ -278,8 +278,8 @@ def addbmm(
 
     Raises
     ------
-    ShapeError
-        If the shapes do not fit.
+    ShapeError, DTypeError
+        If the shapes or the dtypes do not fit.
 
     Examples
     --------
@@ -287,13 +287,16 @@ def addbmm(
     >>> nnlib.addbmm(nnlib.zeros(1, 1), nnlib.ones(2, 1, 3), nnlib.ones(2, 3, 1))
     tensor([[6.]])
     """
-    if batch1.ndim != 3 or batch2.ndim != 3 or batch1.shape[0] != batch2.shape[0]:
+    a, b = raw(batch1), raw(batch2)
+    fits = a.ndim == b.ndim == 3 and (a.shape[0], a.shape[2]) == b.shape[:2]
+    if not fits:
         raise ShapeError(
-            "addbmm: expected shapes (B, M, N) and (B, N, P), got "
-            f"{tuple(batch1.shape)} and {tuple(batch2.shape)}"
+            f"addbmm: expected shapes (B, M, N) and (B, N, P), got {a.shape} and "
+            f"{b.shape}"
         )
-    total = matmul(batch1, batch2).sum(0)
-    total = total if alpha == 1 else total * alpha
-    if not beta:
-        return total
-    return (input if beta == 1 else input * beta) + total  # type: ignore[no-any-return]
+    same_dtypes("addbmm", input, a, b)
+    count, m, n = a.shape
+    # The sum of the products is one product: of (M, B * N) and (B * N, P).
+    left = batch1.swapaxes(0, 1).reshape(m, count * n)
+    right = batch2.reshape(count * n, b.shape[2])
+    return AddProduct.apply(input, left, right, **scales(beta, alpha))  # type: ignore[no-any-return]

@@ -122,3 +122,20 @@ def test_ldexp_of_few_by_many() -> None:
     assert slope.item() == 2.0**664
     with pytest.raises(ShapeError, match="ldexp: shapes"):
         nnlib.ldexp(nnlib.ones(2), nnlib.tensor([1, 2, 3]))
+
+
+def test_addbmm_takes_what_fits_and_names_itself() -> None:
+    left, right = nnlib.ones(3, 2, 4), nnlib.ones(3, 4, 2)
+    with pytest.raises(ShapeError, match="^addbmm: "):
+        nnlib.addbmm(nnlib.zeros(7, 2, 2), left, right)
+    with pytest.raises(ShapeError, match="^addbmm: "):
+        nnlib.addbmm(nnlib.zeros(2, 2), left, nnlib.ones(3, 5, 2))
+    with pytest.raises(DTypeError, match="^addbmm: "):
+        nnlib.addbmm(nnlib.zeros(2, 2), left, right.double())
+    start = nnlib.ones(2, requires_grad=True)
+    out = nnlib.addbmm(start, left, right, beta=0)
+    assert out.tolist() == [[12, 12], [12, 12]]
+    out.sum().backward()
+    assert start.grad.tolist() == [0, 0]
+    empty = nnlib.addbmm(nnlib.ones(2, 2), nnlib.ones(0, 2, 4), nnlib.ones(0, 4, 2))
+    assert empty.tolist() == [[1, 1], [1, 1]]

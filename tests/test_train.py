@@ -270,6 +270,12 @@ def test_what_is_no_loader_and_no_optimizer():
             run()
     with pytest.raises(DTypeError, match="fit: optimizer: expected an Optimizer, got"):
         fit(model, DataLoader(data), optimizer=nnlib.optim.SGD)
+    with pytest.raises(DTypeError, match="fit: loss: expected a Tensor, got float"):
+        fit_line(model, optimizer, loss=lambda output, target: 3.0)
+    with pytest.raises(
+        ShapeError, match=r"fit: loss: expected one number, .* \(\d+, 1"
+    ):
+        fit_line(model, optimizer, loss=lambda output, target: output - target)
 
 
 @pytest.mark.parametrize("moment", ["on_train_begin", "on_train_end"])

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_context, device_of
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import Error, ShapeError
 from nnlib.nn import convolution, normalization
 from nnlib.nn.linear import Linear
 from nnlib.nn.module import Module
@@ -88,6 +88,12 @@ class _Lazy(Module):
         return (count,)
 
     def _become(self, count: int) -> None:
+        for name in self._sized:
+            if name not in self._parameters and name not in self._buffers:
+                raise Error(
+                    f"{type(self).__name__}: {name}: something else stands in its "
+                    "place; give the layer an input before it is pruned or normalised"
+                )
         setattr(self, self._unknown, count)
         for name in self._sized:
             tensor = getattr(self, name)

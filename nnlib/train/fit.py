@@ -98,9 +98,10 @@ def fit(
         the weights are those before it; on CUDA at the next reading of the loss (twice
         a second and at each epoch's end).
     DTypeError
-        If a loader is a data set, whose samples are no batches, or the optimizer none.
+        If a loader is a data set, whose samples are no batches, or the optimizer none,
+        or the loss no Tensor.
     ShapeError
-        If a loader gives no batch, or a batch is empty.
+        If a loader gives no batch, a batch is empty, or the loss is not one number.
 
     Examples
     --------
@@ -246,6 +247,14 @@ def predict(model: Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
     return cat(parts, 0)
 
 
+def _check_loss(value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise DTypeError(f"fit: loss: expected a Tensor, got {type(value).__name__}")
+    if value.ndim:
+        shape = tuple(value.shape)
+        raise ShapeError(f"fit: loss: expected one number, got shape {shape}")
+
+
 def _check_loader(where: str, loader: Any) -> None:
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         raise DTypeError(
@@ -310,6 +319,7 @@ class _Trainer:
             optimizer.zero_grad()
             output = self.run.model(*inputs)
             value = self.loss(output, target)
+            _check_loss(value)
             if not self.waits and not seen:
                 # Before a step, so that the weights stay as they are.
                 self.check({"loss": value.item()}, self.run.step + 1)

@@ -115,6 +115,14 @@ def test_one_sample_and_errors() -> None:
         nn.LazyBatchNorm2d()(nnlib.ones(3, 2))
     with pytest.raises(nnlib.ShapeError, match="LazyLinear: input: expected at least"):
         nn.LazyLinear(2)(nnlib.tensor(1.0))
+    utils = nn.utils
+    for make in (
+        utils.weight_norm,
+        utils.parametrizations.weight_norm,
+        lambda layer: utils.prune.l1_unstructured(layer, "weight", 0.5),
+    ):
+        with pytest.raises(nnlib.Error, match="LazyLinear: weight: something else"):
+            make(nn.LazyLinear(3))(nnlib.ones(1, 2))
     for lazy in (nn.LazyLinear(3), nn.LazyConv2d(3, 2)):
         with pytest.raises(nnlib.ShapeError, match=r"weight: expected .* got \(3,\)"):
             lazy.load_state_dict({"weight": nnlib.ones(3), "bias": nnlib.ones(3)})

@@ -274,7 +274,7 @@ def ldexp(input: Any, other: Any) -> Tensor:
     tensor([12.])
     """
     if type(other) is int:
-        other = np.asarray(other)
+        other = array_module(raw(input)).asarray(other)
     kind = getattr(raw(other), "dtype", None)
     if isinstance(input, Tensor) and kind is not None and kind.kind in "iu":
         if input.dtype not in FLOATING:

@@ -53,6 +53,7 @@ def test_weighted_sampler() -> None:
     weights = [1.0, 0.0, 3.0, 4.0]
     sampler = WeightedRandomSampler(weights, 4000, generator=0)
     counts = np.bincount(list(sampler), minlength=4) / 4000
+    # Shares of 4,000 draws have a standard deviation of at most 0.008.
     np.testing.assert_allclose(counts, np.array(weights) / 8, atol=0.03)
     first = [list(sampler), list(sampler)]
     assert first[0] != first[1]
@@ -62,6 +63,7 @@ def test_weighted_sampler() -> None:
         order = list(few)
         assert sorted(order) == [0, 2, 3]
         starts[order[0]] += 1 / 1500
+    # Shares of 1,500 draws: at most 0.013.
     np.testing.assert_allclose(starts, np.array(weights) / 8, atol=0.05)
 
 

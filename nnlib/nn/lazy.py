@@ -77,7 +77,7 @@ class _Lazy(Module):
 
     def _count(self, input: Any) -> int:
         """Return the number asked for, from an input."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no _count")
 
     def _size_of(self, name: str, shape: tuple[int, ...]) -> int:
         """Return the number asked for, from the shape of a parameter."""

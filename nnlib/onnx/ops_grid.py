@@ -13,7 +13,8 @@ from nnlib import ops
 from nnlib.onnx import limits
 from nnlib.onnx.node import Node
 from nnlib.onnx.table import operator
-from nnlib.onnx.values import like_array, shape_of, sizes
+from nnlib.onnx.values import shape_of, sizes
+from nnlib.ops import grid as grids
 from nnlib.ops.casting import cast
 
 Run = Callable[..., Any]
@@ -33,21 +34,12 @@ def _reflected(place: Any, size: int, corners: bool) -> Any:
     return ops.where(away > length, 2 * length - away, away) + low
 
 
-def _cubic(part: Any) -> list[Any]:
-    """Return the weights of four neighbours (Keys 1981, a = -0.75)."""
-    a = -0.75
-
-    def near(d: Any) -> Any:
-        return ((a + 2) * d - (a + 3)) * d * d + 1
-
-    def far(d: Any) -> Any:
-        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-
-    return [far(part + 1), near(part), near(1 - part), far(2 - part)]
-
-
 class _Sampler:
-    """The attributes of GridSample."""
+    """The attributes of GridSample.
+
+    Not `nn.functional.grid_sample`, which reads where the places lie: this is composed
+    of operations that an export can write again, and takes any number of dimensions.
+    """
 
     def __init__(self, node: Node) -> None:
         names = _MODES[20 if node.version >= 20 else 16]
@@ -83,7 +75,7 @@ class _Sampler:
             if self.mode == "linear":
                 found = [(whole, 1 - part), (whole + 1, part)]
             else:
-                weights = _cubic(part)
+                weights = grids.cubic_weights(part)
                 found = [
                     (self.bounded(whole + (n - 1), size), weight)
                     for n, weight in enumerate(weights)
@@ -135,15 +127,6 @@ def affine_grid(node: Node) -> Run:
     def run(theta: Any, target: Any) -> Any:
         n, _, *size = sizes(target)
         limits.check(node.op, (n, *size, len(size)))
-        lines = []
-        for length in size:
-            step = np.linspace(-1, 1, length)
-            lines.append(step if corners else step * (length - 1) / max(length, 1))
-        mesh = np.meshgrid(*lines, indexing="ij")
-        # x belongs to the last dimension, and 1 to the shift: (*size, rank + 1)
-        places = np.stack([*mesh[::-1], np.ones(size)], -1).astype(str(theta.dtype))
-        flat = like_array(places.reshape(-1, len(size) + 1), theta)
-        moved = ops.matmul(flat, ops.permute(theta, (0, 2, 1)))
-        return moved.reshape(n, *size, len(size))
+        return grids.affine_grid(theta, (n, 1, *size), corners)
 
     return run

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from nnlib import ops
-from nnlib.autograd.mode import is_grad_enabled
 from nnlib.backend.device import array_module
 from nnlib.onnx import limits
-from nnlib.onnx.errors import OnnxError
 from nnlib.onnx.node import Node
 from nnlib.onnx.table import operator, simple
 from nnlib.onnx.values import axis_of, like_array, on_arrays, shape_of
@@ -90,23 +88,11 @@ def _reduced(x: Any, dim: int, index: Any, values: Any, how: str) -> Any:
         return ops.scatter(x, dim, index, values)
     if how == "add":
         return ops.scatter_add(x, dim, index, values)
-    if how == "mul":
-        return ops.scatter(x, dim, index, values, reduce="multiply")
-    if is_grad_enabled() and (x.requires_grad or values.requires_grad):
-        raise OnnxError(f"scattering with reduction {how} has no gradient")
-    best = np.maximum if how == "max" else np.minimum
-
-    def run(array: Any, places: Any, source: Any) -> Any:
-        out = array.copy()
-        key = list(np.ogrid[tuple(map(slice, places.shape))])
-        key[dim] = places
-        best.at(out, tuple(key), source)
-        return out
-
-    return on_arrays(run)(x, index, values)
+    return ops.scatter_reduce(x, dim, index, values, _REDUCTIONS[how])
 
 
-_KINDS = ("none", "add", "mul", "max", "min")
+_REDUCTIONS = {"mul": "prod", "max": "amax", "min": "amin"}
+_KINDS = ("none", "add", *_REDUCTIONS)
 
 
 @operator("Scatter", 9)

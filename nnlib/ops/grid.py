@@ -74,7 +74,7 @@ class GridPlaces(Function):
         return grad * slope
 
 
-def _cubic(t: Any) -> list[Any]:
+def cubic_weights(t: Any) -> list[Any]:
     """Return the weights of four neighbours (R. Keys, 1981, with a = -3/4)."""
     a = -0.75
 
@@ -110,7 +110,7 @@ def _taps(
             found.append([(first, 1 - t), (first + 1, t)])
             continue
         pixels = [_inside(first + k, size, padding, align)[0] for k in range(-1, 3)]
-        found.append(list(zip(pixels, _cubic(t), strict=True)))
+        found.append(list(zip(pixels, cubic_weights(t), strict=True)))
     return found
 
 

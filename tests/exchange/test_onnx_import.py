@@ -272,6 +272,29 @@ def test_gradients_through_loop_scan_and_if() -> None:
     assert model.get_parameter("w").grad.tolist() == [12, 27]
 
 
+@pytest.mark.parametrize(
+    ("reduction", "want", "by_x", "by_values"),
+    [
+        ("mul", [5, 4, 21], [5, 2, 7], [1, 8, 1, 3]),
+        ("max", [5, 4, 7], [0, 0, 0], [1, 0, 1, 1]),
+        ("min", [1, 0.5, 3], [1, 0, 1], [0, 1, 0, 0]),
+    ],
+)
+def test_gradients_of_reduced_scattering(
+    reduction: str, want: Any, by_x: Any, by_values: Any
+) -> None:
+    node = helper.make_node(
+        "ScatterElements", ["x", "i", "v"], ["y"], reduction=reduction
+    )
+    index = {"i": np.array([0, 1, 1, -1])}
+    model = load(build([node], {"x": [3], "v": [4]}, ["y"], index, opset=18))
+    x = nnlib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    v = nnlib.tensor([5.0, 0.5, 4.0, 7.0], requires_grad=True)
+    y = model(x, v)
+    y.sum().backward()
+    assert (y.tolist(), x.grad.tolist(), v.grad.tolist()) == (want, by_x, by_values)
+
+
 def test_shapes_are_folded() -> None:
     nodes = [
         helper.make_node("Shape", ["w"], ["s"]),

@@ -59,4 +59,5 @@ def test_reduction_by_sorting(ufunc: np.ufunc) -> None:
     scattering.reduce_at(want, key, values, ufunc)
     for turned in (out.copy(), np.asfortranarray(out)):
         scattering.reduce_sorted(turned, key, values, ufunc)
+        # Products and sums of float64 numbers, in another order.
         np.testing.assert_allclose(turned, want, rtol=1e-14)

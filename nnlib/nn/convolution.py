@@ -11,7 +11,7 @@ from nnlib.nn import functional as F
 from nnlib.nn import init
 from nnlib.nn.linear import check_size, new_parameter
 from nnlib.nn.module import Module
-from nnlib.ops.convolution_arguments import per_dim
+from nnlib.ops.convolution_arguments import per_dim, read_output_size
 
 __all__ = [
     "Conv1d",
@@ -60,12 +60,11 @@ class _Convolution(Module):
                 raise ShapeError(
                     f"{layer}: {name}: {channels} is not divisible by groups={groups}"
                 )
-        if padding_mode not in (
-            _PADDING_MODES[:1] if self.transposed else _PADDING_MODES
-        ):
+        modes = _PADDING_MODES[:1] if self.transposed else _PADDING_MODES
+        if padding_mode not in modes:
             raise ArgumentError(
-                f"{layer}: padding_mode: expected one of {_PADDING_MODES} (transposed "
-                f'layers: "zeros"), got {padding_mode!r}'
+                f"{layer}: padding_mode: expected {' or '.join(map(repr, modes))}, got "
+                f"{padding_mode!r}"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -262,11 +261,7 @@ class _Transposed(_Convolution):
         if output_size is None:
             return self.output_padding
         layer, rank = type(self).__name__, self.rank
-        wanted = tuple(output_size)[-rank:]
-        if len(wanted) != rank:
-            raise ShapeError(
-                f"{layer}: output_size: expected {rank} lengths, got {output_size}"
-            )
+        wanted = read_output_size(layer, output_size, rank, input.ndim)
         least = tuple(
             (length - 1) * s - 2 * p + d * (k - 1) + 1
             for length, s, p, d, k in zip(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
+from nnlib.ops.dropout import check_probability
 
 __all__ = [
     "AlphaDropout",
@@ -20,11 +20,7 @@ __all__ = [
 class _Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError(
-                f"{type(self).__name__}: p: expected a probability between 0 and 1, "
-                f"got {p}"
-            )
+        check_probability(type(self).__name__, p)
         self.p = p
         self.inplace = inplace
 

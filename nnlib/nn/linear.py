@@ -12,6 +12,8 @@ from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.nn import functional as F
 from nnlib.nn import init
 from nnlib.nn.module import Module
+from nnlib.ops import flatten, unflatten
+from nnlib.ops.shape import read_sizes
 
 __all__ = ["Bilinear", "Flatten", "Identity", "Linear", "Unflatten", "new_parameter"]
 
@@ -189,7 +191,7 @@ class Flatten(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the flattened input."""
-        return input.flatten(self.start_dim, self.end_dim)
+        return flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         """Return the dimensions."""
@@ -216,18 +218,11 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
         self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
+        self.unflattened_size = read_sizes("Unflatten", unflattened_size)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with the dimension split."""
-        if not -input.ndim <= self.dim < input.ndim:
-            raise ShapeError(
-                f"Unflatten: dim: {self.dim} is out of range for shape "
-                f"{tuple(input.shape)}"
-            )
-        dim = self.dim % input.ndim
-        shape = tuple(input.shape)
-        return input.reshape(*shape[:dim], *self.unflattened_size, *shape[dim + 1 :])
+        return unflatten(input, self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
         """Return the dimension and its lengths."""

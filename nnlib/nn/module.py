@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
@@ -60,6 +60,8 @@ class Module(ModuleTree, HookMethods):
 
     # Set by `hold_eval`.
     _held_in_eval = False
+    # Names of buffers that a state may leave out: they stay as they are.
+    _optional_entries: ClassVar[frozenset[str]] = frozenset()
 
     training: bool
     forward: Callable[..., Any] = _forward_missing

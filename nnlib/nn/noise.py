@@ -6,6 +6,7 @@ from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError
 from nnlib.nn.module import Module
 from nnlib.ops import bernoulli, full_like, randn_like
+from nnlib.ops.dropout import check_probability
 
 __all__ = ["GaussianNoise", "MaskingNoise"]
 
@@ -65,10 +66,7 @@ class MaskingNoise(Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError(
-                f"MaskingNoise: p: expected a probability, 0 to 1, got {p}"
-            )
+        check_probability("MaskingNoise", p)
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import device_context, module_of, resolve_device
@@ -39,6 +39,8 @@ class _ChannelNorm(Module):
     """
 
     _ranks: tuple[int, ...] = ()
+    # The files of old networks do not have it.
+    _optional_entries: ClassVar[frozenset[str]] = frozenset({"num_batches_tracked"})
 
     def __init__(
         self,

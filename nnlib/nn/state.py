@@ -89,7 +89,11 @@ def load(
         for kind, name, tensor in _own_entries(below):
             full = f"{path}.{name}" if path else name
             wanted[full] = _Entry(below, kind, name, tensor)
-    keys.missing_keys.extend(name for name in wanted if name not in given)
+    keys.missing_keys.extend(
+        name
+        for name, entry in wanted.items()
+        if name not in given and entry.name not in entry.module._optional_entries
+    )
     keys.unexpected_keys.extend(name for name in given if name not in wanted)
 
     arrays = {}

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.matmul import check_dtypes
 
-__all__ = ["Geometry", "per_dim", "read_convolution", "read_transposed"]
+__all__ = [
+    "Geometry",
+    "per_dim",
+    "read_convolution",
+    "read_output_size",
+    "read_transposed",
+]
 
 Sizes = tuple[int, ...]
 
@@ -75,6 +81,34 @@ def per_dim(op: str, argument: str, value: Any, rank: int, least: int) -> Sizes:
     return values
 
 
+def read_output_size(op: str, value: Any, rank: int, ndim: int) -> Sizes:
+    """Read a wanted size: the spatial one, or that of all `ndim` dimensions.
+
+    Raises
+    ------
+    DTypeError
+        If it is no sequence of ints.
+    ShapeError
+        If their number is wrong.
+
+    Examples
+    --------
+    >>> read_output_size("max_unpool2d", (8, 3, 28, 28), 2, 4)
+    (28, 28)
+    """
+    try:
+        sizes = tuple(map(operator.index, value))
+    except TypeError:
+        raise DTypeError(
+            f"{op}: output_size: expected {rank} or {ndim} ints, got {value!r}"
+        ) from None
+    if len(sizes) not in (rank, ndim):
+        raise ShapeError(
+            f"{op}: output_size: expected {rank} or {ndim} ints, got {sizes}"
+        )
+    return sizes[-rank:]
+
+
 def _read_groups(op: str, groups: Any) -> int:
     return per_dim(op, "groups", groups, 1, 1)[0]
 
@@ -84,6 +118,8 @@ def _check_shapes(op: str, rank: int, x: Sizes, w: Sizes) -> None:
     if len(x) not in (rank + 1, rank + 2):
         one = ", ".join(letters)
         raise ShapeError(f"{op}: input: expected (N, {one}) or ({one}), got shape {x}")
+    if 0 in x[-rank:]:
+        raise ShapeError(f"{op}: input: the spatial size is empty, got shape {x}")
     if len(w) != rank + 2:
         raise ShapeError(f"{op}: weight: expected {rank + 2} dimensions, got shape {w}")
     if min(w[2:]) < 1:

@@ -16,7 +16,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import float32
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.casting import cast
 from nnlib.ops.dims import raw
@@ -70,7 +70,11 @@ class Blend(Function):
 
 def check_probability(op: str, p: float) -> None:
     """Raise unless `p` is a probability."""
-    if not 0 <= p <= 1:
+    try:
+        fits = 0 <= p <= 1
+    except TypeError:
+        raise DTypeError(f"{op}: p: expected a number, got {p!r}") from None
+    if not fits:
         raise ArgumentError(f"{op}: p: expected a probability, 0 to 1, got {p}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnlib import kernels
@@ -73,6 +74,25 @@ def _check_dtypes(op: str, input: Any, vectors: dict[str, Any]) -> None:
             )
 
 
+def _joined(input: Any) -> Any:
+    """Return (N, C, *spatial) as (N, C, L): the kernels know three dimensions."""
+    shape = tuple(input.shape)
+    return input.reshape(*shape[:2], math.prod(shape[2:]))
+
+
+def _check_numbers(op: str, eps: Any, momentum: Any) -> None:
+    """Refuse what training cannot use."""
+    try:
+        fits = eps >= 0
+        momentum + 0.0
+    except TypeError:
+        raise DTypeError(
+            f"{op}: eps and momentum: expected numbers, got {eps!r} and {momentum!r}"
+        ) from None
+    if not fits:
+        raise ArgumentError(f"{op}: eps: expected at least 0, got {eps}")
+
+
 @public(method=False)
 def batch_norm(
     input: Any,
@@ -113,8 +133,9 @@ def batch_norm(
         If shapes do not fit, or in training a channel has a single value.
     DTypeError
         If `input` is not floating.
-    Error
-        If there are no running statistics and `training` is False.
+    ArgumentError
+        If there are no running statistics and `training` is False, or in training `eps`
+        is below 0.
 
     Examples
     --------
@@ -125,8 +146,13 @@ def batch_norm(
     """
     op = "batch_norm"
     shape = tuple(input.shape)
-    if len(shape) < 2 or len(shape) > 5:
+    if len(shape) < 2:
         raise ShapeError(f"{op}: input: expected (N, C, ...), got shape {shape}")
+    if len(shape) > 5:
+        return batch_norm(
+            _joined(input), running_mean, running_var, weight, bias, training, momentum,
+            eps,
+        ).reshape(shape)  # fmt: skip
     check_float(op, "input", input)
     channels = shape[1]
     check_vectors(
@@ -148,6 +174,7 @@ def batch_norm(
             f"{op}: input: expected more than one value per channel in training, got "
             f"shape {shape}"
         )
+    _check_numbers(op, eps, momentum)
     if not count:
         return _of_nothing(input, weight, bias)  # type: ignore[no-any-return]
     y, mean, var = Normalize.apply(input, weight, bias, groups=BATCH, eps=eps)
@@ -218,8 +245,11 @@ def group_norm(
     """
     op = "group_norm"
     shape = tuple(input.shape)
-    if len(shape) < 2 or len(shape) > 5:
+    if len(shape) < 2:
         raise ShapeError(f"{op}: input: expected (N, C, ...), got shape {shape}")
+    if len(shape) > 5:
+        y = group_norm(_joined(input), num_groups, weight, bias, eps)
+        return y.reshape(shape)
     check_float(op, "input", input)
     if isinstance(num_groups, bool) or not hasattr(num_groups, "__index__"):
         raise DTypeError(f"{op}: num_groups: expected an int, got {num_groups!r}")
@@ -275,8 +305,13 @@ def instance_norm(
     """
     op = "instance_norm"
     shape = tuple(input.shape)
-    if len(shape) < 3 or len(shape) > 5:
+    if len(shape) < 3:
         raise ShapeError(f"{op}: input: expected (N, C, *spatial), got shape {shape}")
+    if len(shape) > 5:
+        return instance_norm(
+            _joined(input), running_mean, running_var, weight, bias, use_input_stats,
+            momentum, eps,
+        ).reshape(shape)  # fmt: skip
     check_float(op, "input", input)
     check_vectors(
         op, input, shape[1], weight=weight, bias=bias, running_mean=running_mean,

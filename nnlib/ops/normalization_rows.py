@@ -10,7 +10,9 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
+from nnlib.backend.dtypes import HALF, float32, float64
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.ops.casting import cast
 from nnlib.ops.loss import check_float
 from nnlib.ops.power import rsqrt
 from nnlib.ops.reduction import mean as mean_of
@@ -19,13 +21,9 @@ from nnlib.ops.resize import Resample
 
 __all__ = ["layer_norm", "local_response_norm", "rms_norm"]
 
-# The distance from 1 to the next number of each dtype.
-MACHINE_EPS = {
-    "float64": 2.0**-52,
-    "float32": 2.0**-23,
-    "float16": 2.0**-10,
-    "bfloat16": 2.0**-7,
-}
+# The distance from 1 to the next number; 16-bit floats are computed in float32.
+_EPS = 2.0**-23
+_EPS_DOUBLE = 2.0**-52
 
 
 class NormalizeRows(Function):
@@ -98,7 +96,6 @@ class NormalizeRows(Function):
 
 def _last_dims(op: str, input: Any, normalized_shape: Any, **vectors: Any) -> int:
     """Return how many dimensions `normalized_shape` means, or refuse it."""
-    check_float(op, "input", input)
     several = isinstance(normalized_shape, tuple | list)
     wanted = normalized_shape if several else (normalized_shape,)
     if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in wanted):
@@ -127,6 +124,15 @@ def _last_dims(op: str, input: Any, normalized_shape: Any, **vectors: Any) -> in
     return len(wanted)
 
 
+def _widened(input: Any, *vectors: Any) -> Any:
+    """Return 16-bit floats as float32 where their parameters are wider."""
+    if input.dtype in HALF and any(
+        vector is not None and vector.dtype not in HALF for vector in vectors
+    ):
+        return cast(input, float32)
+    return input
+
+
 @public(method=False)
 def layer_norm(
     input: Any,
@@ -146,6 +152,7 @@ def layer_norm(
     normalized_shape : int or tuple of int
         The dimensions that share mean and variance.
     weight, bias : Tensor, shape `normalized_shape`, optional
+        Of the input's dtype; float32 also goes with 16-bit floats.
     eps : float, default 1e-5
 
     Returns
@@ -166,10 +173,11 @@ def layer_norm(
     tensor([[-1.,  1.],
             [ 0.,  0.]])
     """
-    dims = _last_dims("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return NormalizeRows.apply(  # type: ignore[no-any-return]
-        input, weight, bias, dims=dims, eps=eps, centred=True
-    )
+    check_float("layer_norm", "input", input)
+    wide = _widened(input, weight, bias)
+    dims = _last_dims("layer_norm", wide, normalized_shape, weight=weight, bias=bias)
+    y = NormalizeRows.apply(wide, weight, bias, dims=dims, eps=eps, centred=True)
+    return cast(y, input.dtype)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -185,8 +193,10 @@ def rms_norm(
     input : Tensor, shape (..., *normalized_shape), floating
     normalized_shape : int or tuple of int
     weight : Tensor, shape `normalized_shape`, optional
+        Of any floating dtype; the result has that of `input`.
     eps : float, optional
-        Added to the mean of the squares; default: the dtype's epsilon.
+        Added to the mean of the squares; default: the epsilon of the dtype that is
+        computed in, float32 for 16-bit floats.
 
     Returns
     -------
@@ -203,12 +213,17 @@ def rms_norm(
     >>> nnlib.rms_norm(nnlib.tensor([1.0, 7.0]), 2)
     tensor([0.2, 1.4])
     """
-    dims = _last_dims("rms_norm", input, normalized_shape, weight=weight)
+    check_float("rms_norm", "input", input)
+    wide = input
+    if weight is not None and weight.dtype != input.dtype:
+        check_float("rms_norm", "weight", weight)
+        wide = _widened(input, weight)
+        weight = cast(weight, wide.dtype)
+    dims = _last_dims("rms_norm", wide, normalized_shape, weight=weight)
     if eps is None:
-        eps = MACHINE_EPS[input.dtype.name]
-    return NormalizeRows.apply(  # type: ignore[no-any-return]
-        input, weight, None, dims=dims, eps=eps, centred=False
-    )
+        eps = _EPS_DOUBLE if wide.dtype == float64 else _EPS
+    y = NormalizeRows.apply(wide, weight, None, dims=dims, eps=eps, centred=False)
+    return cast(y, input.dtype)  # type: ignore[no-any-return]
 
 
 @public(method=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dims import constant, number_as, raw
 from nnlib.ops.gathering import IndexSelect
 
@@ -128,8 +129,10 @@ def pad(
     ------
     ShapeError
         If there are too many widths, or one is too large for the mode.
-    Error
-        If the mode is unknown.
+    ArgumentError
+        If the mode is unknown, or takes no `value`.
+    DTypeError
+        If a width is no int.
 
     Examples
     --------
@@ -139,11 +142,19 @@ def pad(
     """
     if mode not in _MODES:
         raise ArgumentError(f"pad: mode: expected one of {_MODES}, got {mode!r}")
-    widths = _widths(tuple(map(int, pad)), raw(input).shape, mode)
+    try:
+        given = tuple(map(operator.index, pad))
+    except TypeError:
+        raise DTypeError(f"pad: pad: expected a tuple of ints, got {pad!r}") from None
+    if not hasattr(input, "shape"):
+        raise DTypeError(f"pad: input: expected a Tensor, got {type(input).__name__}")
+    widths = _widths(given, raw(input).shape, mode)
     if mode == "constant":
         return PadConstant.apply(  # type: ignore[no-any-return]
             input, widths=widths, value=value or 0.0
         )
+    if value:
+        raise ArgumentError(f"pad: value: not used by the mode {mode!r}, got {value}")
     out = input
     module = array_module(raw(input))
     for dim, (before, after) in enumerate(widths):

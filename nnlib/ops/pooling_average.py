@@ -17,6 +17,7 @@ from nnlib.ops.pooling_arguments import (
     sliding_sizes,
 )
 from nnlib.ops.resize import Resample
+from nnlib.ops.selection import masked_fill
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -248,6 +249,8 @@ def _lp_pool(
     stride: Any,
     ceil_mode: bool,
 ) -> Any:
+    if isinstance(norm_type, str) or not hasattr(norm_type, "__float__"):
+        raise DTypeError(f"{op}: norm_type: expected a number, got {norm_type!r}")
     if norm_type == 0:
         raise ArgumentError(f"{op}: norm_type: expected another number than 0")
     count = math.prod(per_dim(op, "kernel_size", kernel_size, rank, 1))
@@ -260,8 +263,8 @@ def _lp_pool(
     mean = _avg_pool(op, rank, powers, kernel_size, stride, 0, ceil_mode, True)
     # The slope of a root is infinite at 0: such windows pass no gradient on.
     nothing = mean == 0
-    root = (mean.masked_fill(nothing, 1) * count) ** (1.0 / norm_type)
-    return root.masked_fill(nothing, 0)
+    root = (masked_fill(mean, nothing, 1) * count) ** (1.0 / norm_type)
+    return masked_fill(root, nothing, 0)
 
 
 @public(method=False)

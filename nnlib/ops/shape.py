@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from typing import Any
 
 import numpy as np
@@ -276,6 +277,16 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     )
 
 
+def read_sizes(op: str, sizes: Any) -> tuple[int, ...]:
+    """Return the lengths that one dimension is split into, or refuse them."""
+    try:
+        return tuple(map(operator.index, sizes))
+    except TypeError:
+        raise DTypeError(
+            f"{op}: sizes: expected a tuple of ints, got {sizes!r}"
+        ) from None
+
+
 @public()
 def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
     """Split one dimension into several, of lengths `sizes` (one may be -1)."""
@@ -283,7 +294,7 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Tensor:
     if not shape:
         raise ShapeError("unflatten: a tensor without dimensions has none to split")
     dim = one_dim("unflatten", dim, len(shape))
-    parts = tuple(sizes)
+    parts = read_sizes("unflatten", sizes)
     known = 1
     for length in parts:
         known *= 1 if length == -1 else length

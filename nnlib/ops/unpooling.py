@@ -8,7 +8,7 @@ from typing import Any
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
-from nnlib.ops.convolution_arguments import per_dim
+from nnlib.ops.convolution_arguments import per_dim, read_output_size
 from nnlib.ops.dims import raw
 from nnlib.ops.gathering import place_along
 from nnlib.ops.pooling_arguments import check_input
@@ -35,8 +35,7 @@ def _unpooled(
     )
     if size is None:
         return default
-    wanted = tuple(size)[-rank:]
-    wanted = per_dim(op, "output_size", wanted, rank, 1)
+    wanted = read_output_size(op, size, rank, len(input.shape))
     for given, middle, s in zip(wanted, default, steps, strict=True):
         if not middle - s < given < middle + s:
             raise ShapeError(
@@ -73,7 +72,7 @@ def _max_unpool(
                 f"{op}: indices: {wrong} is outside of the output's {length} elements"
             )
     lead = shape[:-rank]
-    flat = input.reshape(*lead, -1) if input.size else input.reshape(*lead, 0)
+    flat = input.reshape(*lead, math.prod(shape[-rank:]))
     index = index.reshape(flat.shape)
     out = place_along(flat, index, (*lead, length), len(lead))
     return out.reshape(*lead, *size)

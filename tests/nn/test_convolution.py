@@ -192,3 +192,14 @@ def test_no_channels_of_output(name):
     assert y.shape[:2] == (2, 0)
     y.sum().backward()
     assert not x.grad.numpy().any()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(2, 3, 1, padding=1), nn.ConvTranspose2d(2, 3, 3)]
+)
+def test_images_without_pixels_are_refused(layer):
+    assert tuple(layer(nnlib.ones(0, 2, 4, 4)).shape)[:2] == (0, 3)
+    with pytest.raises(
+        ShapeError, match=r"the spatial size is empty, got shape \(1, 2"
+    ):
+        layer(nnlib.ones(1, 2, 0, 4))

@@ -11,6 +11,7 @@ from compare import array, compare, needs_torch, torch
 
 import nnlib
 from nnlib import nn
+from nnlib.backend.errors import DTypeError
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 5)) * 2
@@ -254,8 +255,8 @@ def test_inplace_activation_changes_its_input() -> None:
         ),
         (
             lambda: nn.Unflatten(3, (1, 2))(nnlib.ones(2)),
-            nnlib.ShapeError,
-            "Unflatten: dim: 3 is out of range",
+            nnlib.BoundsError,
+            "unflatten: dim 3 is out of range",
         ),
         (
             lambda: nn.Linear(4, 2)(None),
@@ -294,3 +295,11 @@ def test_the_errors_of_a_model_of_ones_own_are_pythons() -> None:
         Broken()(None)
     with pytest.raises(AttributeError, match="nothing"):
         nn.Sequential(Broken())(nnlib.ones(1))
+
+
+def test_sizes_and_probabilities_that_are_no_numbers():
+    with pytest.raises(DTypeError, match="Unflatten: sizes: expected a tuple of ints"):
+        nn.Unflatten(1, 6)
+    for layer in (nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.MaskingNoise):
+        with pytest.raises(DTypeError, match="p: expected a number, got None"):
+            layer(None)

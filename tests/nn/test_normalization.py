@@ -9,7 +9,7 @@ from compare import array, compare, copy_weights, needs_torch, torch
 import nnlib
 import nnlib.nn.functional as F
 from nnlib import nn
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 
 LAYERS = [
     ("BatchNorm1d", (3,), {}, (5, 3)),
@@ -170,3 +170,60 @@ def test_equal_bits_from_run_to_run():
         grads = [leaf.grad, layer.weight.grad, layer.bias.grad]
         results.append([array(v).tobytes() for v in (y, *grads)])
     assert results[0] == results[1]
+
+
+@needs_torch
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_16_bit_rows_go_with_float32_weights(name, kind):
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal((4, 6)) / 50, rng.standard_normal(6)
+    found = []
+    for lib in (nnlib, torch):
+        leaf = lib.tensor(x).to(getattr(lib, kind)).requires_grad_()
+        weight = lib.tensor(w).to(lib.float32).requires_grad_()
+        y = getattr(lib.nn.functional, name)(leaf, (6,), weight)
+        (y.float() ** 2).sum().backward()
+        assert str(y.dtype).removeprefix("torch.") == kind
+        assert str(weight.grad.dtype).removeprefix("torch.") == "float32"
+        found.append([array(v.float()) for v in (y, leaf.grad, weight.grad)])
+    for mine, its in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, its, 2e-2, 2e-2 * abs(its).max())
+
+
+@needs_torch
+def test_rms_norm_of_16_bit_floats_adds_the_epsilon_of_float32():
+    x = np.array([[0.01, 0.02]])
+    mine = F.rms_norm(nnlib.tensor(x).bfloat16(), (2,))
+    its = torch.nn.functional.rms_norm(torch.tensor(x).bfloat16(), (2,))
+    np.testing.assert_array_equal(array(mine.float()), its.float().numpy())
+
+
+@needs_torch
+@pytest.mark.parametrize("op", ["batch_norm", "group_norm", "instance_norm"])
+def test_any_number_of_dimensions(op):
+    x = np.random.default_rng(0).standard_normal((2, 4, 2, 1, 3, 2))
+    args = {"batch_norm": (None, None, None, None, True), "group_norm": (2,)}
+    want = getattr(torch.nn.functional, op)(torch.tensor(x), *args.get(op, ()))
+    got = getattr(F, op)(nnlib.tensor(x), *args.get(op, ()))
+    np.testing.assert_allclose(array(got), want.numpy(), 1e-10, 1e-12)
+
+
+def test_batch_norm_refuses_numbers_it_cannot_use():
+    x = nnlib.randn(4, 3)
+    for eps in (-1.0, float("nan")):
+        with pytest.raises(ArgumentError, match="eps: expected at least 0"):
+            nn.BatchNorm1d(3, eps=eps)(x)
+    with pytest.raises(DTypeError, match="eps and momentum: expected numbers, got 1e-"):
+        nn.BatchNorm1d(3, momentum="fast")(x)
+
+
+def test_states_of_old_networks_have_no_count():
+    layer = nn.Sequential(nn.BatchNorm2d(3))
+    state = layer.state_dict()
+    del state["0.num_batches_tracked"]
+    assert layer.load_state_dict(state) == ([], [])
+    del state["0.running_mean"]
+    with pytest.raises(Error, match=r"missing: 0\.running_mean$"):
+        layer.load_state_dict(state)

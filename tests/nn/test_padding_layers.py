@@ -7,7 +7,7 @@ import pytest
 
 import nnlib
 from nnlib import nn
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 
 RNG = np.random.default_rng(5)
 KINDS = ("Constant", "Zero", "Reflection", "Replication", "Circular")
@@ -38,3 +38,13 @@ def test_what_does_not_fit_is_refused() -> None:
         nn.ZeroPad2d((1, 2))
     with pytest.raises(ShapeError, match="ReflectionPad1d: input: expected 2 or 3 dim"):
         nn.ReflectionPad1d(1)(nnlib.ones(3))
+    with pytest.raises(
+        DTypeError, match=r"pad: pad: expected a tuple of ints, got \(1"
+    ):
+        nn.functional.pad(nnlib.ones(3), (1.5, 2))
+    with pytest.raises(DTypeError, match="pad: pad: expected a tuple of ints, got 1"):
+        nn.functional.pad(nnlib.ones(3), 1)
+    with pytest.raises(DTypeError, match="pad: input: expected a Tensor, got list"):
+        nn.functional.pad([1.0], (1, 1))
+    with pytest.raises(ArgumentError, match="value: not used by the mode 'reflect'"):
+        nn.functional.pad(nnlib.ones(1, 3), (1, 1), "reflect", 2.0)

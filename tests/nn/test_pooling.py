@@ -8,7 +8,7 @@ from compare import array, compare, needs_torch, torch
 
 import nnlib
 from nnlib import nn
-from nnlib.backend.errors import ArgumentError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 
 LAYERS = {
     "MaxPool1d": [((2,), {}), ((3, 2, 1), {"ceil_mode": True})],
@@ -114,3 +114,34 @@ def test_equal_bits_from_run_to_run():
         (y * y).sum().backward()
         results.append((array(y).tobytes(), array(x.grad).tobytes()))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_unpooling_an_empty_batch(rank):
+    pool = getattr(nn, f"MaxPool{rank}d")(2, return_indices=True)
+    y, places = pool(nnlib.ones(0, 3, *(4, 6, 8)[:rank]))
+    back = getattr(nn, f"MaxUnpool{rank}d")(2)(y, places)
+    assert tuple(back.shape) == (0, 3, *(4, 6, 8)[:rank])
+
+
+def test_sizes_that_are_asked_for_are_read_strictly():
+    y, places = nn.MaxPool2d(2, return_indices=True)(nnlib.ones(1, 1, 5, 5))
+    unpool, up = nn.MaxUnpool2d(2), nn.ConvTranspose2d(1, 1, 3, stride=2)
+    for layer, args in ((unpool, (y, places)), (up, (y,))):
+        assert tuple(layer(*args, output_size=(1, 1, 5, 5)).shape) == (1, 1, 5, 5)
+        with pytest.raises(
+            DTypeError, match="output_size: expected 2 or 4 ints, got 5"
+        ):
+            layer(*args, output_size=5)
+        with pytest.raises(ShapeError, match=r"expected 2 or 4 ints, got \(1, 5, 5\)"):
+            layer(*args, output_size=(1, 5, 5))
+
+
+def test_arrays_and_odd_powers():
+    x = np.abs(np.random.default_rng(0).standard_normal((1, 2, 4, 4)))
+    for power in (1, 2.5, float("inf")):
+        pool = nn.LPPool2d(power, 2)
+        np.testing.assert_array_equal(pool(x), array(pool(nnlib.tensor(x))))
+    with pytest.raises(DTypeError, match="norm_type: expected a number, got None"):
+        nn.LPPool2d(None, 2)(nnlib.tensor(x))
+    assert nn.Flatten()(x).shape == (1, 32)

@@ -20,6 +20,7 @@ from nnlib.ops.masking import OneHot
 from nnlib.ops.padding import PadConstant
 from nnlib.ops.reduction import Spread
 from nnlib.ops.shape import Permute, Reshape
+from nnlib.ops.writing import IndexAdd
 
 
 @writes(Reshape)
@@ -180,6 +181,25 @@ def index_select(g: Writer, record: Record) -> str:
 def take_along(g: Writer, record: Record) -> str:
     """Write GatherElements."""
     return g.add("GatherElements", [g.value(0), g.value(1)], axis=record.params["dim"])
+
+
+@writes(IndexAdd)
+def index_add(g: Writer, record: Record) -> str:
+    """Write ScatterElements, with the index of each entry for all its elements."""
+    dim, rank = record.params["dim"], len(record.shape(0))
+    if g.opset < 16 or not rank:
+        raise g.unknown("before opset 16, or without dimensions")
+    source = g.value(2)
+    if record.params["alpha"] != 1:
+        alpha = g.constant(record.params["alpha"], dtype_at(record))
+        source = g.add("Mul", [source, alpha])
+    index = g.add(
+        "Reshape", [g.value(1), g.ints(*(-(d == dim) or 1 for d in range(rank)))]
+    )
+    index = g.add("Expand", [index, g.add("Shape", [source])])
+    return g.add(
+        "ScatterElements", [g.value(0), index, source], axis=dim, reduction="add"
+    )
 
 
 @writes(EmbeddingRows)

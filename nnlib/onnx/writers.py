@@ -19,7 +19,15 @@ __all__ = ["named", "writer_of", "writes"]
 
 Write = Callable[[Writer, Record], Any]
 
-_FAMILIES = ("elementwise", "activation", "layout", "layers", "reduction", "sequence")
+_FAMILIES = (
+    "elementwise",
+    "activation",
+    "layout",
+    "layers",
+    "reduction",
+    "sequence",
+    "windows",
+)
 _TABLE: dict[type[Function], Write] = {}
 _loaded = False
 

@@ -5,39 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nnlib.autograd.guarding import NoTensorError, no_tensor
 from nnlib.autograd.registry import op_call, op_name
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.device import CPU, device_of
-from nnlib.backend.errors import DeviceError, DTypeError, Error
+from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
 
 if TYPE_CHECKING:
     from nnlib.autograd.function import Function
 
-__all__ = ["no_tensor", "to_one_device"]
+__all__ = ["refuse_misfit", "to_one_device"]
 
 
-def no_tensor(
-    default: str, args: Sequence[Any], error: AttributeError | TypeError
-) -> DTypeError | None:
-    """Return what to raise where `error` came of arguments without any tensor.
+def refuse_misfit(
+    cls: type[Function], args: Sequence[Any], error: Exception | None = None
+) -> None:
+    """Raise where an argument of the door is neither tensor, array nor number.
 
-    Nobody asks before whether there is one. None where an argument is an array, or the
-    error tells enough. `default` is the operation's name if no public one is under way.
+    Return where all are, where `error` has come up and tells enough, or where the
+    operation is none of nnlib's own.
     """
-    if isinstance(error, Error) or any(hasattr(x, "dtype") for x in args):
-        return None
-    for position, value in enumerate(args):
-        if isinstance(error, AttributeError):
-            blamed = value is error.obj
-        else:
-            blamed = not isinstance(value, int | float)
-        if blamed:
-            op, given = op_call(default)
-            known = [name for name, x in given.items() if x is value]
-            name = known[0] if known else f"argument {position}"
-            kind = type(value).__name__
-            return DTypeError(f"{op}: {name}: expected a Tensor, got {kind}")
-    return None
+    if not cls.__module__.startswith("nnlib.") or isinstance(error, NoTensorError):
+        return
+    if isinstance(error, Error) and not isinstance(error, DTypeError | ShapeError):
+        return
+    # A number may stand beside a tensor, in operations that promote.
+    several = cls.promotes is not None and len(args) > 1
+    wanted = "a Tensor or a number" if several else "a Tensor"
+    wrong = no_tensor(*op_call(cls.__name__), args, error, wanted)
+    if wrong is not None:
+        raise wrong from None
 
 
 def to_one_device(cls: type[Function], args: Sequence[Any]) -> list[Any] | None:

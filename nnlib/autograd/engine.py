@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.guarding import guarded
 from nnlib.autograd.mode import set_grad_enabled, state
 from nnlib.autograd.passes import from_hook, run_pass
 from nnlib.autograd.saved import edge_of
@@ -63,6 +64,7 @@ def backward(
                 _accumulate(tensor, plain, False, create_graph)
 
 
+@guarded
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -130,6 +132,9 @@ def _roots(
     outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if grads is None or isinstance(grads, Tensor) or hasattr(grads, "dtype"):
         grads = [grads] * len(outputs) if grads is None else [grads]
+    if not isinstance(grads, Sequence) or isinstance(grads, str):
+        kind = type(grads).__name__
+        raise DTypeError(f"{name}: gradient: expected Tensors, got {kind}")
     if len(grads) != len(outputs):
         raise ShapeError(
             f"{name}: {len(outputs)} outputs, but {len(grads)} gradients for them"

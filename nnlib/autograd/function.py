@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnlib.autograd.arguments import no_tensor, to_one_device
+from nnlib.autograd.arguments import refuse_misfit, to_one_device
 from nnlib.autograd.halves import forward_upcast
 from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
@@ -230,6 +230,7 @@ class Function:
             edges: list[Any] = []
             dtype = None
             tracked = mixed = whole = fraction = foreign = entangled = False
+            strange = False
             for x in args:
                 if type(x) in TENSOR_TYPES:
                     array = x._array
@@ -260,26 +261,31 @@ class Function:
                         whole = True
                     elif type(x) is float:
                         fraction = True
-                    elif type(x) not in _WEAK:
+                    elif type(x) is _ndarray:
                         mixed = True
+                    elif type(x) not in _WEAK:
+                        mixed = strange = True
             if dtype is None:
                 if sees_tensors:
                     return _forward_tensors(node, arrays, params)
+                if strange or (args and args[0] is None):
+                    refuse_misfit(cls, args)
                 try:
                     return node.forward(*arrays, **params)
-                except (AttributeError, TypeError) as error:
-                    wrong = no_tensor(cls.__name__, args, error)
-                    if wrong is None:
-                        raise
-                    raise wrong from None
+                except Exception as error:
+                    refuse_misfit(cls, args, error)
+                    raise
             if promotes is not None and not mixed and dtype.kind != "f":
                 # Beside a float tensor numbers change nothing, nor do integers beside
                 # a tensor of integers.
                 mixed = fraction or promotes == "float" or (whole and dtype.kind == "b")
-            if mixed and promotes is not None:
-                promoted = promote_arguments(promotes, args)
-                if promoted is not None:
-                    return cls.apply(*promoted, **params)
+            if mixed:
+                if strange:
+                    refuse_misfit(cls, args)
+                if promotes is not None:
+                    promoted = promote_arguments(promotes, args)
+                    if promoted is not None:
+                        return cls.apply(*promoted, **params)
             if foreign:
                 moved = to_one_device(cls, args)
                 if moved is not None:
@@ -290,7 +296,11 @@ class Function:
 
         if quiet:
             # No arithmetic, which could overflow or want more than 16 bits.
-            out = node.forward(*arrays, **params)
+            try:
+                out = node.forward(*arrays, **params)
+            except Exception as error:
+                refuse_misfit(cls, args, error)
+                raise
         else:
             errors = set_errors(QUIET)
             try:
@@ -304,6 +314,9 @@ class Function:
                     out = node.forward(array)
                 else:
                     out = node.forward(*arrays)
+            except Exception as error:
+                refuse_misfit(cls, args, error)
+                raise
             finally:
                 restore_errors(errors)
         if recording:

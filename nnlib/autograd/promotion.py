@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.registry import op_name
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, bool_, get_default_dtype, int64, promote
-from nnlib.backend.errors import DTypeError
 
 __all__ = ["promote_arguments", "result_type"]
 
@@ -33,11 +31,6 @@ def promote_arguments(kind: str, args: Sequence[Any]) -> list[Any] | None:
     -------
     list or None
         The arguments, some of them cast; None if nothing had to change.
-
-    Raises
-    ------
-    DTypeError
-        If an argument is a list, a tuple or a string.
     """
     args, changed = _plain(args)
     target = _common(args)
@@ -84,12 +77,7 @@ def _plain(args: Sequence[Any]) -> tuple[list[Any], bool]:
     """Turn NumPy's numbers into Python's, and raw arrays into Tensors."""
     plain: list[Any] = []
     changed = False
-    for position, x in enumerate(args):
-        if isinstance(x, list | tuple | str):
-            raise DTypeError(
-                f"{op_name('promotion')}: argument {position}: expected a Tensor or a "
-                f"number, got {type(x).__name__}"
-            )
+    for x in args:
         if not isinstance(x, Tensor) and hasattr(x, "dtype"):
             if isinstance(x, np.generic) or x.ndim == 0:
                 x = x.item()

@@ -12,9 +12,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
+from nnlib.autograd.guarding import (
+    guarded,
+    is_direct,
+    retold,
+    takes_more_tensors,
+)
 from nnlib.autograd.mode import state
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, not_a_tensor
+from nnlib.backend.errors import DTypeError, Error
 
 __all__ = [
     "OPS",
@@ -71,6 +77,7 @@ def public(
     inplace: bool | str | Callable[..., Tensor] = False,
     axis: bool = False,
     reads: bool = False,
+    direct: bool = False,
 ) -> Callable[[F], F]:
     """Register a public operation under its function's name.
 
@@ -93,23 +100,33 @@ def public(
     reads : bool
         Whether the function itself reads the numbers of a tensor, not only operations
         below it: `vmap` then calls it sample by sample.
+    direct : bool
+        Whether the function gives its arguments to the door before it asks anything of
+        them, or says itself which is no tensor; so that `guarded` is not needed. It is
+        seen by itself where nothing else is called.
     """
 
     def register(function: F) -> F:
         name = function.__name__
+        own = function
         if axis:
             function = _with_numpy_names(function)
         if reads:
             function = sample_by_sample(function)
+        inner = function
+        if not (axis or reads or direct or is_direct(function)):
+            function = guarded(function)
+        # The first argument of a method is a tensor for sure.
+        bound = function if takes_more_tensors(own) else inner
         methods = (name,) if method is True else method or ()
         methods = (methods,) if isinstance(methods, str) else methods
         names = (operators,) if isinstance(operators, str) else operators
         for attribute in methods:
-            setattr(Tensor, attribute, function)
+            setattr(Tensor, attribute, bound)
         for operator in names:
-            setattr(Tensor, operator, _operator(operator, function))
+            setattr(Tensor, operator, _operator(operator, inner))
         if inplace is True or inplace == "view":
-            changing = _inplace(function, name + "_", inplace)
+            changing = _inplace(inner, name + "_", inplace)
             for attribute in (name, *methods):
                 setattr(Tensor, attribute + "_", changing)
         elif inplace:
@@ -130,26 +147,16 @@ def _with_numpy_names(function: F) -> F:
     def named(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except TypeError:
-            if _NUMPY_NAMES.keys().isdisjoint(kwargs):
-                raise
-        except AttributeError as error:
-            wrong = _wrong_first(function, error, args, kwargs)
-            if wrong is None:
-                raise
-            raise wrong from None
+        except Exception as error:
+            known = isinstance(error, TypeError) and not isinstance(error, Error)
+            if not known or _NUMPY_NAMES.keys().isdisjoint(kwargs):
+                wrong = retold(function, error, args, kwargs)
+                if wrong is None:
+                    raise
+                raise wrong from None
         return named(*args, **_renamed(function.__name__, kwargs))
 
     return cast(F, named)
-
-
-def _wrong_first(
-    function: Callable[..., Any], error: AttributeError, args: Any, kwargs: Any
-) -> Exception | None:
-    """Return what to raise where the first argument, or a named one, is no tensor."""
-    names = inspect.unwrap(function).__code__.co_varnames
-    first = dict(zip(names, args[:1], strict=False))
-    return not_a_tensor(function.__name__, error, first | kwargs)
 
 
 def _renamed(op: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -174,8 +181,8 @@ def sample_by_sample(function: F) -> F:
         if interpreter is None:
             try:
                 return function(*args, **kwargs)
-            except AttributeError as error:
-                wrong = _wrong_first(function, error, args, kwargs)
+            except Exception as error:
+                wrong = retold(function, error, args, kwargs)
                 if wrong is None:
                     raise
                 raise wrong from None

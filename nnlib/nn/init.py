@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.guarding import guarded
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of
@@ -256,6 +257,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return _write("dirac_", tensor, array_module(tensor._array).asarray(values))
 
 
+@guarded
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity (ones on the diagonal, also if it is not square).
 

@@ -171,7 +171,7 @@ class PRelu(Function):
         )
 
 
-@public(inplace=True)
+@public(inplace=True, direct=True)
 def relu(input: Any, inplace: bool = False) -> Tensor:
     """Return the rectified linear unit ``max(input, 0)``.
 
@@ -201,7 +201,7 @@ def relu_(input: Tensor) -> Tensor:
     return run_inplace("relu_", relu, input, (), {})  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def leaky_relu(
     input: Any, negative_slope: float = 0.01, inplace: bool = False
 ) -> Tensor:

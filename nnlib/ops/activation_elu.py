@@ -94,7 +94,7 @@ class Celu(Function):
         return EluBackward.apply(grad, x / self.alpha, parameter=1.0)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return `input` above 0 and ``alpha * (exp(input) - 1)`` below.
 
@@ -124,7 +124,7 @@ def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     return run_inplace("elu_", elu, input, (alpha,), {})  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def selu(input: Any, inplace: bool = False) -> Tensor:
     """Return ``1.0507 * elu(input, 1.6733)``, which keeps mean 0 and variance 1.
 
@@ -140,7 +140,7 @@ def selu_(input: Tensor) -> Tensor:
     return run_inplace("selu_", selu, input, (), {})  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return ``max(0, input) + min(0, alpha * (exp(input / alpha) - 1))``.
 

@@ -163,7 +163,7 @@ class Threshold(Function):
         return gate(grad, ~(raw(self.saved[0]) <= self.threshold))
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def hardtanh(
     input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
@@ -256,7 +256,7 @@ def softshrink(input: Any, lambd: float = 0.5) -> Tensor:
     return SoftShrink.apply(input, bound=lambd)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def threshold(
     input: Any, threshold: float, value: float, inplace: bool = False
 ) -> Tensor:

@@ -317,7 +317,7 @@ def gelu(input: Any, approximate: str = "none") -> Tensor:
     return GeluTanh.apply(input)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def silu(input: Any, inplace: bool = False) -> Tensor:
     """Return the sigmoid linear unit (swish) ``input * sigmoid(input)``.
 
@@ -334,7 +334,7 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
     return Silu.apply(input)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def mish(input: Any, inplace: bool = False) -> Tensor:
     """Return ``input * tanh(softplus(input))``.
 

@@ -293,7 +293,7 @@ class Neg(Function):
         return -grad
 
 
-@public(operators=("__add__", "__radd__", "__iadd__"), inplace=True)
+@public(operators=("__add__", "__radd__", "__iadd__"), inplace=True, direct=True)
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return ``input + alpha * other``, broadcast and promoted.
 
@@ -322,6 +322,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     method=("sub", "subtract"),
     operators=("__sub__", "__rsub__", "__isub__"),
     inplace=True,
+    direct=True,
 )
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return ``input - alpha * other``, broadcast and promoted.
@@ -364,6 +365,7 @@ multiply = mul
     method=("div", "divide", "true_divide"),
     operators=("__truediv__", "__rtruediv__", "__itruediv__"),
     inplace=True,
+    direct=True,
 )
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """Return ``input / other`` in floats, broadcast and promoted.
@@ -422,6 +424,9 @@ negative = neg
 @public(operators="__pos__")
 def positive(input: Any) -> Tensor:
     """Return `input` itself."""
+    if not hasattr(input, "dtype"):
+        kind = type(input).__name__
+        raise DTypeError(f"positive: input: expected a Tensor, got {kind}")
     return input  # type: ignore[no-any-return]
 
 

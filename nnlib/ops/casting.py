@@ -104,7 +104,7 @@ def cast(x: Any, dtype: Any) -> Any:
     return x if x.dtype == dtype else Cast.apply(x, dtype=dtype)
 
 
-@public()
+@public(direct=True)
 def clone(input: Tensor, *, memory_format: Any = preserve_format) -> Tensor:
     """Return a copy with its own memory; gradients pass through.
 

@@ -99,7 +99,7 @@ class Test(Function):
         return ufunc(x)
 
 
-@public(operators="__eq__", inplace=True)
+@public(operators="__eq__", inplace=True, direct=True)
 def eq(input: Any, other: Any) -> Tensor:
     """Tell where `input` equals `other` (``==``), broadcast and promoted.
 
@@ -114,7 +114,7 @@ def eq(input: Any, other: Any) -> Tensor:
     return Equal.apply(input, other)  # type: ignore[no-any-return]
 
 
-@public(method=("ne", "not_equal"), operators="__ne__", inplace=True)
+@public(method=("ne", "not_equal"), operators="__ne__", inplace=True, direct=True)
 def ne(input: Any, other: Any) -> Tensor:
     """Tell where `input` differs from `other` (``!=``), broadcast and promoted.
 
@@ -356,7 +356,7 @@ def isposinf(input: Any) -> Tensor:
     >>> nnlib.isposinf(nnlib.tensor([-math.inf, math.inf, 1.0]))
     tensor([False,  True, False])
     """
-    return input == math.inf  # type: ignore[no-any-return]
+    return Equal.apply(input, math.inf)  # type: ignore[no-any-return]
 
 
 @public()
@@ -369,4 +369,4 @@ def isneginf(input: Any) -> Tensor:
     >>> nnlib.isneginf(nnlib.tensor([-math.inf, math.inf, 1.0]))
     tensor([ True, False, False])
     """
-    return input == -math.inf  # type: ignore[no-any-return]
+    return Equal.apply(input, -math.inf)  # type: ignore[no-any-return]

@@ -94,7 +94,7 @@ def like(
     return made if array is input else finish(made, requires_grad)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def zeros(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -124,7 +124,7 @@ def zeros(
     return filled("zeros", shape_of("zeros", size), dtype, device, requires_grad)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def ones(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -139,7 +139,7 @@ def ones(
     return filled("ones", shape_of("ones", size), dtype, device, requires_grad)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def empty(
     *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -154,7 +154,7 @@ def empty(
     return filled("empty", shape_of("empty", size), dtype, device, requires_grad)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def full(
     size: Any,
     fill_value: Any,

@@ -103,7 +103,11 @@ def rounded_quotient(x: Any, y: Any, mode: str, op: str = "div") -> Any:
     return RoundedQuotient.apply(x, y, mode=mode, op=op)
 
 
-@public(operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__"), inplace=True)
+@public(
+    operators=("__floordiv__", "__rfloordiv__", "__ifloordiv__"),
+    inplace=True,
+    direct=True,
+)
 def floor_divide(input: Any, other: Any) -> Tensor:
     """Return ``floor(input / other)``; integers stay integers. Its gradient is zero.
 

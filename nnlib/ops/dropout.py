@@ -87,7 +87,7 @@ def noise(input: Any, shape: tuple[int, ...], p: float, generator: Any) -> Any:
     return cast(kernels.dropout.forward(ones, p, seed, offset), array.dtype)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def dropout(
     input: Any,
     p: float = 0.5,

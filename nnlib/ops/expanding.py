@@ -207,6 +207,11 @@ def repeat_interleave(
 
     if repeats is None:
         counts = raw(input)
+        if counts.dtype.kind not in "iu" or counts.ndim != 1:
+            raise DTypeError(
+                "repeat_interleave: input: expected a vector of integers where repeats "
+                f"is left out, got {counts.dtype} of shape {counts.shape}"
+            )
         module = array_module(counts)
         return constant(module.repeat(module.arange(len(counts)), counts), input)  # type: ignore[no-any-return]
     if dim is None:
@@ -220,7 +225,13 @@ def repeat_interleave(
         return IndexSelect.apply(input, constant(places, input), dim=dim)  # type: ignore[no-any-return]
     counts = raw(repeats)
     if not hasattr(counts, "dtype"):
-        counts = array_module(raw(input)).asarray(counts, dtype=np.int64)
+        try:
+            counts = array_module(raw(input)).asarray(counts, dtype=np.int64)
+        except (TypeError, ValueError):
+            raise DTypeError(
+                "repeat_interleave: repeats: expected integers, got "
+                f"{type(repeats).__name__}"
+            ) from None
     if counts.dtype.kind not in "iu":
         raise DTypeError(
             f"repeat_interleave: repeats: expected integers, got {counts.dtype}"

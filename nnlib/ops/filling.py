@@ -61,7 +61,7 @@ def _holds(target: Tensor, value: float) -> bool:
     return target._array.dtype.kind == "f" and -65504 <= value <= 65504
 
 
-@public()
+@public(direct=True)
 def zero_(input: Any) -> Tensor:
     """Set every element to 0, in place."""
     if is_plain(input):
@@ -91,7 +91,7 @@ def fill_(input: Any, value: Any) -> Tensor:
     return run_direct("fill_", Overwrite, input, value)
 
 
-@public()
+@public(direct=True)
 def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Copy `src` into this tensor, in place, across dtypes and devices.
 

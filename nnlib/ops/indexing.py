@@ -194,7 +194,7 @@ class SetIndex(Function):
         return (kept, written, *[None] * len(arrays))
 
 
-@public(method=False, operators="__getitem__")
+@public(method=False, operators="__getitem__", direct=True)
 def getitem(input: Any, index: Any) -> Any:
     """Return ``input[index]``.
 
@@ -229,7 +229,7 @@ def getitem(input: Any, index: Any) -> Any:
     return Index.apply(input, *arrays, key=key) if arrays else input
 
 
-@public(method=False, operators="__setitem__")
+@public(method=False, operators="__setitem__", direct=True)
 def setitem(input: Any, index: Any, value: Any) -> None:
     """Do ``input[index] = value`` in place; gradients reach `input` and `value`.
 
@@ -254,7 +254,13 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         if value._array.dtype != array.dtype:
             value = cast(value, array.dtype)
     elif not isinstance(value, int | float):
-        value = array_module(array).asarray(value, dtype=array.dtype)
+        try:
+            value = array_module(array).asarray(value, dtype=array.dtype)
+        except (TypeError, ValueError):
+            raise DTypeError(
+                "index assignment: value: expected a Tensor, numbers or an array, got "
+                f"{type(value).__name__}"
+            ) from None
     basic = basic_key(index)
     key: Any = ()
     arrays: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from typing import Any
 
@@ -148,13 +149,16 @@ def divisor(op: str, factor: Any, count: int) -> Any:
     if type(factor) is not np.ndarray:
         return array_module(factor).where(total == 0, 1, total)
     if total == 0:
-        warn_ignored(op, 5)
+        warn_ignored(op)
         return 1
     return total
 
 
-def warn_ignored(op: str, level: int) -> None:
-    """Warn that a mean has nothing to be taken over; `level` calls up is the user."""
+def warn_ignored(op: str) -> None:
+    """Warn that a mean has nothing to be taken over, at the line outside nnlib."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("nnlib."):
+        level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{op}: every target is ignored or has weight 0: the mean is taken as 0",
         stacklevel=level,

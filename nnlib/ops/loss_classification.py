@@ -98,7 +98,7 @@ class CrossEntropy(Function):
         if type(sums) is np.ndarray:
             cost, count, _, _ = sums.tolist()
             if count == 0:
-                warn_ignored("cross_entropy", 5)
+                warn_ignored("cross_entropy")
                 count = 1
             self.count = count
             return np.array(cost / count, x.dtype)

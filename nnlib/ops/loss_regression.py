@@ -119,7 +119,7 @@ class HuberLoss(PointLoss):
         return slope, -slope if self.needs(1) else None
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def mse_loss(
     input: Any, target: Any, reduction: str = "mean", weight: Any = None
 ) -> Tensor:
@@ -154,7 +154,7 @@ def mse_loss(
     return MseLoss.apply(input, target, reduction=reduction)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def l1_loss(
     input: Any, target: Any, reduction: str = "mean", weight: Any = None
 ) -> Tensor:
@@ -182,7 +182,7 @@ def l1_loss(
     return L1Loss.apply(input, target, reduction=reduction)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def smooth_l1_loss(
     input: Any, target: Any, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -216,7 +216,7 @@ def smooth_l1_loss(
     )
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def huber_loss(
     input: Any,
     target: Any,

@@ -14,6 +14,7 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.autograd.function import Function
+from nnlib.autograd.guarding import retold
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -200,7 +201,7 @@ class Linear(Function):
         return gx, gw, gb
 
 
-@public(operators=("__matmul__", "__rmatmul__", "__imatmul__"))
+@public(operators=("__matmul__", "__rmatmul__", "__imatmul__"), direct=True)
 def matmul(input: Any, other: Any) -> Tensor:
     """Return the matrix product ``input @ other``.
 
@@ -351,7 +352,7 @@ def dot(input: Any, tensor: Any) -> Tensor:
     return Dot.apply(input, tensor)  # type: ignore[no-any-return]
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     """Return ``input @ weight.T + bias``.
 
@@ -379,7 +380,10 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Tensor:
     >>> linear(nnlib.ones(2), nnlib.ones(3, 2), nnlib.tensor([0.0, 1.0, 2.0]))
     tensor([2., 3., 4.])
     """
-    _check_linear(input, weight, bias)
+    try:
+        _check_linear(input, weight, bias)
+    except AttributeError as error:
+        raise retold(linear, error, (input, weight, bias)) or error from None
     return Linear.apply(input, weight, bias)  # type: ignore[no-any-return]
 
 

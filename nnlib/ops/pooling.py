@@ -163,7 +163,7 @@ def max_pool1d(
     )  # fmt: skip
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def max_pool2d(
     input: Any,
     kernel_size: Any,

@@ -104,7 +104,7 @@ def avg_pool1d(
     )  # fmt: skip
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def avg_pool2d(
     input: Any,
     kernel_size: Any,

@@ -158,7 +158,7 @@ class Reciprocal(Function):
         return -grad * out * out
 
 
-@public(operators=("__pow__", "__rpow__", "__ipow__"), inplace=True)
+@public(operators=("__pow__", "__rpow__", "__ipow__"), inplace=True, direct=True)
 def pow(input: Any, exponent: Any) -> Tensor:
     """Return ``input ** exponent``, broadcast and promoted.
 

@@ -160,7 +160,7 @@ def _alike(input: Tensor, dtype: Any, device: Any) -> tuple[Any, Any, Any]:
     return array.shape, kind, device_of(array) if device is None else device
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -196,7 +196,7 @@ def rand(
     return finish(made, requires_grad)
 
 
-@public(method=False)
+@public(method=False, direct=True)
 def randn(
     *size: Any,
     generator: Generator | None = None,

@@ -231,7 +231,7 @@ def _redraw(name: str, input: Tensor, drawn: Any) -> Tensor:
     return run_direct(name, Overwrite, input, drawn.astype(input.dtype, copy=False))
 
 
-@public()
+@public(direct=True)
 def uniform_(
     input: Tensor,
     from_: float = 0.0,
@@ -254,7 +254,7 @@ def uniform_(
     return _redraw("uniform_", input, drawn)
 
 
-@public()
+@public(direct=True)
 def normal_(
     input: Tensor,
     mean: float = 0.0,

@@ -150,7 +150,7 @@ def check_mask(op: str, argument: str, mask: Any) -> None:
         raise DTypeError(f"{op}: {argument}: expected a bool tensor, got {got}")
 
 
-@public()
+@public(direct=True)
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """Return `input` where `condition` holds, else `other`, broadcast and promoted.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.guarding import retold
 from nnlib.autograd.registry import op_name, public, sample_by_sample
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import resolve_dtype
@@ -80,7 +81,7 @@ class Permute(Function):
         return Permute.apply(grad, dims=dims)
 
 
-@public()
+@public(direct=True)
 def reshape(input: Any, *shape: Any) -> Tensor:
     """Return the elements in another shape; a view where the strides allow one.
 
@@ -107,7 +108,7 @@ def reshape(input: Any, *shape: Any) -> Tensor:
     return Reshape.apply(input, shape=shape)  # type: ignore[no-any-return]
 
 
-@public(method="view")
+@public(method="view", direct=True)
 def view(input: Any, *shape: Any) -> Tensor:
     """Return the elements in another shape, or read the memory as another dtype.
 
@@ -145,7 +146,7 @@ def view_as(input: Any, other: Any) -> Tensor:
     return reshape(input, tuple(other.shape))
 
 
-@public()
+@public(direct=True)
 def permute(input: Any, *dims: Any) -> Tensor:
     """Return a view with the dimensions in the order `dims`.
 
@@ -165,7 +166,10 @@ def permute(input: Any, *dims: Any) -> Tensor:
     >>> nnlib.permute(nnlib.zeros(2, 3, 4), (2, 0, 1)).shape
     Size([4, 2, 3])
     """
-    ndim = raw(input).ndim
+    try:
+        ndim = raw(input).ndim
+    except AttributeError as error:
+        raise retold(permute, error, (input,)) or error from None
     order = sizes("permute", dims)
     if len(order) == ndim and order in _ORDERS:
         return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
@@ -177,7 +181,7 @@ def permute(input: Any, *dims: Any) -> Tensor:
     return Permute.apply(input, dims=order)  # type: ignore[no-any-return]
 
 
-@public(inplace="view")
+@public(inplace="view", direct=True)
 def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     """Return a view with two dimensions exchanged.
 
@@ -187,10 +191,12 @@ def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
     >>> nnlib.transpose(nnlib.zeros(2, 3), 0, 1).shape
     Size([3, 2])
     """
-    ndim = raw(input).ndim
-    order = list(range(ndim))
     try:
+        ndim = raw(input).ndim
+        order = list(range(ndim))
         order[dim0], order[dim1] = order[dim1], order[dim0]
+    except AttributeError as error:
+        raise retold(transpose, error, (input,)) or error from None
     except (IndexError, TypeError):
         # Out of range, or no integer; a tensor without dimensions knows 0 and -1.
         one_dim("transpose", dim0, ndim)

@@ -59,6 +59,11 @@ class Optimizer:
             )
         if isinstance(params, set | frozenset):
             raise DTypeError(f"{self._name()}: params: a set has no order; pass a list")
+        if not isinstance(params, Iterable):
+            raise DTypeError(
+                f"{self._name()}: params: expected an iterable of tensors or groups, "
+                f"got {type(params).__name__}"
+            )
         groups = list(params)
         if not groups:
             raise ArgumentError(

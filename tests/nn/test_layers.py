@@ -261,7 +261,7 @@ def test_inplace_activation_changes_its_input() -> None:
         (
             lambda: nn.Linear(4, 2)(None),
             nnlib.DTypeError,
-            "Linear: input: expected a Tensor, got NoneType",
+            "linear: input: expected a Tensor, got NoneType",
         ),
         (
             lambda: nn.Sequential(nn.Flatten(), nn.ReLU())(input=[[1.0]]),

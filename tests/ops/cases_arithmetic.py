@@ -32,7 +32,7 @@ def bad_type(name):
     return (
         call,
         DTypeError,
-        f"{name}: argument 1: expected a Tensor or a number, got str",
+        f"{name}: (other|exponent): expected a Tensor or a number, got str",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nnlib import kernels
+from nnlib.autograd.guarding import guarded
 from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of, to_device
@@ -62,6 +63,7 @@ def _total_norm(arrays: list[Any], norm_type: float) -> Any:
     return (stacked**norm_type).sum() ** (1.0 / norm_type)
 
 
+@guarded
 def get_total_norm(
     tensors: Iterable[Tensor] | Tensor,
     norm_type: float = 2.0,
@@ -107,6 +109,7 @@ def _checked_norm(
     return Tensor._from_array(array_module(arrays[0]).asarray(total))
 
 
+@guarded
 def clip_grad_norm_(
     parameters: Iterable[Tensor] | Tensor,
     max_norm: float,
@@ -172,6 +175,7 @@ def _scale(arrays: list[Any], total: Any, max_norm: float) -> None:
             array *= float(factor)
 
 
+@guarded
 def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -> None:
     """Clamp every element of every gradient to ``[-clip_value, clip_value]``.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlib import kernels
+from nnlib.autograd.guarding import guarded
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, array_module
 from nnlib.backend.errors import (
@@ -204,6 +205,7 @@ def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:
     return found
 
 
+@guarded
 def pack_padded_sequence(
     input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
@@ -326,6 +328,7 @@ def pad_packed_sequence(
     )
 
 
+@guarded
 def pad_sequence(
     sequences: Sequence[Tensor],
     batch_first: bool = False,
@@ -384,6 +387,7 @@ def pad_sequence(
     return stack(padded, 0 if batch_first else 1)
 
 
+@guarded
 def unpad_sequence(
     padded_sequences: Tensor, lengths: Any, batch_first: bool = False
 ) -> list[Tensor]:
@@ -400,6 +404,7 @@ def unpad_sequence(
     return [x[i, :length] for i, length in enumerate(sizes.tolist())]
 
 
+@guarded
 def pack_sequence(
     sequences: Sequence[Tensor], enforce_sorted: bool = True
 ) -> PackedSequence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nnlib import ops
+from nnlib.autograd.guarding import guarded
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, ShapeError
@@ -12,6 +13,7 @@ from nnlib.backend.errors import DTypeError, ShapeError
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
 
 
+@guarded
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """Return all parameters one after the other in one vector.
 
@@ -32,6 +34,7 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     return ops.cat(flat)
 
 
+@guarded
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Write the parts of a vector into the parameters, in order.
 

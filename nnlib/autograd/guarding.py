@@ -119,6 +119,7 @@ def retold(
     """
     given = _bound(function, args, kwargs)
     op, wanted = public_name(function.__name__), _TENSOR
+    blamed: Iterator[tuple[str, Any]]
     if isinstance(error, NoTensorError):
         # Told by an operation below, of which the user knows nothing.
         value, wanted = error.value, error.wanted
@@ -131,7 +132,7 @@ def retold(
     else:
         return None
     for name, value in blamed:
-        if _SEVERAL in function.__annotations__.get(name, ""):
+        if _SEVERAL in _written(function.__annotations__.get(name, "")):
             wanted = "Tensors"
         return NoTensorError(op, name, value, wanted)
     return None
@@ -206,7 +207,7 @@ def _strange(
         known = parameters.get(name)
         if known is None or not _may_be_tensor(name, known.annotation):
             continue
-        several = name == "tensors" or _SEVERAL in known.annotation
+        several = name == "tensors" or _SEVERAL in _written(known.annotation)
         if known.kind is inspect.Parameter.VAR_POSITIONAL or (
             several and isinstance(value, list | tuple)
         ):
@@ -222,6 +223,14 @@ def _strange(
             yield name, value
 
 
-def _may_be_tensor(name: str, annotation: str) -> bool:
+def _may_be_tensor(name: str, annotation: Any) -> bool:
     """Tell whether a parameter may be a tensor, or a list of them."""
-    return name not in _OTHERS and (annotation == "Any" or "Tensor" in annotation)
+    kind = _written(annotation)
+    return name not in _OTHERS and (kind == "Any" or "Tensor" in kind)
+
+
+def _written(annotation: Any) -> str:
+    """Return an annotation as text, as most are already."""
+    if isinstance(annotation, str):
+        return annotation
+    return inspect.formatannotation(annotation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nnlib.autograd.tensor import Tensor
 from nnlib.onnx.errors import OnnxError
 from nnlib.ops.embedding import embedding, read_padding
 from nnlib.ops.joining import cat
@@ -30,7 +29,7 @@ def composed_bags(
     per_sample_weights: Any = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
-) -> Tensor:
+) -> Any:
     """Return the bags' sums, means or maxima; the arguments are `embedding_bag`'s."""
     if max_norm is not None:
         raise OnnxError(
@@ -64,7 +63,7 @@ def composed_bags(
         return sums
     one = (bag == bag) if counts is None else counts
     total = none.index_add(0, bag, one.to(rows.dtype).unsqueeze(-1))
-    return sums / total.clamp(min=1)  # type: ignore[no-any-return]
+    return sums / total.clamp(min=1)
 
 
 def _places(input: Any) -> Any:

@@ -12,7 +12,7 @@ from nnlib.autograd.guarding import guarded
 from nnlib.autograd.mode import set_grad_enabled, state
 from nnlib.autograd.passes import from_hook, run_pass
 from nnlib.autograd.saved import edge_of
-from nnlib.autograd.sparse import is_row_sparse
+from nnlib.autograd.sparse import RowSparse, is_row_sparse
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, Error, ShapeError
@@ -229,7 +229,7 @@ def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> No
             _accumulate_rows(leaf, previous, value)
         elif previous is None:
             leaf._grad = _wrap(value if owned else value.copy())
-        elif previous._requires_grad:
+        elif previous._requires_grad or isinstance(previous, RowSparse):
             leaf._grad = _wrap(previous._array + value)
         else:
             previous._array += value
@@ -246,5 +246,5 @@ def _accumulate_rows(leaf: Tensor, previous: Any, value: Any) -> None:
         total = value.plus(previous)
         leaf._grad = total if isinstance(total, Tensor) else _wrap(total)
     else:
-        value.add_to(previous._array)
+        value.add_to(previous)
         previous._bump()

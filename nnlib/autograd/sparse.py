@@ -3,8 +3,8 @@
 The gradient of an embedding touches the rows that were looked up. Where a leaf asks for
 it (``Embedding(sparse=True)``), its ``grad`` is a `RowSparse`: row numbers and values.
 What knows it (accumulation, clipping, the optimisers SGD, Adagrad and SparseAdam) works
-on those; to all else it is a Tensor like any other, which becomes dense when it is
-first looked into.
+on those; to all else it is a Tensor like any other: its values lie in a dense array
+from the moment it is first looked into, and its row numbers are still known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from nnlib.autograd.attributes import Size
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, resolve_device, to_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.layouts import preserve_format
 
@@ -25,11 +25,6 @@ __all__ = ["RowSparse", "is_row_sparse"]
 
 class RowSparse(Tensor):
     """A Tensor of which only some rows are kept, the others being zero.
-
-    Attributes
-    ----------
-    is_sparse : bool
-        False once it has become dense.
 
     Examples
     --------
@@ -46,6 +41,7 @@ class RowSparse(Tensor):
     base = None
     # Whether there ever was one: the optimisers need not look for them till then.
     made = False
+    is_sparse = True
 
     def __init__(self, rows: Any, values: Any, shape: tuple[int, ...]) -> None:
         RowSparse.made = True
@@ -59,23 +55,18 @@ class RowSparse(Tensor):
 
     @property
     def _array(self) -> Any:
-        """The dense array: from now on this is what the gradient is."""
+        """The dense array, which holds the values from now on."""
         if self._dense is None:
             dense = array_module(self._values).zeros(self._size, self._values.dtype)
             add_rows(dense, self._rows, self._values)
             self._dense = dense
-            self._rows = self._values = None
+            self._values = None
         return self._dense
 
     @_array.setter
     def _array(self, value: Any) -> None:
         self._dense = value
-        self._rows = self._values = None
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether only some rows are kept."""
-        return self._dense is None
+        self._values = None
 
     @property
     def shape(self) -> Size:
@@ -88,87 +79,113 @@ class RowSparse(Tensor):
         kept = self._values if self._dense is None else self._dense
         return kept.dtype  # type: ignore[no-any-return]
 
+    def parts(self) -> tuple[Any, Any]:
+        """Return row numbers, each once, and the values of these rows, as arrays."""
+        if self._dense is None:
+            if not self._unique:
+                flat = self._values.reshape(len(self._rows), math.prod(self._size[1:]))
+                self._rows, flat = _coalesce(self._rows, flat)
+                self._values = flat.reshape(len(flat), *self._size[1:])
+                self._unique = True
+            return self._rows, self._values
+        # Who looked into it may have written to other rows.
+        module = array_module(self._dense)
+        kept = (self._dense != 0).reshape(self._size[0], -1).any(axis=1)
+        kept[self._rows] = True
+        rows = module.flatnonzero(kept)
+        return rows, self._dense[rows]
+
     def coalesce(self) -> RowSparse:
         """Add up the values of equal rows; return itself."""
-        if self._dense is None and not self._unique:
-            values = self._values.reshape(len(self._rows), math.prod(self._size[1:]))
-            self._rows, values = _coalesce(self._rows, values)
-            self._values = values.reshape(len(values), *self._size[1:])
-            self._unique = True
+        if self._dense is None:
+            self.parts()
         return self
 
     def indices(self) -> Tensor:
         """Return the row numbers, shape (1, N), as PyTorch's sparse tensors do."""
-        if self._dense is not None:
-            return Tensor._from_array(
-                array_module(self._dense).arange(self._size[0])[None]
-            )
-        return Tensor._from_array(self._rows[None])
+        rows = self._rows if self._dense is None else self.parts()[0]
+        return Tensor._from_array(rows[None])
 
     def values(self) -> Tensor:
         """Return the values of the rows, shape (N, ...)."""
-        return Tensor._from_array(self._values if self._dense is None else self._dense)
+        values = self._values if self._dense is None else self.parts()[1]
+        return Tensor._from_array(values)
 
     def to_dense(self) -> Tensor:
-        """Return a dense copy; the gradient itself stays sparse."""
-        if self._dense is not None:
-            return Tensor._from_array(self._dense.copy())
-        copy = RowSparse(self._rows, self._values, self._size)
-        return Tensor._from_array(copy._array)
+        """Return a dense copy."""
+        return Tensor._from_array(self.clone()._array)
 
     def __repr__(self) -> str:
-        if self._dense is not None:
-            return super().__repr__()
+        rows = self._rows if self._dense is None else self.parts()[0]
         return (
-            f"RowSparse({len(self._rows)} rows of shape {self._size[1:]}, in a tensor "
+            f"RowSparse({len(rows)} rows of shape {self._size[1:]}, in a tensor "
             f"of shape {self._size}, dtype={self.dtype})"
         )
 
     def detach(self) -> Tensor:
-        """Return a tensor without history, sparse if this one is."""
-        if self._dense is not None:
-            return super().detach()
+        """Return itself, for it has no history."""
         return self
 
     def clone(self, *, memory_format: Any = preserve_format) -> Tensor:
-        """Return a copy, sparse if this one is."""
-        if self._dense is not None:
-            return Tensor._from_array(self._dense.copy())
-        copy = RowSparse(self._rows.copy(), self._values.copy(), self._size)
+        """Return a copy."""
+        values = None if self._values is None else self._values.copy()
+        copy = RowSparse(self._rows.copy(), values, self._size)
         copy._unique = self._unique
+        copy._dense = None if self._dense is None else self._dense.copy()
         return copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copy = memo[id(self)] = self.clone()
+        return copy
+
+    def __reduce__(self) -> Any:
+        cpu = resolve_device("cpu")
+        rows, values = (to_device(part, cpu) for part in self.parts())
+        return _rebuild, (rows, values, self._size, str(self.device))
 
     def zero_(self) -> Tensor:
         """Drop all rows."""
-        if self._dense is not None:
+        self._rows = self._rows[:0]
+        if self._dense is None:
+            self._values = self._values[:0]
+        else:
             self._dense.fill(0)
             self._bump()
-        else:
-            self._rows, self._values = self._rows[:0], self._values[:0]
         return self
 
     # -- what the engine does with it ------------------------------------------------
 
     def plus(self, other: Any) -> Any:
         """Return the sum with a `RowSparse`, or with an array (a new array)."""
-        if isinstance(other, RowSparse) and other.is_sparse and self.is_sparse:
+        if is_row_sparse(other) and is_row_sparse(self):
             module = array_module(self._values)
             return RowSparse(
                 module.concatenate([self._rows, other._rows]),
                 module.concatenate([self._values, other._values]),
                 self._size,
             )
-        dense = other._array if isinstance(other, Tensor) else other
-        total = dense.copy()
+        total = Tensor._from_array(
+            (other._array if isinstance(other, Tensor) else other).copy()
+        )
         self.add_to(total)
-        return total
+        return total._array
 
-    def add_to(self, dense: Any) -> None:
-        """Add to an array, in place."""
+    def add_to(self, total: Tensor) -> None:
+        """Add to a gradient that is dense, or was looked into, in place."""
+        dense = total._array
         if self._dense is not None:
             dense += self._dense
         else:
             add_rows(dense, self._rows, self._values)
+        if isinstance(total, RowSparse):
+            rows = [total._rows, self._rows]
+            total._rows = array_module(dense).concatenate(rows)
+            total._unique = False
+
+
+def _rebuild(rows: Any, values: Any, shape: tuple[int, ...], place: str) -> RowSparse:
+    device = resolve_device(place)
+    return RowSparse(to_device(rows, device), to_device(values, device), shape)
 
 
 def _coalesce(rows: Any, values: Any) -> tuple[Any, Any]:
@@ -190,5 +207,5 @@ def add_rows(dense: Any, rows: Any, values: Any) -> None:
 
 
 def is_row_sparse(value: Any) -> TypeGuard[RowSparse]:
-    """Tell whether a gradient is a `RowSparse` that has not become dense."""
+    """Tell whether a gradient is a `RowSparse` that nobody has looked into."""
     return type(value) is RowSparse and value._dense is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnlib.autograd.sparse import is_row_sparse
+from nnlib.autograd.sparse import RowSparse
 from nnlib.autograd.tensor import Parameter, Tensor
 from nnlib.backend.device import (
     Device,
@@ -198,7 +198,7 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
         return
     if set_to_none:
         parameter._grad = None
-    elif is_row_sparse(grad):
+    elif isinstance(grad, RowSparse):
         parameter._grad = grad.clone().zero_()
     elif grad._grad_fn is not None:
         parameter._grad = Tensor._from_array(

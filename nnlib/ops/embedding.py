@@ -131,14 +131,14 @@ class EmbeddingGrad(Function):
         return rows, None
 
 
-def check_table(op: str, weight: Any, ids: Any) -> None:
+def check_table(op: str, weight: Any, ids: Any, floating: bool = True) -> None:
     """Check the dtypes, dimensions and devices of a table and of row numbers."""
     table, array = raw(weight), raw(ids)
     if table.ndim != 2:
         raise ShapeError(
             f"{op}: weight: expected shape (rows, features), got {tuple(table.shape)}"
         )
-    if table.dtype not in FLOATING:
+    if floating and table.dtype not in FLOATING:
         raise DTypeError(f"{op}: weight: expected a floating dtype, got {table.dtype}")
     if type(array) is not type(table) and device_of(array) != device_of(table):
         raise DeviceError(
@@ -159,8 +159,12 @@ def read_padding(op: str, padding_idx: int | None, rows: int) -> int:
     return padding_idx % rows
 
 
-def renormalise(weight: Any, ids: Any, max_norm: float, norm_type: float) -> None:
+def renormalise(
+    op: str, weight: Any, ids: Any, max_norm: float, norm_type: float
+) -> None:
     """Scale the rows looked up, in place, to a norm of at most `max_norm`."""
+    if not norm_type > 0:
+        raise ArgumentError(f"{op}: norm_type: expected above 0, got {norm_type}")
     table, array = raw(weight), raw(ids)
     module = array_module(table)
     # Nothing is changed where a number is bad.
@@ -198,8 +202,8 @@ def embedding(
     ----------
     input : integer Tensor, shape (...)
         Row numbers.
-    weight : Tensor, shape (V, D), floating
-        The table.
+    weight : Tensor, shape (V, D)
+        The table; floating for gradients and `max_norm`.
     padding_idx : int, optional
         A row that gets no gradient; from the back if negative.
     max_norm : float, optional
@@ -234,10 +238,10 @@ def embedding(
     """
     op = "embedding"
     input = as_index(op, input, weight, "input")
-    check_table(op, weight, input)
+    check_table(op, weight, input, floating=max_norm is not None)
     padding = read_padding(op, padding_idx, weight.shape[0])
     if max_norm is not None:
-        renormalise(weight, input, float(max_norm), float(norm_type))
+        renormalise(op, weight, input, float(max_norm), float(norm_type))
     return EmbeddingRows.apply(  # type: ignore[no-any-return]
         weight, input, padding=padding, by_freq=scale_grad_by_freq, sparse=sparse
     )

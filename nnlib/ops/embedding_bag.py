@@ -78,7 +78,7 @@ def _read_offsets(
         )
     if offsets is None:
         raise ArgumentError(f"{op}: offsets: needed for an input of one dimension")
-    starts = raw(as_index(op, offsets, input, "offsets"))
+    starts = given = raw(as_index(op, offsets, input, "offsets"))
     if starts.ndim != 1 or (include_last_offset and not starts.size):
         raise ShapeError(f"{op}: offsets: expected shape (B,), got {starts.shape}")
     if not include_last_offset:
@@ -88,7 +88,7 @@ def _read_offsets(
     if bool(starts[0] != 0) or bool((steps < 0).any()) or starts[-1] > array.size:
         raise ArgumentError(
             f"{op}: offsets: expected to begin at 0, not to fall, and not to exceed "
-            f"{array.size} (the length of input), got {starts.tolist()}"
+            f"{array.size} (the length of input), got {given.tolist()}"
         )
     return input[: int(starts[-1])], starts
 
@@ -192,7 +192,7 @@ def embedding_bag(
     check_bounds(op, raw(ids), weight.shape[0], argument="input")
     padding = read_padding(op, padding_idx, weight.shape[0])
     if max_norm is not None:
-        renormalise(weight, ids, float(max_norm), float(norm_type))
+        renormalise(op, weight, ids, float(max_norm), float(norm_type))
     if mode == "max":
         if sparse or scale_grad_by_freq or per_sample_weights is not None:
             raise ArgumentError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nnlib.autograd.mode import enable_grad
-from nnlib.autograd.sparse import RowSparse, is_row_sparse
+from nnlib.autograd.sparse import RowSparse
 from nnlib.autograd.tensor import RemovableHandle, Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.dtypes import FLOATING, HALF
@@ -167,7 +167,7 @@ class Optimizer:
                     p._grad = None
             return
         for p in all_params(self.param_groups):
-            if is_row_sparse(p._grad):
+            if isinstance(p._grad, RowSparse):
                 p._grad = p._grad.clone().zero_()
             elif p._grad is not None:
                 p._grad = p._grad.detach()
@@ -234,7 +234,7 @@ class Optimizer:
         hidden: list[Any] = []
         for position, p in enumerate(group["params"]):
             grad = p._grad
-            if not is_row_sparse(grad) or self.densifies(group):
+            if not isinstance(grad, RowSparse) or self.densifies(group):
                 continue
             if p.dtype in HALF or not p._array.flags.c_contiguous:
                 raise Error(
@@ -242,10 +242,10 @@ class Optimizer:
                     "row-sparse gradient needs a contiguous parameter of float32 or "
                     f"float64, got {p.dtype}; use a layer with sparse=False"
                 )
-            grad.coalesce()
-            values = -grad._values if group.get("maximize") else grad._values
+            rows, values = grad.parts()
             self.state.setdefault(p, {})
-            self.update_rows(p, grad._rows, values, group)
+            values = -values if group.get("maximize") else values
+            self.update_rows(p, rows, values, group)
             p._bump()
             p._grad = None
             hidden.append((p, grad))

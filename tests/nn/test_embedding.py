@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -137,6 +139,9 @@ def test_sparse_optimisers_equal_pytorchs(name: str, options: Any) -> None:
         peer.zero_grad()
         for _ in range(1 + step % 2):
             mine(nnlib.tensor(ids)).square().sum().backward()
+            if step % 4:
+                # Looking into a gradient changes nothing.
+                assert float(mine.weight.grad.norm()) > 0
             theirs(torch.tensor(ids)).square().sum().backward()
         if step % 3 == 0:
             nn.utils.clip_grad_norm_(mine.parameters(), 1.5)
@@ -173,6 +178,30 @@ def test_sparse_gradient_is_a_tensor_like_others() -> None:
     np.testing.assert_array_equal(array(layer.weight.grad * 2)[2], [2, 2])
 
 
+def test_a_sparse_gradient_stays_one_when_it_is_looked_into_and_changed() -> None:
+    layer = nn.Embedding(6, 2, sparse=True)
+    layer(nnlib.tensor([1, 1, 4])).sum().backward()
+    grad = layer.weight.grad
+    before = array(grad).copy()
+    assert grad.is_sparse and grad.indices().tolist() == [[1, 4]]
+    grad.mul_(0.5)
+    grad[2] = 3
+    assert grad.indices().tolist() == [[1, 2, 4]]
+    assert grad.values().tolist() == [[1, 1], [3, 3], [0.5, 0.5]]
+    for copied in (grad.clone(), deepcopy(grad), pickle.loads(pickle.dumps(grad))):
+        assert copied is not grad and copied.indices().tolist() == [[1, 2, 4]]
+        np.testing.assert_array_equal(array(copied), array(grad))
+    np.testing.assert_array_equal(array(grad.to_dense())[[1, 4]], before[[1, 4]] / 2)
+    layer(nnlib.tensor([0])).sum().backward()  # another joins it
+    assert layer.weight.grad.indices().tolist() == [[0, 1, 2, 4]]
+    optim.SparseAdam(layer.parameters()).step()
+    assert grad.zero_().indices().tolist() == [[]] and not array(grad).any()
+    with pytest.raises(Error, match="row-sparse"):
+        optim.Adam(layer.parameters()).step()
+    layer.weight.sum().backward()  # a dense one makes it dense
+    assert not isinstance(layer.weight.grad, RowSparse)
+
+
 def test_a_tied_table_below_other_operations() -> None:
     w = nnlib.randn(4, 2, dtype=nnlib.float64).requires_grad_()
     ids = nnlib.tensor([1, 3, 1])
@@ -188,6 +217,10 @@ def test_from_pretrained_and_padding() -> None:
     tuned = nn.EmbeddingBag.from_pretrained(vectors, freeze=False, mode="sum")
     assert tuned.weight.requires_grad
     np.testing.assert_array_equal(array(frozen(nnlib.tensor(2))), array(vectors[2]))
+    numbers = nn.Embedding.from_pretrained(nnlib.tensor([[1, 2], [3, 4]]))
+    assert numbers(nnlib.tensor([1])).tolist() == [[3, 4]]
+    with pytest.raises(ArgumentError, match="norm_type: expected above 0, got 0"):
+        nn.Embedding(5, 3, max_norm=1.0, norm_type=0)(nnlib.tensor([1]))
     layer = nn.Embedding(5, 3, padding_idx=-1)
     assert layer.padding_idx == 4 and not array(layer.weight)[4].any()
     assert repr(layer) == "Embedding(5, 3, padding_idx=4)"

@@ -43,6 +43,7 @@ from nnlib.text import (
         ("v2 2nd", ["v", "2", "2", "nd"]),
         ("戦場のヴァルキュリア3", ["戦場のヴァルキュリア", "3"]),
         ("100,", ["100", ","]),
+        ("cafe\u0301 a\u030a", ["café", "å"]),  # accents apart
     ],
 )
 def test_words(text, expected):
@@ -125,6 +126,8 @@ def test_bad_vocabulary(counts, options, message):
 def test_bad_use_of_a_vocabulary(tmp_path):
     with pytest.raises(DTypeError, match="expected a mapping of tokens to counts, got"):
         Vocabulary(["a", "b"])
+    with pytest.raises(DTypeError, match="expected tokens that are str, got 3"):
+        Vocabulary.build([["a", 3]])
     vocabulary = Vocabulary({"a": 1})
     with pytest.raises(BoundsError, match="2 at position 1 is out of range for 2"):
         vocabulary.decode([0, 2])
@@ -277,6 +280,15 @@ def test_byte_pairs(tmp_path):
         BytePairEncoding.train(texts, 100)
     with pytest.raises(ArgumentError, match="the corpus is empty"):
         BytePairEncoding.train([])
+    with pytest.raises(DTypeError, match="expected a list of texts, got a str"):
+        BytePairEncoding.train("low lower", 300)
+    with pytest.raises(DTypeError, match="text: expected a str, got int"):
+        BytePairEncoding.train(["low", 3], 300)
+    with pytest.raises(DTypeError, match="encode: text: expected a str, got list"):
+        bpe.encode(["low"])
+    with pytest.raises(BoundsError, match="270 at position 1 is out of range for 270"):
+        bpe.decode([5, 270])
+    assert bpe.encode("<pad>").tolist() == [0] and bpe.decode([0]) == ""
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(ArgumentError, match=r"bad.json: not a file of units"):
         BytePairEncoding.load(tmp_path / "bad.json")

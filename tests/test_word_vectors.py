@@ -234,6 +234,9 @@ def test_spearman():
         np.testing.assert_allclose(spearman(a, b), stats.spearmanr(a, b)[0], atol=1e-12)
     with pytest.raises(ShapeError, match="one length from 2, got 1 and 1"):
         spearman([1], [1])
+    with pytest.raises(ArgumentError, match=r"second\[1\] is NaN"):
+        spearman([1, 2], [2, float("nan")])
+    assert spearman([1, 1], [1, 2]) == 0
 
 
 def test_scores():

@@ -15,6 +15,7 @@ from nnlib.nn import init
 from nnlib.nn.linear import Linear, new_parameter
 from nnlib.nn.module import Module
 from nnlib.ops.attention import PackedAttention, attend, weights
+from nnlib.ops.dropout import check_probability
 from nnlib.ops.joining import cat
 from nnlib.ops.matmul import matmul
 
@@ -81,6 +82,7 @@ class MultiheadAttention(Module):
                 f"{_OP}: embed_dim: expected a positive multiple of num_heads "
                 f"({num_heads}), got {embed_dim}"
             )
+        check_probability(_OP, dropout, "dropout")
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.kdim = embed_dim if kdim is None else kdim
         self.vdim = embed_dim if vdim is None else vdim

@@ -85,7 +85,7 @@ class RMSNorm(Module):
     ----------
     normalized_shape : int or tuple of int
     eps : float, optional
-        Default: the dtype's epsilon.
+        As for the function.
     elementwise_affine : bool, default True
         Whether to learn a weight.
     """

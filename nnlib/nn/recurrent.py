@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import warnings
 from typing import Any
 
@@ -84,7 +85,8 @@ class RNNBase(Module):
                 f"{name}: proj_size: expected 0, or for an LSTM less than hidden_size "
                 f"({hidden_size}), got {proj_size}"
             )
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+        number = isinstance(dropout, numbers.Real) and not isinstance(dropout, bool)
+        if not number or not 0 <= dropout <= 1:
             raise ArgumentError(
                 f"{name}: dropout: expected a number from 0 to 1, got {dropout!r}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -117,11 +118,11 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     ) -> None:
         super().__init__()
         ends = list(cutoffs)
-        if not ends or any(
-            b <= a for a, b in itertools.pairwise([0, *ends, n_classes])
-        ):
+        rising = all(a < b for a, b in itertools.pairwise([0, *ends, n_classes]))
+        whole = all(isinstance(end, numbers.Integral) for end in ends)
+        if not ends or not rising or not whole:
             raise ArgumentError(
-                "AdaptiveLogSoftmaxWithLoss: cutoffs: expected rising numbers from 1 "
+                "AdaptiveLogSoftmaxWithLoss: cutoffs: expected rising integers, 1 "
                 f"to {n_classes - 1}, got {ends}"
             )
         self.in_features, self.n_classes = in_features, n_classes

@@ -222,9 +222,10 @@ def _read_shapes(
     """Check the shapes; return the leading dimensions of the result."""
     shapes = [tuple(x.shape) for x in (query, key, value)]
     told = f"query {shapes[0]}, key {shapes[1]}, value {shapes[2]}"
-    if min(map(len, shapes)) < 2:
+    if min(map(len, shapes)) < 2 + enable_gqa:
+        lead = "..., H" if enable_gqa else "..."
         raise ShapeError(
-            f"{op}: {told}: expected (..., L, E), (..., S, E) and (..., S, F)"
+            f"{op}: {told}: expected ({lead}, L, E), ({lead}, S, E) and ({lead}, S, F)"
         )
     if shapes[0][-1] != shapes[1][-1] or shapes[1][-2] != shapes[2][-2]:
         raise ShapeError(
@@ -233,8 +234,8 @@ def _read_shapes(
         )
     leading = [shape[:-2] for shape in shapes]
     if enable_gqa:
-        heads, groups = shapes[0][-3], shapes[1][-3]
-        if not groups or heads % groups or shapes[2][-3] != groups:
+        heads, *groups = (shape[-3] for shape in shapes)
+        if any(not count or heads % count for count in groups):
             raise ShapeError(
                 f"{op}: {told}: enable_gqa expects the query's heads to be a multiple "
                 "of those of key and value"
@@ -318,7 +319,7 @@ def scaled_dot_product_attention(
         check_float(op, name, x)
         if x.dtype != query.dtype:
             raise DTypeError(f"{op}: {name} is {x.dtype}, query is {query.dtype}")
-    check_probability(op, dropout_p)
+    check_probability(op, dropout_p, "dropout_p")
     if is_causal and attn_mask is not None:
         raise ArgumentError(
             f"{op}: is_causal=True and attn_mask: expected one of them; add the causal "
@@ -332,6 +333,8 @@ def scaled_dot_product_attention(
     q, k, v = (
         four_dims(x, leading, enable_gqa) for x in (query, key, value)
     )  # (..., L, E) -> (B, H, L, E)
+    if k.shape[1] != v.shape[1]:
+        k, v = _spread_heads(k, q.shape[1]), _spread_heads(v, q.shape[1])
     mask = None
     if attn_mask is not None:
         heads = query.shape[-3:-2] if enable_gqa else ()

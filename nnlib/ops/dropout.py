@@ -68,14 +68,14 @@ class Blend(Function):
         return grad * (mask * self.scale), None
 
 
-def check_probability(op: str, p: float) -> None:
+def check_probability(op: str, p: float, name: str = "p") -> None:
     """Raise unless `p` is a probability."""
     try:
         fits = 0 <= p <= 1
     except TypeError:
-        raise DTypeError(f"{op}: p: expected a number, got {p!r}") from None
+        raise DTypeError(f"{op}: {name}: expected a number, got {p!r}") from None
     if not fits:
-        raise ArgumentError(f"{op}: p: expected a probability, 0 to 1, got {p}")
+        raise ArgumentError(f"{op}: {name}: expected a probability, 0 to 1, got {p}")
 
 
 def noise(input: Any, shape: tuple[int, ...], p: float, generator: Any) -> Any:

@@ -98,7 +98,7 @@ def _plan(
         firsts = np.arange(count, dtype=int64) * most
     else:
         firsts = np.concatenate([[0], np.cumsum(labels)]).astype(int64)
-        if firsts[-1] > array.size:
+        if firsts[-1] != array.size:
             raise ShapeError(
                 f"{_OP}: targets: {array.size} labels, target_lengths ask for "
                 f"{firsts[-1]}"

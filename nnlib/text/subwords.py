@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from nnlib.backend.errors import ArgumentError, Error
+from nnlib.backend.errors import ArgumentError, DTypeError, Error
+from nnlib.text.tokenize import check_text
+from nnlib.text.vocabulary import read_ids
 
 __all__ = ["BytePairEncoding", "SubwordError"]
 
@@ -36,6 +38,9 @@ def _library() -> Any:
 
 class BytePairEncoding:
     """Subword units over bytes: no text is unknown, and decoding gives it back.
+
+    What a special is called is that special wherever a text has it, as in
+    ``tokenizers``, and decoding leaves specials out.
 
     Parameters
     ----------
@@ -80,15 +85,26 @@ class BytePairEncoding:
             If ``tokenizers`` is not installed.
         ArgumentError
             If `size` is below 256 and the specials, or there is no text.
+        DTypeError
+            If `texts` is a string, or holds something else.
         """
         library = _library()
+        if isinstance(texts, str):
+            raise DTypeError(
+                "BytePairEncoding: texts: expected a list of texts, got a str; divide "
+                "it into lines"
+            )
         least = 256 + len(specials)
         if size < least:
             raise ArgumentError(
                 f"BytePairEncoding: size: expected at least {least} (the bytes and the "
                 f"specials), got {size}"
             )
-        lines = [text for text in texts if text]
+        lines = []
+        for text in texts:
+            check_text("BytePairEncoding", text)
+            if text:
+                lines.append(text)
         if not lines:
             raise ArgumentError("BytePairEncoding: texts: the corpus is empty")
         tokenizer = library.Tokenizer(library.models.BPE())
@@ -112,15 +128,24 @@ class BytePairEncoding:
 
     def __call__(self, text: str) -> list[str]:
         """Return the units of a text as strings, a blank as a G with a dot."""
+        check_text("BytePairEncoding", text)
         return list(self.tokenizer.encode(text).tokens)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the numbers of a text's units, ``(length,)``."""
+        check_text("BytePairEncoding.encode", text)
         return np.asarray(self.tokenizer.encode(text).ids, np.int64)
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of a list of numbers; specials are left out."""
-        return str(self.tokenizer.decode([int(number) for number in ids]))
+    def decode(self, ids: ArrayLike) -> str:
+        """Return the text of a list of numbers; specials are left out.
+
+        Raises
+        ------
+        BoundsError
+            If a number is that of no unit.
+        """
+        numbers = read_ids("BytePairEncoding.decode", ids, len(self))
+        return str(self.tokenizer.decode(numbers))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the units as JSON, in the format of ``tokenizers``."""

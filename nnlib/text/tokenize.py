@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from nnlib.backend.errors import DTypeError
 
@@ -14,7 +15,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*|\d+(?:[.,]\d+)*|\S", re.U
 _END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+")
 
 
-def _check(name: str, text: object) -> None:
+def check_text(name: str, text: object) -> None:
+    """Raise unless `text` is a string."""
     if not isinstance(text, str):
         raise DTypeError(f"{name}: text: expected a str, got {type(text).__name__}")
 
@@ -27,7 +29,7 @@ def characters(text: str) -> list[str]:
     >>> characters("to be")
     ['t', 'o', ' ', 'b', 'e']
     """
-    _check("characters", text)
+    check_text("characters", text)
     return list(text)
 
 
@@ -36,7 +38,8 @@ def words(text: str, *, lower: bool = True, punctuation: bool = True) -> list[st
 
     A word is a run of letters, with apostrophes or hyphens inside it; a number is a run
     of digits, with points or commas inside it; every other sign is a token of its own.
-    White space separates and is dropped.
+    White space separates and is dropped. A letter and its accent, where a text has them
+    apart, become one character (Unicode's form NFC).
 
     Parameters
     ----------
@@ -58,7 +61,8 @@ def words(text: str, *, lower: bool = True, punctuation: bool = True) -> list[st
     >>> words("Top-up: failed?", punctuation=False)
     ['top-up', 'failed']
     """
-    _check("words", text)
+    check_text("words", text)
+    text = unicodedata.normalize("NFC", text)
     found = _WORD.findall(text.lower() if lower else text)
     if punctuation:
         return found
@@ -75,6 +79,6 @@ def sentences(text: str) -> list[str]:
     >>> sentences("It rains. Does it? Yes.")
     ['It rains.', 'Does it?', 'Yes.']
     """
-    _check("sentences", text)
+    check_text("sentences", text)
     parts = (part for line in text.splitlines() for part in _END.split(line))
     return [stripped for part in parts if (stripped := part.strip())]

@@ -20,6 +20,20 @@ __all__ = ["Vocabulary"]
 _FORMAT = "nnlib-vocabulary-1"
 
 
+def read_ids(op: str, ids: ArrayLike, size: int) -> list[int]:
+    """Return token numbers as a flat list, or say which one is out of range."""
+    numbers = np.asarray(ids).reshape(-1)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: ids: expected integers, got {numbers.dtype}")
+    bad = np.flatnonzero((numbers < 0) | (numbers >= size))
+    if bad.size:
+        raise BoundsError(
+            f"{op}: {numbers[bad[0]]} at position {bad[0]} is out of range for {size} "
+            "tokens"
+        )
+    return [int(number) for number in numbers]
+
+
 class Vocabulary:
     """Tokens by number and numbers by token, with how often each was seen.
 
@@ -45,6 +59,8 @@ class Vocabulary:
     ------
     ArgumentError
         If nothing is left, a special comes twice, or an option is out of range.
+    DTypeError
+        If a token is no string.
 
     Examples
     --------
@@ -76,6 +92,11 @@ class Vocabulary:
                 "Vocabulary: counts: expected a mapping of tokens to counts, got "
                 f"{type(counts).__name__}; Vocabulary.build counts texts"
             )
+        for token in counts:
+            if not isinstance(token, str):
+                raise DTypeError(
+                    f"Vocabulary: counts: expected tokens that are str, got {token!r}"
+                )
         first = list(specials)
         if unknown is not None and unknown not in first:
             first.append(unknown)
@@ -236,18 +257,8 @@ class Vocabulary:
         BoundsError
             If a number is out of range.
         """
-        numbers = np.asarray(ids).reshape(-1)
-        if numbers.size and numbers.dtype.kind not in "iu":
-            raise DTypeError(
-                f"Vocabulary.decode: ids: expected integers, got {numbers.dtype}"
-            )
-        bad = np.flatnonzero((numbers < 0) | (numbers >= len(self)))
-        if bad.size:
-            raise BoundsError(
-                f"Vocabulary.decode: {numbers[bad[0]]} at position {bad[0]} is out of "
-                f"range for {len(self)} tokens"
-            )
-        return [self.tokens[number] for number in numbers.tolist()]
+        numbers = read_ids("Vocabulary.decode", ids, len(self))
+        return [self.tokens[number] for number in numbers]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokens, counts and specials as JSON."""

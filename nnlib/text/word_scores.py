@@ -51,10 +51,14 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
     """Return Spearman's rank correlation; equal values share the mean of their ranks.
 
+    It is 0 where all values of one side are equal.
+
     Raises
     ------
     ShapeError
         If the lengths differ or are below 2.
+    ArgumentError
+        If a value is NaN, which has no rank.
 
     Examples
     --------
@@ -67,6 +71,10 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
             f"spearman: expected two vectors of one length from 2, got {len(a)} and "
             f"{len(b)}"
         )
+    for name, values in (("first", a), ("second", b)):
+        if np.isnan(values).any():
+            position = int(np.isnan(values).argmax())
+            raise ArgumentError(f"spearman: {name}[{position}] is NaN")
     x, y = _ranks(a), _ranks(b)
     x -= x.mean()
     y -= y.mean()

@@ -30,6 +30,9 @@ def random_attention(rng: Any) -> tuple[list[Any], dict[str, Any]]:
         rng.standard_normal((batch, groups, keys, width)),
         rng.standard_normal((batch, groups, keys, features)),
     ]
+    if shared > 1 and rng.random() < 0.4:
+        # Keys and values may have other numbers of heads.
+        values[2] = rng.standard_normal((batch, groups * shared, keys, features))
     options: dict[str, Any] = {"enable_gqa": shared > 1}
     kind = rng.integers(0, 4)
     if kind == 1:

@@ -380,6 +380,7 @@ def test_padding_is_pytorchs(side, first):
     theirs = torch.nn.utils.rnn.pad_sequence([torch.tensor(x) for x in rows], **options)
     np.testing.assert_array_equal(mine, theirs)
     if side == "right":
+        assert len(tools.unpad_sequence(mine, [3, 0, 4], first)[1]) == 0
         back = tools.unpad_sequence(mine, [3, 1, 4], first)
         for a, b in zip(back, rows, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -395,7 +396,8 @@ def test_padding_is_pytorchs(side, first):
 
 def test_a_packed_batch_changes_its_dtype():
     packed = tools.pack_sequence([nnlib.ones(2, 3), nnlib.ones(1, 3)])
-    for name in ("half", "float", "double"):
+    names = {"char": "int8", "byte": "uint8"}
+    for name in ("half", "float", "double", "long", "int", "short", *names):
         made = getattr(packed, name)()
-        assert made.data.dtype == getattr(nnlib, name)
+        assert made.data.dtype == getattr(nnlib, names.get(name, name))
         assert made.batch_sizes is packed.batch_sizes

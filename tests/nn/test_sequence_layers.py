@@ -115,8 +115,9 @@ def test_adaptive_softmax_equals_pytorchs(seed: int) -> None:
         )
     with pytest.raises(BoundsError, match="target"):
         mine(nnlib.tensor(x), nnlib.tensor(target) + classes)
-    with pytest.raises(ArgumentError, match="cutoffs"):
-        nn.AdaptiveLogSoftmaxWithLoss(4, 10, [5, 3])
+    for cutoffs in ([5, 3], [2.5]):
+        with pytest.raises(ArgumentError, match="cutoffs"):
+            nn.AdaptiveLogSoftmaxWithLoss(4, 10, cutoffs)
 
 
 def test_adaptive_softmax_names_a_bad_target() -> None:

@@ -56,6 +56,16 @@ CASES = [
             (sdpa((4,), (5, 4), (5, 4)), ShapeError, r"expected \(..., L, E\)"),
             (sdpa((2, 3, 4), (3, 5, 4), (3, 5, 4)), ShapeError, "do not broadcast"),
             (
+                sdpa((3, 4), (5, 4), (5, 4), enable_gqa=True),
+                ShapeError,
+                r"expected \(..., H, L, E\)",
+            ),
+            (
+                sdpa((4, 3, 4), (3, 5, 4), (2, 5, 4), enable_gqa=True),
+                ShapeError,
+                "a multiple of those of key and value",
+            ),
+            (
                 sdpa((3, 4), (5, 4), (5, 4), attn_mask=nnlib.ones(3, 4)),
                 ShapeError,
                 r"attn_mask has shape \(3, 4\)",

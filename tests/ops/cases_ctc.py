@@ -63,6 +63,11 @@ CASES = [
             (bad(target_lengths=(3, 4)), BoundsError, r"target_lengths\[1\] is 4"),
             (bad(target_lengths=(3,)), ShapeError, "one for each of 2 samples"),
             (
+                bad(targets=nnlib.tensor([1, 2, 2, 3, 1, 3])),
+                ShapeError,
+                "targets: 6 labels, target_lengths ask for 5",
+            ),
+            (
                 bad(targets=nnlib.tensor([[1, 2, 4], [1, 1, 1]])),
                 BoundsError,
                 "target 4 at position 2 of sample 0",

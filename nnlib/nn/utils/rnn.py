@@ -11,6 +11,16 @@ from nnlib import kernels
 from nnlib.autograd.guarding import guarded
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import Device, array_module
+from nnlib.backend.dtypes import (
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
 from nnlib.backend.errors import (
     ArgumentError,
     DeviceError,
@@ -133,15 +143,35 @@ class PackedSequence(_Fields):
 
     def double(self) -> PackedSequence:
         """Return it in float64."""
-        return self.with_data(self.data.double())
-
-    def half(self) -> PackedSequence:
-        """Return it in float16."""
-        return self.with_data(self.data.half())
+        return self.to(float64)
 
     def float(self) -> PackedSequence:
         """Return it in float32."""
-        return self.with_data(self.data.float())
+        return self.to(float32)
+
+    def half(self) -> PackedSequence:
+        """Return it in float16."""
+        return self.to(float16)
+
+    def long(self) -> PackedSequence:
+        """Return it in int64."""
+        return self.to(int64)
+
+    def int(self) -> PackedSequence:
+        """Return it in int32."""
+        return self.to(int32)
+
+    def short(self) -> PackedSequence:
+        """Return it in int16."""
+        return self.to(int16)
+
+    def char(self) -> PackedSequence:
+        """Return it in int8."""
+        return self.to(int8)
+
+    def byte(self) -> PackedSequence:
+        """Return it in uint8."""
+        return self.to(uint8)
 
     @property
     def device(self) -> Device:
@@ -176,7 +206,9 @@ def _order(indices: Tensor | None) -> Any:
     return None if indices is None else indices.detach().cpu().numpy()
 
 
-def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:
+def read_lengths(
+    op: str, lengths: Any, batch: int, longest: int, shortest: int = 1
+) -> Any:
     """Return lengths as an int64 array, or say which of them cannot be."""
     try:
         found = np.asarray(lengths.cpu() if isinstance(lengths, Tensor) else lengths)
@@ -197,10 +229,10 @@ def read_lengths(op: str, lengths: Any, batch: int, longest: int) -> Any:
         raise DTypeError(f"{op}: lengths: expected integers, got {found.dtype}")
     found = found.astype(np.int64)
     for position, length in enumerate(found.tolist()):
-        if length < 1 or length > longest:
+        if not shortest <= length <= longest:
             raise ArgumentError(
-                f"{op}: lengths: sequence {position} has length {length}, expected 1 "
-                f"to {longest}"
+                f"{op}: lengths: sequence {position} has length {length}, expected "
+                f"{shortest} to {longest}"
             )
     return found
 
@@ -400,7 +432,7 @@ def unpad_sequence(
     [tensor([1, 2]), tensor([4])]
     """
     x = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
-    sizes = read_lengths("unpad_sequence", lengths, x.shape[0], x.shape[1])
+    sizes = read_lengths("unpad_sequence", lengths, x.shape[0], x.shape[1], 0)
     return [x[i, :length] for i, length in enumerate(sizes.tolist())]
 
 

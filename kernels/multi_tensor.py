@@ -28,7 +28,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.machinery.arrays import upload
+from nnlib.kernels.machinery.arrays import there, upload
 from nnlib.kernels.machinery.cuda_vectors import (
     aligned_address,
     inlined,
@@ -227,8 +227,9 @@ class ParameterTable:
         result = []
         for g, p in zip(gradients, self.kept[0], strict=True):
             if g.strides != p.strides and (g.shape, g.dtype) == (p.shape, p.dtype):
-                copy = self.module.empty_like(p)
-                copy[...] = g
+                with there(p):
+                    copy = self.module.empty_like(p)
+                    copy[...] = g
                 g = copy
             result.append(g)
         return result
@@ -303,7 +304,8 @@ class Update:
             h += (table.kind(0),) * (SETTINGS - len(h))
             shift = table.shift
             blocks = chunks.shape[0] << shift
-            self.cuda(table.table(), chunks, shift, *h, blocks=blocks)
+            with there(table.kept[0][0]):
+                self.cuda(table.table(), chunks, shift, *h, blocks=blocks)
         else:
             self.cpu(table.addresses, chunks, h)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nnlib.autograd.guarding import NoTensorError, no_tensor
 from nnlib.autograd.registry import op_call, op_name
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
-from nnlib.backend.device import CPU, device_of
+from nnlib.backend.device import ARRAYS, CPU, away, device_of
 from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
 
 if TYPE_CHECKING:
     from nnlib.autograd.function import Function
 
-__all__ = ["refuse_misfit", "to_one_device"]
+__all__ = ["away_from", "refuse_misfit", "to_one_device"]
 
 
 def refuse_misfit(
@@ -78,3 +81,14 @@ def to_one_device(cls: type[Function], args: Sequence[Any]) -> list[Any] | None:
                 f"ones before it on {first}; move it with .to('{first}')"
             )
     return [x.to(first) if i in numbers else x for i, x in enumerate(args)]
+
+
+def away_from(arrays: Sequence[Any]) -> AbstractContextManager[Any] | None:
+    """Return a context in which the device of the arrays is the current one.
+
+    They are on one device; numbers may be among them. None if it is already.
+    """
+    for x in arrays:
+        if type(x) is not np.ndarray and type(x) in ARRAYS:
+            return away(x)
+    return None

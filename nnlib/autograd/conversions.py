@@ -10,7 +10,7 @@ import numpy as np
 
 from nnlib.autograd.attributes import Attributes
 from nnlib.autograd.printing import shown
-from nnlib.backend.device import resolve_device, run_checks, to_device
+from nnlib.backend.device import context_of, resolve_device, run_checks, to_device
 from nnlib.backend.dlpack import export_array
 from nnlib.backend.dtypes import get_default_dtype, int64
 from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
@@ -152,7 +152,8 @@ class Conversions(Attributes):
 
     def __contains__(self, value: Any) -> bool:
         other = getattr(value, "_array", value)
-        return bool(_read((self._array == other).any()))
+        with context_of(self._array):
+            return bool(_read((self._array == other).any()))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self._array.ndim == 0 else repr(self)
@@ -165,7 +166,8 @@ class Conversions(Attributes):
             raise Error("deepcopy: only leaf tensors can be copied; detach() it first")
         result = _new(type(self))
         memo[id(self)] = result
-        result._array = self._array.copy(order="K")
+        with context_of(self._array):
+            result._array = self._array.copy(order="K")
         result._requires_grad = self._requires_grad
         if self._grad is not None:
             result._grad = self._grad.__deepcopy__(memo)
@@ -213,9 +215,12 @@ def _through_numpy(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def _read(array: Any) -> Any:
     """Return the only element of an array; on CUDA this waits for it."""
-    value = array.item()
-    if type(array) not in _ON_HOST:
-        run_checks()
+    if type(array) in _ON_HOST:
+        return array.item()
+    # On the stream of its own device, where it is made.
+    with context_of(array):
+        value = array.item()
+    run_checks()
     return value
 
 

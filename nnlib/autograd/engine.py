@@ -14,13 +14,14 @@ from nnlib.autograd.passes import from_hook, run_pass
 from nnlib.autograd.saved import edge_of
 from nnlib.autograd.sparse import RowSparse, is_row_sparse
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, away, context_of
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 __all__ = ["backward", "grad"]
 
 # Two threads may reach the same leaves.
 _accumulating = threading.Lock()
+_ndarray = np.ndarray
 
 
 def backward(
@@ -113,8 +114,10 @@ def grad(
     result = []
     for position, (tensor, value) in enumerate(zip(chosen, found, strict=True)):
         if value is None and materialize_grads:
-            module = array_module(tensor._array)
-            value = Tensor._from_array(module.zeros_like(tensor._array))
+            array = tensor._array
+            with context_of(array):
+                zeros = array_module(array).zeros_like(array)
+            value = Tensor._from_array(zeros)
         if value is None and not allow_unused:
             raise Error(
                 f"{name}: input {position} was not used to compute the outputs; pass "
@@ -154,9 +157,10 @@ def _roots(
                     f"has shape {array.shape}: reduce it first (sum(), mean()) or "
                     "pass gradient="
                 )
-            given = Tensor._from_array(array_module(array).ones_like(array))
+            given = Tensor._from_array(_ones(array))
         elif not isinstance(given, Tensor):
-            given = Tensor._from_array(array_module(array).asarray(given))
+            with context_of(array):
+                given = Tensor._from_array(array_module(array).asarray(given))
         if given._array.shape != array.shape:
             raise ShapeError(
                 f"{name}: gradient: expected shape {array.shape}, got "
@@ -166,6 +170,13 @@ def _roots(
             given = given.to(array.dtype)
         roots.append((output, given if create_graph else given._array))
     return roots
+
+
+def _ones(array: Any) -> Any:
+    if type(array) is _ndarray:
+        return np.ones_like(array)
+    with context_of(array):
+        return array_module(array).ones_like(array)
 
 
 def _captured(
@@ -219,6 +230,10 @@ def _wrap(array: Any) -> Tensor:
 
 def _accumulate(leaf: Tensor, value: Any, owned: bool, create_graph: bool) -> None:
     """Add to the gradient of a leaf; run the hooks that wait for it."""
+    if type(leaf._array) is not _ndarray and (there := away(leaf._array)) is not None:
+        with there:
+            _accumulate(leaf, value, owned, create_graph)
+        return
     with _accumulating:
         previous = leaf._grad
         if create_graph:

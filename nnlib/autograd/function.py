@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnlib.autograd.arguments import refuse_misfit, to_one_device
+from nnlib.autograd.arguments import away_from, refuse_misfit, to_one_device
 from nnlib.autograd.halves import forward_upcast
 from nnlib.autograd.mode import no_grad, state
 from nnlib.autograd.promotion import promote_arguments
@@ -43,6 +43,7 @@ from nnlib.autograd.saved import (
     unpack,
 )
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor, shape_instances
+from nnlib.backend.device import away
 from nnlib.backend.dtypes import FLOATING, HALF, float32
 from nnlib.backend.errors import Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -208,6 +209,9 @@ class Function:
             # One tensor: there is nothing to combine.
             x = args[0]
             array = x._array
+            if type(array) is not _ndarray and (there := away(array)) is not None:
+                with there:
+                    return cls.apply(x, **params)
             dtype = array.dtype
             single = promotes != "float" or dtype is float32 or dtype.kind == "f"
             entangled = x._entangled
@@ -290,6 +294,10 @@ class Function:
                 moved = to_one_device(cls, args)
                 if moved is not None:
                     return cls.apply(*moved, **params)
+                there = away_from(arrays)
+                if there is not None:
+                    with there:
+                        return cls.apply(*args, **params)
             recording = tracked and modes.grad
             if recording:
                 node.edges = edges

@@ -23,7 +23,7 @@ from nnlib.autograd.function import Function, next_sequence
 from nnlib.autograd.mode import enable_grad, state
 from nnlib.autograd.saved import keep_copy, spoil_output, stale_view
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, away
 from nnlib.backend.dtypes import category, float32, float64, int64
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -48,6 +48,7 @@ _UFUNCS = {
     "__imul__": "multiply",
     "__itruediv__": "divide",
 }
+_ndarray = np.ndarray
 _FAST_DTYPES = frozenset({float32, float64, int64})
 
 
@@ -75,6 +76,10 @@ def run_inplace(
     if state.modes.interpreter is not None:
         run = state.modes.interpreter.run_inplace
         return run(name, function, target, args, kwargs)
+    array = target._array
+    if type(array) is not _ndarray and (there := away(array)) is not None:
+        with there:
+            return run_inplace(name, function, target, args, kwargs)
     check_writable(name, target)
     if not _is_recorded(target, args, kwargs):
         if ufunc is not None and _run_ufunc(ufunc, target, args, kwargs):
@@ -109,10 +114,13 @@ def run_direct(
             f"{name}: not possible inside vmap; use where(), scatter() or another "
             "operation that returns a new tensor"
         )
+    array = target._array
+    if type(array) is not _ndarray and (there := away(array)) is not None:
+        with there:
+            return run_direct(name, cls, target, *args, **params)
     check_writable(name, target)
     if not _is_recorded(target, args, params):
         arrays = [x._array if isinstance(x, Tensor) else x for x in args]
-        array = target._array
         if all(type(x) is type(array) or not hasattr(x, "dtype") for x in arrays):
             errors = set_errors(QUIET)
             try:

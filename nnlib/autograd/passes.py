@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from nnlib import kernels
 from nnlib.autograd.function import Function
 from nnlib.autograd.halves import widen
 from nnlib.autograd.mode import state
 from nnlib.autograd.saved import raise_freed
 from nnlib.autograd.sparse import is_row_sparse
+from nnlib.autograd.sums import add_into, sum_of, use_device_of_any
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import ARRAYS, array_module
+from nnlib.backend.device import ARRAYS, array_module, keeping_device
 from nnlib.backend.dtypes import HALF
 from nnlib.backend.errors import DTypeError, Error, ShapeError
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -57,10 +57,6 @@ def _count_results() -> int:
 _RESULTS_ALONE = _count_results()
 
 
-# Bytes from which a sum is shared among the threads.
-_LARGE = 1 << 18
-
-
 def _memory_is_its_own(value: Any) -> bool:
     """Tell whether nobody else sees the memory of an array that nobody else holds.
 
@@ -88,22 +84,6 @@ def _count_base() -> int:
 
 # How many references the base of a single view has, one variable among them.
 _BASE_ALONE = _count_base()
-
-
-def _add_into(total: Any, value: Any) -> Any:
-    """Add `value` to `total` in place."""
-    kind = type(total)
-    if (total.nbytes >= _LARGE) if kind is _ndarray else kind in ARRAYS:
-        return kernels.arithmetic.add(total, value, out=total)
-    total += value
-    return total
-
-
-def _sum_of(x: Any, y: Any) -> Any:
-    """Return the sum of two gradients."""
-    if type(x) is not _ndarray and type(x) in ARRAYS:
-        return kernels.arithmetic.add(x, y)
-    return x + y
 
 
 def run_pass(
@@ -140,8 +120,13 @@ def run_pass(
     modes.grad = modes.derived = create_graph
     modes.interpreter = None
     errors = set_errors(QUIET)
+    several = keeping_device() if len(ARRAYS) > 1 else None
     try:
-        return _Pass(retain_graph, create_graph, targets).run(roots, oldest)
+        made = _Pass(retain_graph, create_graph, targets, several is not None)
+        if several is None:
+            return made.run(roots, oldest)
+        with several:
+            return made.run(roots, oldest)
     finally:
         restore_errors(errors)
         modes.grad, modes.derived, modes.interpreter = before
@@ -150,12 +135,21 @@ def run_pass(
 class _Pass:
     """The gradients under way, and the nodes that wait for their turn."""
 
-    __slots__ = ("derived", "found", "heap", "keep", "pending", "reaching", "targets")
+    __slots__ = (
+        *("derived", "found", "heap", "keep", "pending", "reaching", "several"),
+        "targets",
+    )
 
     def __init__(
-        self, retain_graph: bool, create_graph: bool, targets: set[Any] | None
+        self,
+        retain_graph: bool,
+        create_graph: bool,
+        targets: set[Any] | None,
+        several: bool,
     ) -> None:
         self.keep, self.derived, self.targets = retain_graph, create_graph, targets
+        # Whether the nodes may be on several CUDA devices.
+        self.several = several
         self.pending: dict[Any, list[Any]] = {}
         self.heap: list[tuple[int, Function]] = []
         self.found: dict[Any, list[Any]] = {}
@@ -228,14 +222,14 @@ class _Pass:
         if slot is None:
             self.pending[edge] = [value, owned]
         elif slot[1]:
-            slot[0] = _add_into(slot[0], value)
+            slot[0] = add_into(slot[0], value)
         elif is_row_sparse(slot[0]):
             slot[:] = slot[0].plus(value), True
         elif owned and type(value) is type(slot[0]):
             # What came first belongs to others as well (both sides of a sum).
-            slot[:] = _add_into(value, slot[0]), True
+            slot[:] = add_into(value, slot[0]), True
         else:
-            total = _sum_of(slot[0], value)
+            total = sum_of(slot[0], value)
             # NumPy adds arrays without dimensions up to a scalar.
             slot[0] = np.asarray(total) if isinstance(total, np.generic) else total
             slot[1] = not self.derived
@@ -258,6 +252,8 @@ class _Pass:
             grads = [None if slot is None else slot[0] for slot in slots]
         else:
             grads = [self.pending.pop(node)[0]]
+        if self.several:
+            use_device_of_any(grads)
         if node.hooks:
             _call_hooks(node, grads, self.derived)
         if self.targets is not None:

@@ -19,6 +19,7 @@ from nnlib.autograd.guarding import (
     takes_more_tensors,
 )
 from nnlib.autograd.mode import state
+from nnlib.autograd.places import away_from_tensors
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import DTypeError, Error
 
@@ -179,6 +180,10 @@ def sample_by_sample(function: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         interpreter = state.modes.interpreter
         if interpreter is None:
+            there = away_from_tensors(args, kwargs)
+            if there is not None:
+                with there:
+                    return run(*args, **kwargs)
             try:
                 return function(*args, **kwargs)
             except Exception as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnlib.autograd.attributes import Size
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, resolve_device, to_device
+from nnlib.backend.device import array_module, context_of, resolve_device, to_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.layouts import preserve_format
 
@@ -57,8 +57,10 @@ class RowSparse(Tensor):
     def _array(self) -> Any:
         """The dense array, which holds the values from now on."""
         if self._dense is None:
-            dense = array_module(self._values).zeros(self._size, self._values.dtype)
-            add_rows(dense, self._rows, self._values)
+            with context_of(self._values):
+                module, dtype = array_module(self._values), self._values.dtype
+                dense = module.zeros(self._size, dtype)
+                add_rows(dense, self._rows, self._values)
             self._dense = dense
             self._values = None
         return self._dense
@@ -76,11 +78,17 @@ class RowSparse(Tensor):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the elements."""
-        kept = self._values if self._dense is None else self._dense
-        return kept.dtype  # type: ignore[no-any-return]
+        return self._kept().dtype  # type: ignore[no-any-return]
+
+    def _kept(self) -> Any:
+        return self._values if self._dense is None else self._dense
 
     def parts(self) -> tuple[Any, Any]:
         """Return row numbers, each once, and the values of these rows, as arrays."""
+        with context_of(self._kept()):
+            return self._parts()
+
+    def _parts(self) -> tuple[Any, Any]:
         if self._dense is None:
             if not self._unique:
                 flat = self._values.reshape(len(self._rows), math.prod(self._size[1:]))
@@ -128,10 +136,11 @@ class RowSparse(Tensor):
 
     def clone(self, *, memory_format: Any = preserve_format) -> Tensor:
         """Return a copy."""
-        values = None if self._values is None else self._values.copy()
-        copy = RowSparse(self._rows.copy(), values, self._size)
+        with context_of(self._kept()):
+            values = None if self._values is None else self._values.copy()
+            copy = RowSparse(self._rows.copy(), values, self._size)
+            copy._dense = None if self._dense is None else self._dense.copy()
         copy._unique = self._unique
-        copy._dense = None if self._dense is None else self._dense.copy()
         return copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -149,7 +158,8 @@ class RowSparse(Tensor):
         if self._dense is None:
             self._values = self._values[:0]
         else:
-            self._dense.fill(0)
+            with context_of(self._dense):
+                self._dense.fill(0)
             self._bump()
         return self
 

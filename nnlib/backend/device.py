@@ -25,17 +25,21 @@ __all__ = [
     "CudaStatus",
     "Device",
     "array_module",
+    "away",
+    "context_of",
     "cuda_status",
     "cupy",
     "current_device",
     "device_context",
     "device_of",
     "is_available",
+    "keeping_device",
     "names_device",
     "on_synchronize",
     "resolve_device",
     "synchronize",
     "to_device",
+    "use_device_of",
 ]
 
 _PATTERN = re.compile(r"(cpu|cuda|auto)(?::(\d+))?")
@@ -300,6 +304,63 @@ def device_context(device: Device) -> AbstractContextManager[Any]:
     return cupy().cuda.Device(device.index)  # type: ignore[no-any-return]
 
 
+@functools.cache
+def _several() -> bool:
+    """Tell whether there is more than one CUDA device."""
+    return is_available() and int(cupy().cuda.runtime.getDeviceCount()) > 1
+
+
+def keeping_device() -> AbstractContextManager[Any] | None:
+    """Return a context that ends on the current CUDA device, whatever is used in it.
+
+    None where there are not several devices in use.
+    """
+    if len(ARRAYS) == 1 or not _several():
+        return None
+    return cupy().cuda.Device()  # type: ignore[no-any-return]
+
+
+def use_device_of(array: Any) -> None:
+    """Make the device of a CUDA array the current one."""
+    module = cupy().cuda
+    number = array.data.device_id
+    if number != module.runtime.getDevice():
+        module.Device(number).use()
+
+
+def away(array: Any) -> AbstractContextManager[Any] | None:
+    """Return a context in which the device of `array` is the current one.
+
+    None if it is already, or the array is on the CPU. What CuPy makes lies on the
+    current device, whatever it is made of: operations on arrays of another one run in
+    this context.
+
+    Examples
+    --------
+    >>> away(np.zeros(2)) is None
+    True
+    """
+    if isinstance(array, np.ndarray) or not _several():
+        return None
+    module = cupy().cuda
+    number = array.data.device_id
+    if number == module.runtime.getDevice():
+        return None
+    return module.Device(number)  # type: ignore[no-any-return]
+
+
+def context_of(array: Any) -> AbstractContextManager[Any]:
+    """Return a context in which the device of `array` is the current one.
+
+    Examples
+    --------
+    >>> with context_of(np.zeros(2)):
+    ...     np.ones(2)
+    array([1., 1.])
+    """
+    return away(array) or _NO_CONTEXT
+
+
 def current_device() -> Device:
     """Return the current CUDA device, or the CPU where there is none."""
     return Device("auto")
@@ -324,12 +385,41 @@ def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
     if device_of(array) == device:
         return array
     if device.type == "cpu":
-        copy = cupy().asnumpy(array, blocking=not non_blocking)
+        # On the stream of its own device, where it is made.
+        with context_of(array):
+            copy = cupy().asnumpy(array, blocking=not non_blocking)
         if not non_blocking:
             run_checks()
         return copy
+    source = device_of(array)
+    if source.type == "cuda":
+        return _between(array, source, device)
     with device_context(device):
         return cupy().asarray(array, blocking=not non_blocking)
+
+
+def _between(array: Any, source: Device, target: Device) -> Any:
+    """Copy from one CUDA device to another, in the order of the work on both.
+
+    CuPy copies on the current stream of the target, which knows nothing of what is
+    queued on the source; it refuses arrays with gaps.
+    """
+    module = cupy()
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    with device_context(source):
+        dense = module.ascontiguousarray(array.transpose(axes))
+        sending = module.cuda.get_current_stream()
+        made = sending.record()
+    with device_context(target):
+        receiving = module.cuda.get_current_stream()
+        receiving.wait_event(made)
+        copy = module.asarray(dense)
+        taken = receiving.record()
+    with device_context(source):
+        # The memory may be handed out again when the copy has been made.
+        sending.wait_event(taken)
+    inverse = sorted(range(array.ndim), key=axes.__getitem__)
+    return copy.reshape([array.shape[axis] for axis in axes]).transpose(inverse)
 
 
 def synchronize(device: str | Device | None = None) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from nnlib.autograd.guarding import guarded
 from nnlib.autograd.mode import no_grad
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_of
+from nnlib.backend.device import array_module, context_of, device_of
 from nnlib.backend.dtypes import FLOATING, HALF, float32
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
@@ -60,10 +61,11 @@ def _write(name: str, tensor: Tensor, values: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise DTypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
     array = tensor._array
-    if hasattr(values, "shape"):
-        array_module(array).copyto(array, values, casting="unsafe")
-    else:
-        array[...] = values
+    with context_of(array):
+        if hasattr(values, "shape"):
+            array_module(array).copyto(array, values, casting="unsafe")
+        else:
+            array[...] = values
     tensor._bump()
     return tensor
 
@@ -122,6 +124,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return _GAINS[nonlinearity]
 
 
+@on_its_device
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
@@ -141,6 +144,7 @@ def uniform_(
     return _write("uniform_", tensor, values)
 
 
+@on_its_device
 def normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -163,6 +167,7 @@ def normal_(
     return _write("normal_", tensor, values)
 
 
+@on_its_device
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -215,6 +220,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     return _write("zeros_", tensor, 0)
 
 
+@on_its_device
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Write a convolution's kernel that hands as many channels through as it can.
 
@@ -258,6 +264,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 @guarded
+@on_its_device
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity (ones on the diagonal, also if it is not square).
 
@@ -379,6 +386,7 @@ def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     return normal_(tensor, 0.0, std, generator)
 
 
+@on_its_device
 def orthogonal_(
     tensor: Tensor, gain: float = 1, generator: Generator | None = None
 ) -> Tensor:
@@ -412,6 +420,7 @@ def orthogonal_(
     return _write("orthogonal_", tensor, (gain * q).reshape(tensor.shape))
 
 
+@on_its_device
 def sparse_(
     tensor: Tensor,
     sparsity: float,

@@ -12,6 +12,7 @@ from nnlib.autograd.tensor import Parameter, Tensor
 from nnlib.backend.device import (
     Device,
     array_module,
+    context_of,
     device_of,
     names_device,
     resolve_device,
@@ -169,7 +170,8 @@ def _as_array(value: Any) -> Any:
 def _copy(entry: _Entry, array: Any) -> None:
     target = entry.tensor._array
     array = to_device(array, device_of(target))
-    array_module(target).copyto(target, array, casting="unsafe")
+    with context_of(target):
+        array_module(target).copyto(target, array, casting="unsafe")
     entry.tensor._bump()
 
 
@@ -201,11 +203,12 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
     elif isinstance(grad, RowSparse):
         parameter._grad = grad.clone().zero_()
     elif grad._grad_fn is not None:
-        parameter._grad = Tensor._from_array(
-            array_module(grad._array).zeros_like(grad._array)
-        )
+        with context_of(grad._array):
+            zeros = array_module(grad._array).zeros_like(grad._array)
+        parameter._grad = Tensor._from_array(zeros)
     else:
-        grad._array.fill(0)
+        with context_of(grad._array):
+            grad._array.fill(0)
         grad._bump()
 
 

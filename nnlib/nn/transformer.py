@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from nnlib.autograd.mode import state
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_context, module_of, resolve_device
 from nnlib.backend.dtypes import get_default_dtype, resolve_dtype
@@ -28,6 +29,7 @@ def _copies(layer: Module, count: int) -> ModuleList:
     return ModuleList([copy.deepcopy(layer) for _ in range(count)])
 
 
+@on_its_device
 def is_causal_mask(mask: Any, length: int) -> bool:
     """Tell whether a mask hides just what comes later."""
     if mask is None or tuple(mask.shape) != (length, length):

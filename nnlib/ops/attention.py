@@ -12,7 +12,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.mode import state
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_of
+from nnlib.backend.device import array_module, context_of, device_of
 from nnlib.backend.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from nnlib.backend.random import default_generator
 from nnlib.ops.casting import cast
@@ -207,7 +207,8 @@ def additive_mask(op: str, mask: Any, like: Any) -> Any:
             # Its numbers are not for reading: vmap, or an export.
             return cast(where(mask, 0.0, -math.inf), dtype)
         low = dtype.type(-math.inf)
-        made = array_module(array).where(array, dtype.type(0), low)
+        with context_of(array):
+            made = array_module(array).where(array, dtype.type(0), low)
         return constant(made, like)
     if array.dtype != dtype:
         raise DTypeError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.mode import state
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, DTypeError
@@ -300,6 +301,7 @@ def isclose(
 
 
 @public()
+@on_its_device
 def allclose(
     input: Any,
     other: Any,
@@ -319,6 +321,7 @@ def allclose(
 
 
 @public()
+@on_its_device
 def equal(input: Any, other: Any) -> bool:
     """Tell whether two tensors have the same shape and equal elements.
 

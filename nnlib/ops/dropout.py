@@ -14,7 +14,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator, default_generator
@@ -82,9 +82,10 @@ def noise(input: Any, shape: tuple[int, ...], p: float, generator: Any) -> Any:
     """Return an array of random 0 and ``1 / (1 - p)``, beside `input`."""
     array = raw(input)
     wide = float32 if array.dtype.itemsize < 4 else array.dtype
-    ones = array_module(array).ones(shape, wide)
-    seed, offset = (generator or default_generator).reserve(ones.size)
-    return cast(kernels.dropout.forward(ones, p, seed, offset), array.dtype)
+    with context_of(array):
+        ones = array_module(array).ones(shape, wide)
+        seed, offset = (generator or default_generator).reserve(ones.size)
+        return cast(kernels.dropout.forward(ones, p, seed, offset), array.dtype)
 
 
 @public(method=False, direct=True)
@@ -243,7 +244,8 @@ def _saturate(
     generator: Generator | None,
 ) -> Tensor:
     """Set elements to selu's saturation, and restore mean 0 and variance 1."""
-    mask = cast(noise(input, shape, p, generator) != 0, raw(input).dtype)
+    with context_of(raw(input)):
+        mask = cast(noise(input, shape, p, generator) != 0, raw(input).dtype)
     scale = 0.0 if p == 1 else ((SATURATION**2 * p + 1) * (1 - p)) ** -0.5
     shift = SATURATION * scale * p
     return Blend.apply(  # type: ignore[no-any-return]

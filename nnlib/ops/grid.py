@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -158,6 +159,7 @@ def _check(input: Any, grid: Any, mode: str, padding_mode: str) -> None:
 
 
 @public(method=False)
+@on_its_device
 def grid_sample(
     input: Any,
     grid: Any,
@@ -227,6 +229,7 @@ def grid_sample(
 
 
 @public(method=False)
+@on_its_device
 def affine_grid(
     theta: Any, size: Sequence[int], align_corners: bool | None = None
 ) -> Tensor:

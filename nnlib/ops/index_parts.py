@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import bool_, int32, int64
 from nnlib.backend.errors import BoundsError, DTypeError
 from nnlib.ops.dims import check_bounds, constant, raw
@@ -96,7 +96,11 @@ def as_part(part: Any, like: Any) -> Any:
         array = np.asarray(list(array) if isinstance(array, range) else array)
         if not array.size:
             array = array.astype(np.int64)
-        array = part = array_module(raw(like)).asarray(array)
+        part = array
+    if part is array and type(array) is np.ndarray:
+        # No tensor: it goes where it is needed.
+        with context_of(raw(like)):
+            array = part = array_module(raw(like)).asarray(array)
     if array.dtype.kind not in "iub":
         raise DTypeError(
             "index: expected integers, slices, None, Ellipsis, integer or boolean "

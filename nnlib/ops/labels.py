@@ -11,7 +11,7 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.hidden import readable
-from nnlib.backend.device import array_module, device_of
+from nnlib.backend.device import array_module, context_of, device_of
 from nnlib.backend.dtypes import int64
 from nnlib.backend.errors import BoundsError, DeviceError, DTypeError, ShapeError
 from nnlib.ops.activation import SMALL
@@ -110,7 +110,9 @@ def class_weights(op: str, weight: Any, classes: int, input: Any) -> Any:
             f"{op}: weight has shape {tuple(array.shape)}, expected ({classes},): one "
             "weight per class"
         )
-    return array_module(raw(input)).asarray(readable(array), dtype=raw(input).dtype)
+    like = raw(input)
+    with context_of(like):
+        return array_module(like).asarray(readable(array), dtype=like.dtype)
 
 
 def one_hot_mask(labels: Any, classes: int) -> Any:

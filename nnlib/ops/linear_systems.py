@@ -13,9 +13,10 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.mode import no_grad
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import DTypeError, LinAlgError, ShapeError
 from nnlib.ops.arithmetic import sum_to
@@ -55,7 +56,8 @@ def per_matrix(x: Any) -> Any:
 def identity_like(x: Any, n: int) -> Any:
     """Return the identity matrix of `n` rows, of the dtype and place of `x`."""
     array = x._array if isinstance(x, Tensor) else x
-    eye = array_module(array).eye(n, dtype=array.dtype)
+    with context_of(array):
+        eye = array_module(array).eye(n, dtype=array.dtype)
     return Tensor._from_array(eye) if array is not x else eye
 
 
@@ -253,6 +255,7 @@ def _tolerance(x: Any, rtol: float | None) -> float:
 
 
 @public(method=False, reads=True)
+@on_its_device
 def linalg_matrix_rank(
     A: Any, *, atol: float | None = None, rtol: float | None = None
 ) -> Tensor:

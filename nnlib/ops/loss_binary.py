@@ -11,7 +11,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.hidden import readable
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.ops.activation import gate, relu
 from nnlib.ops.activation_hard import hardtanh
@@ -182,7 +182,8 @@ def constant(op: str, name: str, weight: Any, shape: tuple[int, ...], x: Any) ->
             f"to input's {shape}"
         )
     wide = raw(x).dtype if raw(x).dtype.kind == "f" else np.dtype(np.float32)
-    return module.asarray(readable(array), dtype=wide)
+    with context_of(raw(x)):
+        return module.asarray(readable(array), dtype=wide)
 
 
 @public(method=False)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -189,6 +190,7 @@ def linalg_lu_factor(A: Any, *, pivot: bool = True) -> LUFactorResult:
 
 
 @public(method=False)
+@on_its_device
 def linalg_lu(A: Any, *, pivot: bool = True) -> LUResult:
     """Return the decomposition ``A = P L U`` as three matrices.
 
@@ -228,6 +230,7 @@ def linalg_lu(A: Any, *, pivot: bool = True) -> LUResult:
 
 
 @public(method=False)
+@on_its_device
 def linalg_lu_solve(
     LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
@@ -298,6 +301,7 @@ def linalg_lu_solve(
 
 
 @public(method=True)
+@on_its_device
 def lu_solve(b: Any, LU_data: Any, LU_pivots: Any) -> Tensor:
     """Return ``linalg.lu_solve(LU_data, LU_pivots, b)``.
 
@@ -357,6 +361,7 @@ def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Tensor:
 
 
 @public()
+@on_its_device
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     """Return the inverse of the matrices with the Cholesky factor `L`.
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnlib.autograd.mode import no_grad
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import HALF, float32
@@ -49,6 +50,7 @@ _PADE_NORM = 5.371920351148152
 
 
 @public(method=False)
+@on_its_device
 def linalg_solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:

@@ -9,6 +9,7 @@ from nnlib import kernels
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import context_of
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dims import raw
 from nnlib.ops.loss import check_float
@@ -40,7 +41,7 @@ def update_running_stats(
     momentum : float
         The weight of the batch.
     """
-    with no_grad():
+    with no_grad(), context_of(raw(mean)):
         kernels.normalization.move_running(
             None if running_mean is None else raw(running_mean),
             None if running_var is None else raw(running_var),

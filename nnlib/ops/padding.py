@@ -9,7 +9,7 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.ops.dims import constant, number_as, raw
 from nnlib.ops.gathering import IndexSelect
@@ -159,7 +159,8 @@ def pad(
     module = array_module(raw(input))
     for dim, (before, after) in enumerate(widths):
         if before or after:
-            places = _source(mode, module, input.shape[dim], before, after)
+            with context_of(raw(input)):
+                places = _source(mode, module, input.shape[dim], before, after)
             out = IndexSelect.apply(out, constant(places, input), dim=dim)
     if out is input:
         from nnlib.ops.casting import clone

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -151,6 +152,7 @@ def diagonal_scatter(
 
 
 @public(method="fill_diagonal_")
+@on_its_device
 def fill_diagonal_(input: Any, fill_value: float, wrap: bool = False) -> Tensor:
     """Write a number on the main diagonal, in place.
 
@@ -191,6 +193,7 @@ def fill_diagonal_(input: Any, fill_value: float, wrap: bool = False) -> Tensor:
 
 
 @public(method=False)
+@on_its_device
 def unravel_index(indices: Any, shape: Any) -> tuple[Tensor, ...]:
     """Return the coordinates of flat positions in an array of `shape`.
 

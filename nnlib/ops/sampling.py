@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.inplace import run_direct
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module, device_of
@@ -28,6 +29,7 @@ __all__ = ["bernoulli", "multinomial", "normal"]
 
 
 @public(method=False, reads=True)
+@on_its_device
 def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
@@ -102,6 +104,7 @@ def _events(op: str, p: Any, generator: Any) -> Any:
 
 
 @public(reads=True)
+@on_its_device
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
@@ -232,6 +235,7 @@ def _redraw(name: str, input: Tensor, drawn: Any) -> Tensor:
 
 
 @public(direct=True)
+@on_its_device
 def uniform_(
     input: Tensor,
     from_: float = 0.0,
@@ -255,6 +259,7 @@ def uniform_(
 
 
 @public(direct=True)
+@on_its_device
 def normal_(
     input: Tensor,
     mean: float = 0.0,
@@ -271,6 +276,7 @@ def normal_(
 
 
 @public()
+@on_its_device
 def random_(
     input: Tensor,
     from_: int = 0,
@@ -296,6 +302,7 @@ def random_(
 
 
 @public()
+@on_its_device
 def bernoulli_(
     input: Tensor, p: Any = 0.5, *, generator: Generator | None = None
 ) -> Tensor:
@@ -310,6 +317,7 @@ def bernoulli_(
 
 
 @public()
+@on_its_device
 def exponential_(
     input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:

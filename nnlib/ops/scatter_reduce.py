@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.function import Function
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -154,6 +155,7 @@ def _check(op: str, input: Any, source: Any, argument: str, reduce: Any) -> None
 
 
 @public(inplace=True)
+@on_its_device
 def scatter_reduce(
     input: Any,
     dim: int,
@@ -216,6 +218,7 @@ def scatter_reduce(
 
 
 @public(inplace=True)
+@on_its_device
 def index_reduce(
     input: Any,
     dim: int,

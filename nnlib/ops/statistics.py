@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.dtypes import FLOATING, get_default_dtype
@@ -266,6 +267,7 @@ def gradient(
 
 
 @public(inplace=True)
+@on_its_device
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     """Return `input` with each entry of `dim` scaled down to a p-norm of `maxnorm`.
 

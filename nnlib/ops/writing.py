@@ -9,6 +9,7 @@ import numpy as np
 
 from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_direct
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
@@ -408,6 +409,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
 
 
 @public(method="put_")
+@on_its_device
 def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """Write `source` at the flat positions `index`, in place.
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from nnlib import kernels
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_context, device_of, to_device
+from nnlib.backend.device import (
+    array_module,
+    context_of,
+    device_context,
+    device_of,
+    to_device,
+)
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
 
@@ -103,10 +109,11 @@ class Batch:
         if len(given) != len(self.group) or not all(map(is_, given, self.group)):
             return False
         if self.copied:
-            for work, array in self.copied:
-                work[...] = array
-            if self.half:
-                grads = [grad.astype(float32) for grad in grads]
+            with context_of(self.memory[0]):
+                for work, array in self.copied:
+                    work[...] = array
+                if self.half:
+                    grads = [grad.astype(float32) for grad in grads]
         self.table.set_gradients(grads)
         return True
 
@@ -119,8 +126,10 @@ class Batch:
 
     def finish(self) -> None:
         """Write copies back, and note that the parameters have changed."""
-        for work, array in self.copied:
-            array[...] = work.astype(array.dtype)
+        if self.copied:
+            with context_of(self.memory[0]):
+                for work, array in self.copied:
+                    array[...] = work.astype(array.dtype)
         for p in self.params:
             p._bump()
         self.fresh = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from nnlib.autograd.mode import enable_grad
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of, keeping_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import ArgumentError, Error
 from nnlib.optim.line_search import Point, strong_wolfe
@@ -161,6 +162,17 @@ class LBFGS(Optimizer):
         """
         if closure is None:
             raise Error("LBFGS.step: closure: it is called several times, so needed")
+        given, current = closure, keeping_device()
+
+        def evaluate() -> Any:
+            # On the device that was the current one.
+            with current or nullcontext():
+                return given()
+
+        with context_of(self.param_groups[0]["params"][0]._array):
+            return self._iterate(evaluate)
+
+    def _iterate(self, closure: Callable[[], Any]) -> Any:
         group = self.param_groups[0]
         state = self.state.setdefault(
             group["params"][0], {"func_evals": 0, "n_iter": 0}

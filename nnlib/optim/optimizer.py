@@ -9,7 +9,7 @@ from typing import Any
 from nnlib.autograd.mode import enable_grad
 from nnlib.autograd.sparse import RowSparse
 from nnlib.autograd.tensor import RemovableHandle, Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import FLOATING, HALF
 from nnlib.backend.errors import ArgumentError, DTypeError, Error
 from nnlib.optim import checkpoint
@@ -171,7 +171,8 @@ class Optimizer:
                 p._grad = p._grad.clone().zero_()
             elif p._grad is not None:
                 p._grad = p._grad.detach()
-                p._grad._array.fill(0)
+                with context_of(p._grad._array):
+                    p._grad._array.fill(0)
                 p._grad._bump()
 
     # -- the step ----------------------------------------------------------------
@@ -223,9 +224,10 @@ class Optimizer:
         state = self.state.setdefault(p, {})
         for name in self.slots(group):
             if name not in state:
-                made = array_module(p._array).full_like(
-                    p._array, self.first(name, group)
-                )
+                with context_of(p._array):
+                    made = array_module(p._array).full_like(
+                        p._array, self.first(name, group)
+                    )
                 state[name] = Tensor._from_array(made)
         return [state[name]._array for name in self.slots(group)]
 
@@ -244,8 +246,9 @@ class Optimizer:
                 )
             rows, values = grad.parts()
             self.state.setdefault(p, {})
-            values = -values if group.get("maximize") else values
-            self.update_rows(p, rows, values, group)
+            with context_of(p._array):
+                values = -values if group.get("maximize") else values
+                self.update_rows(p, rows, values, group)
             p._bump()
             p._grad = None
             hidden.append((p, grad))

@@ -10,7 +10,7 @@ from nnlib import kernels
 from nnlib.autograd.guarding import guarded
 from nnlib.autograd.sparse import is_row_sparse
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module, device_of, to_device
+from nnlib.backend.device import array_module, context_of, device_of, to_device
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import ArgumentError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
@@ -54,13 +54,20 @@ def _total_norm(arrays: list[Any], norm_type: float) -> Any:
     """Return the norm of the arrays' norms, where the first of them lives."""
     module = array_module(arrays[0])
     place = device_of(arrays[0])
-    norms = [to_device(module.asarray(_norm(x, norm_type)), place) for x in arrays]
-    stacked = module.stack(norms)
-    if norm_type == math.inf:
-        return stacked.max()
-    if norm_type == 2.0:
-        return module.sqrt((stacked * stacked).sum())
-    return (stacked**norm_type).sum() ** (1.0 / norm_type)
+    norms = []
+    for x in arrays:
+        with context_of(x):
+            norm = array_module(x).asarray(_norm(x, norm_type))
+        norms.append(to_device(norm, place))
+    with context_of(arrays[0]):
+        stacked = module.stack(norms)
+        if norm_type == math.inf:
+            total = stacked.max()
+        elif norm_type == 2.0:
+            total = module.sqrt((stacked * stacked).sum())
+        else:
+            total = (stacked**norm_type).sum() ** (1.0 / norm_type)
+        return module.asarray(total)
 
 
 @guarded
@@ -106,7 +113,7 @@ def _checked_norm(
             f"{name}: the total norm of order {norm_type} is {float(total)}: a "
             "gradient is NaN or infinite, so it cannot be scaled"
         )
-    return Tensor._from_array(array_module(arrays[0]).asarray(total))
+    return Tensor._from_array(total)
 
 
 @guarded
@@ -167,12 +174,14 @@ def clip_grad_norm_(
 def _scale(arrays: list[Any], total: Any, max_norm: float) -> None:
     # Stays on the device: reading the norm would wait for a GPU.
     module = array_module(total)
-    factor = module.asarray(module.minimum(max_norm / (total + 1e-6), 1.0))
+    with context_of(total):
+        factor = module.asarray(module.minimum(max_norm / (total + 1e-6), 1.0))
     for array in arrays:
-        if device_of(array) == device_of(factor):
-            array *= factor.astype(array.dtype)
-        else:
-            array *= float(factor)
+        with context_of(array):
+            if device_of(array) == device_of(factor):
+                array *= factor.astype(array.dtype)
+            else:
+                array *= float(factor)
 
 
 @guarded
@@ -194,4 +203,5 @@ def clip_grad_value_(parameters: Iterable[Tensor] | Tensor, clip_value: float) -
             f"clip_grad_value_: clip_value: expected at least 0, got {limit}"
         )
     for array in _gradients(parameters):
-        array_module(array).clip(array, -limit, limit, out=array)
+        with context_of(array):
+            array_module(array).clip(array, -limit, limit, out=array)

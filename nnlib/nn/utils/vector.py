@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from nnlib import ops
 from nnlib.autograd.guarding import guarded
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.errors import DTypeError, ShapeError
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
@@ -58,6 +58,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     for parameter in targets:
         array = parameter._array
         part = vec._array[start : start + array.size].reshape(array.shape)
-        array_module(array).copyto(array, part, casting="unsafe")
+        with context_of(array):
+            array_module(array).copyto(array, part, casting="unsafe")
         parameter._bump()
         start += array.size

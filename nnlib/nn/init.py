@@ -62,10 +62,7 @@ def _write(name: str, tensor: Tensor, values: Any) -> Tensor:
         raise DTypeError(f"{name}: expected a Tensor, got {type(tensor).__name__}")
     array = tensor._array
     with context_of(array):
-        if hasattr(values, "shape"):
-            array_module(array).copyto(array, values, casting="unsafe")
-        else:
-            array[...] = values
+        array[...] = values
     tensor._bump()
     return tensor
 

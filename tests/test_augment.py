@@ -76,7 +76,9 @@ def test_crop_cuts_windows_of_the_padded_image():
     assert data.RandomCrop(3)(small).shape == (1, 1, 3, 3)
     with pytest.raises(ShapeError, match="5x5 does not fit into images of 3x3 with a"):
         data.RandomCrop(5)(small)
-    with pytest.raises(ShapeError, match="expected a positive size"):
+    with pytest.raises(
+        ShapeError, match="RandomCrop: size: expected at least 1, got 0"
+    ):
         data.RandomCrop(0)
 
 
@@ -236,3 +238,63 @@ def test_cuda_gives_what_the_cpu_gives(name):
     assert there.is_cuda
     here = TRANSFORMS[name](2)(images)
     np.testing.assert_allclose(there.cpu().array, here, atol=1e-5)
+
+
+def test_bfloat16_images_are_floats():
+    images = nnlib.tensor(batch(2, 3, 8, 8)).bfloat16()
+    for step in (
+        data.Normalize((0.5, 0.4, 0.3), 0.2),
+        data.RandomAffine(10, generator=0),
+        data.Cutout(3, generator=0),
+    ):
+        narrow = step(images)
+        assert narrow.dtype == nnlib.bfloat16
+        if isinstance(step, data.Normalize):
+            want = step(images.float())
+            np.testing.assert_allclose(narrow.float().array, want.array, 0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: data.RandomCrop(2.5), DTypeError, "size: expected an int or 2"),
+        (lambda: data.RandomCrop((3, 3, 3)), ShapeError, "expected one value or 2"),
+        (lambda: data.RandomCrop(3, (1, 2)), ShapeError, "padding: expected one"),
+        (lambda: data.RandomHorizontalFlip("a"), DTypeError, "p: expected a number"),
+        (lambda: data.RandomAffine(float("nan")), Error, "degrees: expected a finite"),
+        (lambda: data.RandomAffine((5,)), Error, "degrees: expected 2 numbers, got"),
+        (lambda: data.RandomAffine(1, 0.1), Error, "translate: expected 2 numbers"),
+        (lambda: data.RandomAffine(1, None, 1.2), Error, "scale: expected 2 numbers"),
+        (lambda: data.Cutout((2, 3)), ShapeError, "Cutout: size: expected one value"),
+        (lambda: data.Normalize(0, [1, float("nan")]), Error, "std: expected a finite"),
+        (lambda: data.Normalize(0, 1, peak=0), Error, "peak: expected positive"),
+        (lambda: data.Normalize([[0, 1, 2]], 1), ShapeError, "a number or one per"),
+        (lambda: data.MixUp(2.5), DTypeError, "num_classes: expected an int, got 2.5"),
+    ],
+)  # fmt: skip
+def test_arguments_that_mean_nothing(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_fills_and_labels_that_do_not_fit():
+    pixels = batch(4, 3, 8, 8, dtype=np.uint8)
+    for step in (data.RandomCrop(8, 2, fill=300), data.Cutout(3, fill=-1)):
+        with pytest.raises(DTypeError, match="fill: .* is out of the range of uint8"):
+            step(pixels)
+    images, mix = batch(4, 3, 8, 8), data.MixUp(5, generator=0)
+    assert mix((images, [0, 1, 2, 3]))[1].shape == (4, 5)
+    with pytest.raises(ShapeError, match="images and a label for each, got"):
+        mix((images, np.arange(3)))
+    with pytest.raises(ShapeError, match=r"labels: expected \(N,\) or \(N, 5\), got"):
+        mix((images, np.ones((4, 3))))
+    with pytest.raises(DTypeError, match="labels: expected integers, got float64"):
+        mix((images, np.arange(4.0)))
+
+
+def test_a_transform_tells_its_arguments():
+    steps = data.Compose(data.RandomCrop(np.int64(8), 1), data.Cutout(2), generator=0)
+    assert repr(steps) == (
+        "Compose(steps=(RandomCrop(size=(8, 8), padding=1, fill=0.0), "
+        "Cutout(size=2, p=1.0, fill=0.0)))"
+    )

@@ -100,6 +100,15 @@ def test_bad_pickles(content, message, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "labels", [["a", "b"], [0.5, 1.0], [None, 1], [[1], [2]], 3, np.zeros(2, int)]
+)
+def test_labels_that_are_no_classes(labels):
+    batch = {"data": np.zeros((2, 3072), np.uint8), "labels": labels}
+    with pytest.raises(DataError, match="expected a list of ints as labels"):
+        parse_cifar_pickle(pickle.dumps(batch, 2))
+
+
 def test_bad_records():
     with pytest.raises(DataError, match="f.bin: truncated: .* 1 records and 27 bytes"):
         parse_cifar_binary(records(1).tobytes() + bytes(27), "f.bin")
@@ -115,7 +124,8 @@ def test_places_of_the_binary_version(alone, folder, monkeypatch):
     (alone / folder).mkdir(parents=True, exist_ok=True)
     (alone / folder / "data_batch_2.bin").write_bytes(rows.tobytes())
     monkeypatch.setenv("NNLIB_DATA", str(alone))
-    for data in (CIFAR10(batches=[2]), CIFAR10(alone, batches=(2,))):
+    assert repr(CIFAR10(batches=2)) == "CIFAR10(10000 images of (3, 32, 32))"
+    for data in (CIFAR10(batches=np.array([2])), CIFAR10(alone, batches=(2,))):
         np.testing.assert_array_equal(data.labels, rows[:, 0])
         assert data.images.shape == (10_000, 3, 32, 32) and len(data.classes) == 10
     with pytest.raises(DownloadError, match="no network.*set\nNNLIB_DATA|NNLIB_DATA"):
@@ -135,8 +145,15 @@ def test_python_version_and_archive(alone):
         info.size = rows.size
         archive.addfile(info, io.BytesIO(rows.tobytes()))
     np.testing.assert_array_equal(CIFAR10(alone, train=False).labels, rows[:, 0])
-    with pytest.raises(DataError, match="the archive holds no data_batch_1"):
+    with pytest.raises(
+        DataError, match="the archive holds no data_batch_1, data_batch"
+    ):
         CIFAR10(alone)
+    whole = bytearray(path.read_bytes())
+    whole[1_000_000] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(DataError, match="the archive is damaged: CRC check failed"):
+        CIFAR10(alone, train=False)
     path.write_bytes(path.read_bytes()[:5_000_000])
     with pytest.raises(DataError, match="the archive is damaged"):
         CIFAR10(alone, train=False)

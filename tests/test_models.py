@@ -15,7 +15,7 @@ import pytest
 
 import nnlib
 from nnlib import models, nn
-from nnlib.backend.errors import Error, ShapeError
+from nnlib.backend.errors import DTypeError, Error, ShapeError
 
 try:
     import torch
@@ -265,7 +265,11 @@ def test_resnet_has_the_names_of_torchvision():
         (lambda: models.vgg11(image_size=16), ShapeError, "too small for 5 pools"),
         (lambda: models.AlexNet(image_size=14), ShapeError, "at least 15, got 14"),
         (lambda: models.MobileNet(width=0.01), ShapeError, "at least 1/32"),
+        (lambda: models.MobileNet(width=float("nan")), ShapeError, "1/32, got nan"),
+        (lambda: models.ResNet(models.BasicBlock, 3), ShapeError, "stage, got 3"),
+        (lambda: models.LectureCNN(channels=(4, 8)), ShapeError, "expected three"),
         (lambda: models.UNet(depth=0), ShapeError, "at least 1, got 0"),
+        (lambda: models.UNet(width=2.5), DTypeError, "width: expected an integer"),
         (
             lambda: models.UNet(width=2, depth=2)(nnlib.zeros(1, 1, 6, 8)),
             ShapeError,
@@ -276,3 +280,9 @@ def test_resnet_has_the_names_of_torchvision():
 def test_errors(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_one_image_without_a_batch():
+    model = models.UNet(width=2, depth=2).eval()
+    image = nnlib.randn(1, 8, 12)
+    assert nnlib.allclose(model(image), model(image[None])[0], atol=1e-6)

@@ -18,12 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnlib.autograd.construct import as_tensor
-from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
+from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.backend.random import Generator
-from nnlib.data.order import as_generator, uniforms
+from nnlib.data.transform import (
+    Compose,
+    Transform,
+    read_number,
+    read_numbers,
+    read_probability,
+)
+from nnlib.ops.convolution_arguments import per_dim
+from nnlib.ops.dims import number_as
 
 __all__ = [
     "Compose",
@@ -34,114 +41,6 @@ __all__ = [
     "RandomHorizontalFlip",
     "Transform",
 ]
-
-
-class Transform:
-    """A change of a batch of images: override `apply`.
-
-    Parameters
-    ----------
-    generator : Generator or int, optional
-        The source of the decisions, or its seed. Without it the transform seeds one of
-        its own from the default generator, so that ``nnlib.manual_seed`` decides.
-
-    Examples
-    --------
-    >>> class Invert(Transform):
-    ...     def apply(self, images):
-    ...         return 1 - images
-    >>> float(Invert()(np.zeros((1, 1, 2, 2))).max())
-    1.0
-    """
-
-    def __init__(self, generator: Generator | int | None = None) -> None:
-        self.generator = as_generator(generator)
-
-    def apply(self, images: Any) -> Any:
-        """Return the changed images; both are arrays of shape ``(N, C, H, W)``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no apply")
-
-    def __call__(self, batch: Any) -> Any:
-        """Change images, or the images that come first in a tuple or list.
-
-        Raises
-        ------
-        ShapeError
-            If the images are not ``(N, C, H, W)``.
-        """
-        if isinstance(batch, tuple | list):
-            return (self(batch[0]), *batch[1:])
-        if isinstance(batch, Tensor):
-            return as_tensor(self(batch.detach().array))
-        if getattr(batch, "ndim", 0) != 4:
-            raise ShapeError(
-                f"{type(self).__name__}: expected images (N, C, H, W), got "
-                f"{getattr(batch, 'shape', type(batch).__name__)}"
-            )
-        return self.apply(batch)
-
-    def draw(self, count: int, low: float = 0.0, high: float = 1.0) -> NDArray[Any]:
-        """Return `count` float64 numbers, uniform from `low` to `high`."""
-        return low + (high - low) * uniforms(count, self.generator)
-
-    def draw_integers(self, count: int, limit: int) -> NDArray[np.int64]:
-        """Return `count` integers from 0 to ``limit - 1``."""
-        return np.minimum(self.draw(count, 0, limit).astype(np.int64), limit - 1)
-
-    def floats(self, images: Any) -> Any:
-        """Return `images`.
-
-        Raises
-        ------
-        DTypeError
-            If they are no floats.
-        """
-        if images.dtype.kind != "f":
-            raise DTypeError(
-                f"{type(self).__name__}: expected images of floats, got "
-                f"{images.dtype}; put Normalize before it"
-            )
-        return images
-
-
-class Compose(Transform):
-    """Several transforms, one after the other.
-
-    Parameters
-    ----------
-    *steps : callable
-        Transforms; or, as in torchvision, one list of them.
-    generator : Generator or int, optional
-        If given, all of them draw from it.
-
-    Examples
-    --------
-    >>> steps = Compose(RandomCrop(28, padding=2), Cutout(8), generator=0)
-    >>> steps(np.ones((5, 1, 28, 28), np.float32)).shape
-    (5, 1, 28, 28)
-    """
-
-    def __init__(self, *steps: Any, generator: Generator | int | None = None) -> None:
-        if len(steps) == 1 and isinstance(steps[0], tuple | list):
-            (steps,) = steps
-        for number, step in enumerate(steps):
-            if not callable(step):
-                raise DTypeError(
-                    f"Compose: steps: number {number} is no transform, got "
-                    f"{type(step).__name__}"
-                )
-        self.steps = tuple(steps)
-        if generator is not None:
-            self.generator = as_generator(generator)
-            for step in steps:
-                if isinstance(step, Transform):
-                    step.generator = self.generator
-
-    def __call__(self, batch: Any) -> Any:
-        """Apply every step to the batch."""
-        for step in self.steps:
-            batch = step(batch)
-        return batch
 
 
 class RandomCrop(Transform):
@@ -161,7 +60,10 @@ class RandomCrop(Transform):
     Raises
     ------
     ShapeError
-        If the window is larger than the image with its border (when called).
+        If a size is not positive; when called, if the window is larger than the image
+        with its border.
+    DTypeError
+        If a size is no int; when called, if the images' dtype cannot hold `fill`.
     """
 
     def __init__(
@@ -172,13 +74,8 @@ class RandomCrop(Transform):
         generator: Generator | int | None = None,
     ) -> None:
         super().__init__(generator)
-        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
-        if min(self.size) < 1 or padding < 0:
-            raise ShapeError(
-                f"RandomCrop: expected a positive size and a padding of at least 0, "
-                f"got {size} and {padding}"
-            )
-        self.padding = padding
+        self.size = per_dim("RandomCrop", "size", size, 2, 1)
+        (self.padding,) = per_dim("RandomCrop", "padding", padding, 1, 0)
         self.fill = fill
 
     def apply(self, images: Any) -> Any:
@@ -195,8 +92,9 @@ class RandomCrop(Transform):
             )
         top = self.draw_integers(count, high - rows + 1)
         left = self.draw_integers(count, wide - columns + 1)
+        fill = number_as("RandomCrop", "fill", self.fill, images.dtype)
         padded = module.pad(
-            images, ((0, 0), (0, 0), border, border), constant_values=self.fill
+            images, ((0, 0), (0, 0), border, border), constant_values=fill
         )
         windows = module.lib.stride_tricks.as_strided(
             padded,
@@ -221,7 +119,7 @@ class RandomHorizontalFlip(Transform):
         self, p: float = 0.5, generator: Generator | int | None = None
     ) -> None:
         super().__init__(generator)
-        self.p = _probability("RandomHorizontalFlip", p)
+        self.p = read_probability("RandomHorizontalFlip", p)
 
     def apply(self, images: Any) -> Any:
         """Mirror some of the images."""
@@ -262,13 +160,16 @@ class RandomAffine(Transform):
         generator: Generator | int | None = None,
     ) -> None:
         super().__init__(generator)
-        self.degrees = (
-            (degrees[0], degrees[1])
-            if isinstance(degrees, tuple | list)
-            else (-float(degrees), float(degrees))
+        name = "RandomAffine"
+        if isinstance(degrees, tuple | list):
+            self.degrees = read_numbers(name, "degrees", degrees, 2)
+        else:
+            angle = read_number(name, "degrees", degrees)
+            self.degrees = (-angle, angle)
+        self.translate = read_numbers(
+            name, "translate", (0, 0) if translate is None else translate, 2
         )
-        self.translate = translate or (0.0, 0.0)
-        self.scale = scale or (1.0, 1.0)
+        self.scale = read_numbers(name, "scale", (1, 1) if scale is None else scale, 2)
         self.fill = fill
         if self.degrees[0] > self.degrees[1]:
             raise ArgumentError(
@@ -319,9 +220,11 @@ def _sample(images: Any, x: Any, y: Any, fill: float) -> Any:
     """Interpolate between the four neighbours of each place; outside is `fill`."""
     module = array_module(images)
     count, channels, height, width = images.shape
-    flat = images.reshape(count, channels, height * width) - images.dtype.type(fill)
+    kind = images.dtype if images.dtype.itemsize > 2 else np.dtype(np.float32)
+    flat = images.reshape(count, channels, height * width).astype(kind, copy=False)
+    flat = flat - kind.type(fill)
     left, top = module.floor(x), module.floor(y)
-    result = module.full(flat.shape, fill, flat.dtype)
+    result = module.full(flat.shape, fill, kind)
     for row in (top, top + 1):
         for column in (left, left + 1):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -329,9 +232,9 @@ def _sample(images: Any, x: Any, y: Any, fill: float) -> Any:
             index = row.clip(0, height - 1) * width + column.clip(0, width - 1)
             # (N, H, W) -> (N, 1, H*W)
             index = index.reshape(count, 1, height * width).astype(np.int64)
-            weight = weight.reshape(count, 1, height * width).astype(images.dtype)
+            weight = weight.reshape(count, 1, height * width).astype(kind)
             result += module.take_along_axis(flat, index, 2) * weight
-    return result.reshape(images.shape)
+    return result.reshape(images.shape).astype(images.dtype, copy=False)
 
 
 class Cutout(Transform):
@@ -358,10 +261,8 @@ class Cutout(Transform):
         generator: Generator | int | None = None,
     ) -> None:
         super().__init__(generator)
-        if size < 1:
-            raise ShapeError(f"Cutout: size: expected at least 1, got {size}")
-        self.size = size
-        self.p = _probability("Cutout", p)
+        (self.size,) = per_dim("Cutout", "size", size, 1, 1)
+        self.p = read_probability("Cutout", p)
         self.fill = fill
 
     def apply(self, images: Any) -> Any:
@@ -377,7 +278,8 @@ class Cutout(Transform):
         rows = covered[0] & chosen[:, None]
         # (N, H), (N, W) -> (N, 1, H, W)
         mask = rows[:, None, :, None] & covered[1][:, None, None, :]
-        return module.where(module.asarray(mask), images.dtype.type(self.fill), images)
+        fill = number_as("Cutout", "fill", self.fill, images.dtype)
+        return module.where(module.asarray(mask), fill, images)
 
 
 class Normalize(Transform):
@@ -398,11 +300,14 @@ class Normalize(Transform):
         std: float | Sequence[float],
         peak: float = 255.0,
     ) -> None:
-        self.mean = np.atleast_1d(np.asarray(mean, np.float64))
-        self.std = np.atleast_1d(np.asarray(std, np.float64))
-        self.peak = peak
-        if (self.std <= 0).any():
-            raise ArgumentError(f"Normalize: std: expected positive numbers, got {std}")
+        self.mean = _figures("mean", mean)
+        self.std = _figures("std", std)
+        self.peak = read_number("Normalize", "peak", peak)
+        for name, least in (("std", self.std.min()), ("peak", self.peak)):
+            if least <= 0:
+                raise ArgumentError(
+                    f"Normalize: {name}: expected positive numbers, got {least:g}"
+                )
 
     def apply(self, images: Any) -> Any:
         """Return float32 images, or floats of the dtype that came."""
@@ -414,9 +319,9 @@ class Normalize(Transform):
                     f"Normalize: {name}: expected 1 or {channels} figures, got "
                     f"{len(figures)}"
                 )
-        floating = images.dtype.kind == "f"
-        dtype = images.dtype if floating else np.dtype(np.float32)
-        factor = 1.0 / self.std if floating else 1.0 / (self.std * self.peak)
+        dtype = images.dtype if images.dtype in FLOATING else np.dtype(np.float32)
+        peak = self.peak if images.dtype.kind in "iu" else 1.0
+        factor = 1.0 / (self.std * peak)
         shift = -self.mean / self.std
         # (C,) -> (C, 1, 1)
         factor, shift = (
@@ -426,7 +331,11 @@ class Normalize(Transform):
         return images.astype(dtype, copy=False) * factor + shift
 
 
-def _probability(name: str, p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ArgumentError(f"{name}: p: expected a probability from 0 to 1, got {p}")
-    return p
+def _figures(argument: str, value: Any) -> NDArray[np.float64]:
+    """Return one number, or one per channel, as an array of one dimension."""
+    given = np.atleast_1d(value)
+    if given.ndim > 1 or not given.size:
+        raise ShapeError(
+            f"Normalize: {argument}: expected a number or one per channel, got {value}"
+        )
+    return np.array([read_number("Normalize", argument, item) for item in given])

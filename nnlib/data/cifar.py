@@ -12,6 +12,7 @@ import io
 import os
 import pickle
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,18 +75,17 @@ def parse_cifar_binary(content: bytes, name: str = "cifar10") -> Batch:
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     images = records[:, 1:].reshape(-1, *_SHAPE)  # (N, 3072) -> (N, C, H, W), a copy
-    return np.ascontiguousarray(images), _checked_labels(records[:, 0], name)
+    return np.ascontiguousarray(images), _checked_labels(records[:, 0].tolist(), name)
 
 
-def _checked_labels(labels: Any, name: str) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.asarray(labels).astype(np.int64)
-    wrong = np.flatnonzero((found < 0) | (found > 9))
-    if len(wrong):
-        raise DataError(
-            f"{name}: not CIFAR-10: record {wrong[0]} has the label "
-            f"{found[wrong[0]]}, expected 0 to 9"
-        )
-    return found
+def _checked_labels(labels: Sequence[int], name: str) -> NDArray[np.int64]:
+    for record, label in enumerate(labels):
+        if not 0 <= label <= 9:
+            raise DataError(
+                f"{name}: not CIFAR-10: record {record} has the label {label}, "
+                "expected 0 to 9"
+            )
+    return np.array(labels, np.int64)
 
 
 # -- the python version ---------------------------------------------------------------
@@ -175,6 +175,8 @@ def parse_cifar_pickle(content: bytes, name: str = "cifar10") -> Batch:
             k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()
         }
         pixels, labels = fields["data"].pixels(), fields["labels"]
+        if not isinstance(labels, list) or any(type(x) is not int for x in labels):
+            raise ValueError("expected a list of ints as labels")
     except Exception as error:
         # A damaged pickle can raise nearly anything.
         raise DataError(
@@ -199,16 +201,22 @@ def _candidates(root: str | os.PathLike[str] | None) -> Iterator[Path]:
                 yield folder / name
 
 
-def _read_batch(stem: str, folders: Sequence[Path]) -> Batch | None:
+def _read_batches(stems: Sequence[str], folders: Sequence[Path]) -> dict[str, Batch]:
+    """Return those batches that the folders hold, as files or in an archive."""
+    found: dict[str, Batch] = {}
     for folder in folders:
-        for path in (folder / f"{stem}.bin", folder / stem):
-            if path.is_file():
-                return _parse(path.read_bytes(), path.suffix == ".bin", str(path))
+        for stem in stems:
+            for path in (folder / f"{stem}.bin", folder / stem):
+                if stem not in found and path.is_file():
+                    found[stem] = _parse(
+                        path.read_bytes(), path.suffix == ".bin", str(path)
+                    )
         for archive in _ARCHIVES:
+            missing = [stem for stem in stems if stem not in found]
             path = folder / archive
-            if path.is_file():
-                return _from_archive(path, stem)
-    return None
+            if missing and path.is_file():
+                found |= _from_archive(path, missing)
+    return found
 
 
 def _parse(content: bytes, binary: bool, name: str) -> Batch:
@@ -220,19 +228,27 @@ def _parse(content: bytes, binary: bool, name: str) -> Batch:
     return batch
 
 
-def _from_archive(path: Path, stem: str) -> Batch:
+def _from_archive(path: Path, stems: Sequence[str]) -> dict[str, Batch]:
+    found: dict[str, Batch] = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 base = Path(member.name).name
-                if base in (stem, f"{stem}.bin") and member.isfile():
+                stem = base.removesuffix(".bin")
+                if stem in stems and member.isfile():
                     stream = archive.extractfile(member)
                     content = b"" if stream is None else stream.read()
                     name = f"{path}: {base}"
-                    return _parse(content, base.endswith(".bin"), name)
-    except (tarfile.TarError, EOFError, OSError) as error:
+                    found[stem] = _parse(content, base.endswith(".bin"), name)
+            # The checksum stands behind the last member: read to the end.
+            while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path}: the archive is damaged: {error}") from None
-    raise DataError(f"{path}: the archive holds no {stem}")
+    missing = [stem for stem in stems if stem not in found]
+    if missing:
+        raise DataError(f"{path}: the archive holds no {', '.join(missing)}")
+    return found
 
 
 def _download(root: str | os.PathLike[str] | None) -> Path:
@@ -265,7 +281,7 @@ class CIFAR10(ImageDataset):
         the cache; the last resort is a download.
     train : bool, default True
         The training set, or the test set.
-    batches : sequence of int, default (1, 2, 3, 4, 5)
+    batches : int or sequence of int, default (1, 2, 3, 4, 5)
         Which files of the training set, of 10,000 images each.
 
     Raises
@@ -298,21 +314,21 @@ class CIFAR10(ImageDataset):
         root: str | os.PathLike[str] | None = None,
         train: bool = True,
         *,
-        batches: Sequence[int] = (1, 2, 3, 4, 5),
+        batches: int | Sequence[int] = (1, 2, 3, 4, 5),
     ) -> None:
-        if not batches or any(number not in (1, 2, 3, 4, 5) for number in batches):
+        numbers = [batches] if isinstance(batches, int) else list(batches)
+        if not numbers or any(number not in (1, 2, 3, 4, 5) for number in numbers):
             raise ShapeError(
-                f"CIFAR10: batches: expected numbers from 1 to 5, got {list(batches)}"
+                f"CIFAR10: batches: expected numbers from 1 to 5, got {numbers}"
             )
         self.train = train
-        stems = [f"data_batch_{number}" for number in batches]
-        parts = []
-        for stem in stems if train else ["test_batch"]:
-            part = _read_batch(stem, list(_candidates(root)))
-            if part is None:
-                part = _read_batch(stem, [_download(root)])
-            if part is None:
+        stems = [f"data_batch_{int(n)}" for n in numbers] if train else ["test_batch"]
+        found = _read_batches(stems, list(_candidates(root)))
+        if len(found) < len(set(stems)):
+            found |= _read_batches(stems, [_download(root)])
+        for stem in stems:
+            if stem not in found:
                 raise DownloadError(f"cifar10/{stem}.bin: not in the download")
-            parts.append(part)
-        images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+        parts = zip(*(found[stem] for stem in stems), strict=True)
+        images, labels = (np.concatenate(part) for part in parts)
         super().__init__(images, labels)

@@ -69,6 +69,10 @@ class ImageDataset(BatchDataset[tuple[NDArray[np.uint8], np.int64]]):
         self.images = images
         self.labels = labels.astype(np.int64, copy=False)
 
+    def __repr__(self) -> str:
+        """Return the name, and how many images of which size there are."""
+        return f"{type(self).__name__}({len(self)} images of {self.images.shape[1:]})"
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)

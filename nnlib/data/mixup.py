@@ -10,9 +10,10 @@ import numpy as np
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
-from nnlib.backend.errors import ArgumentError, BoundsError, ShapeError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
-from nnlib.data.augment import Transform
+from nnlib.data.transform import Transform
+from nnlib.ops.convolution_arguments import per_dim
 
 __all__ = ["MixUp"]
 
@@ -44,11 +45,7 @@ class MixUp(Transform):
             raise ArgumentError(
                 f"MixUp: alpha: expected above 0 and at most 8, got {alpha}"
             )
-        if num_classes < 1:
-            raise ShapeError(
-                f"MixUp: num_classes: expected at least 1, got {num_classes}"
-            )
-        self.num_classes = num_classes
+        (self.num_classes,) = per_dim("MixUp", "num_classes", num_classes, 1, 1)
         self.alpha = alpha
 
     def __call__(self, batch: Any) -> Any:
@@ -57,7 +54,9 @@ class MixUp(Transform):
         Raises
         ------
         ShapeError
-            If the batch has no labels.
+            If the batch has no labels, or not one for each image.
+        DTypeError
+            If the images are no floats, or labels of one dimension no integers.
         BoundsError
             If a label is not a class.
         """
@@ -68,6 +67,12 @@ class MixUp(Transform):
             for part in batch[:2]
         )
         module = array_module(images)
+        labels = module.asarray(labels)
+        if not hasattr(images, "dtype") or labels.shape[:1] != images.shape[:1]:
+            raise ShapeError(
+                "MixUp: expected images and a label for each, got "
+                f"{getattr(images, 'shape', type(images).__name__)} and {labels.shape}"
+            )
         order = module.asarray(np.argsort(self.draw(len(images)), kind="stable"))
         share = self.floats(images).dtype.type(self._beta())
         targets = self._one_hot(module, labels, images.dtype)
@@ -77,8 +82,15 @@ class MixUp(Transform):
         return (*mixed, *batch[2:])
 
     def _one_hot(self, module: Any, labels: Any, dtype: Any) -> Any:
-        if labels.ndim == 2:
+        if labels.ndim > 1:
+            if labels.shape[1:] != (self.num_classes,):
+                raise ShapeError(
+                    f"MixUp: labels: expected (N,) or (N, {self.num_classes}), got "
+                    f"{labels.shape}"
+                )
             return labels.astype(dtype, copy=False)
+        if labels.dtype.kind not in "iu":
+            raise DTypeError(f"MixUp: labels: expected integers, got {labels.dtype}")
         classes = module.arange(self.num_classes)
         if len(labels) and (labels.min() < 0 or labels.max() >= self.num_classes):
             raise BoundsError(

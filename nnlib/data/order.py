@@ -23,8 +23,8 @@ def as_generator(source: Generator | int | None) -> Generator:
         seed, offset = default_generator.reserve(1)
         # the stream of (seed, offset) is a function of both; so is this seed
         return Generator().manual_seed(int(_bits(seed, offset, 1)[0]))
-    if isinstance(source, int):
-        return Generator().manual_seed(source)
+    if hasattr(source, "__index__"):
+        return Generator().manual_seed(source.__index__())
     raise DTypeError(
         f"generator: expected a Generator, a seed or None, got {type(source).__name__}"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nnlib import nn
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ShapeError
 from nnlib.models.initial import kaiming
+from nnlib.nn.linear import check_size
 
 __all__ = ["AlexNet"]
 
@@ -51,10 +51,7 @@ class AlexNet(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if image_size < 15:
-            raise ShapeError(
-                f"AlexNet: image_size: expected at least 15, got {image_size}"
-            )
+        check_size("AlexNet", "image_size", image_size, 15)
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 64, 5, padding=2),
             nn.ReLU(),

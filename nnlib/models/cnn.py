@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnlib import nn
+from nnlib.backend.errors import ShapeError
 from nnlib.models.initial import kaiming
 
 __all__ = ["LectureCNN"]
@@ -25,6 +26,11 @@ class LectureCNN(nn.Sequential):
     batch_norm : bool, default False
         Whether batch normalisation follows each convolution, in place of its bias.
 
+    Raises
+    ------
+    ShapeError
+        If there are not three `channels`.
+
     Examples
     --------
     >>> import nnlib
@@ -41,6 +47,8 @@ class LectureCNN(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
+        if len(channels) != 3:
+            raise ShapeError(f"LectureCNN: channels: expected three, got {channels}")
         layers: list[nn.Module] = []
         n_in = 1
         for n_out, kernel, stride in zip(channels, (5, 5, 4), (1, 2, 2), strict=True):

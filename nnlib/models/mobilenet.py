@@ -98,9 +98,9 @@ class MobileNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        channels = int(32 * width)
-        if channels < 1:
+        if not 32 * width >= 1:
             raise ShapeError(f"MobileNet: width: expected at least 1/32, got {width:g}")
+        channels = int(32 * width)
         stride = 1 if small_images else 2
         layers = _normalised(
             nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)

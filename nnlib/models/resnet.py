@@ -9,6 +9,7 @@ from nnlib import nn
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.models.initial import kaiming
+from nnlib.nn.linear import check_size
 
 __all__ = [
     "BasicBlock",
@@ -180,10 +181,9 @@ class ResNet(nn.Module):
             raise ArgumentError(
                 f'ResNet: shortcut: expected "projection" or "pad", got {shortcut!r}'
             )
-        if not depths or min(depths) < 1:
+        if isinstance(depths, int) or not len(depths) or min(depths) < 1:
             raise ShapeError(
-                f"ResNet: depths: expected at least one block per stage, got "
-                f"{list(depths)}"
+                f"ResNet: depths: expected at least one block per stage, got {depths}"
             )
         large = stem == "imagenet"
         kernel, stride = (7, 2) if large else (3, 1)
@@ -254,6 +254,7 @@ def resnet_cifar(depth: int = 20, num_classes: int = 10, **options: Any) -> ResN
     >>> sum(p.numel() for p in resnet_cifar(20).parameters())
     269722
     """
+    check_size("resnet_cifar", "depth", depth)
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
         raise ShapeError(f"resnet_cifar: depth: expected 6 n + 2, got {depth}")

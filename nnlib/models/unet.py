@@ -6,6 +6,7 @@ from nnlib import nn
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.models.initial import kaiming
+from nnlib.nn.linear import check_size
 from nnlib.ops import cat
 
 __all__ = ["UNet"]
@@ -65,8 +66,8 @@ class UNet(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        if depth < 1:
-            raise ShapeError(f"UNet: depth: expected at least 1, got {depth}")
+        check_size("UNet", "depth", depth, 1)
+        check_size("UNet", "width", width, 1)
         widths = [width << level for level in range(depth + 1)]
         self.depth = depth
         self.pool = nn.MaxPool2d(2)
@@ -87,8 +88,8 @@ class UNet(nn.Module):
         kaiming(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scores of (N, C, H, W), shape (N, out_channels, H, W)."""
-        if any(size % (1 << self.depth) for size in x.shape[2:]):
+        """Return the scores of ([N,] C, H, W), shape ([N,] out_channels, H, W)."""
+        if any(size % (1 << self.depth) for size in x.shape[-2:]):
             raise ShapeError(
                 f"UNet: x: expected height and width divisible by {1 << self.depth}, "
                 f"got {tuple(x.shape)}"
@@ -99,6 +100,6 @@ class UNet(nn.Module):
             across.append(x)
         across.pop()
         for enlarge, block in zip(self.up, self.merge, strict=True):
-            x = block(cat([across.pop(), enlarge(x)], 1))
+            x = block(cat([across.pop(), enlarge(x)], -3))
         scores: Tensor = self.head(x)
         return scores

@@ -9,6 +9,7 @@ from nnlib import nn
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.models.initial import kaiming
+from nnlib.nn.linear import check_size
 
 __all__ = ["VGG", "vgg6", "vgg11", "vgg13", "vgg16", "vgg19"]
 
@@ -70,14 +71,15 @@ class VGG(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        check_size("VGG", "image_size", image_size)
         features: list[nn.Module] = []
         channels, side = in_channels, image_size
         for entry in configuration:
-            if entry == "M":
+            if isinstance(entry, str) and entry == "M":
                 features.append(nn.MaxPool2d(2, 2))
                 side //= 2
                 continue
-            if not isinstance(entry, int):
+            if not hasattr(entry, "__index__"):
                 raise ArgumentError(
                     f'VGG: configuration: expected ints and "M", got {entry!r}'
                 )

@@ -60,19 +60,19 @@ def per_dim(op: str, argument: str, value: Any, rank: int, least: int) -> Sizes:
     if type(value) is int:
         values: Sizes = (value,) * rank
     else:
-        several = isinstance(value, tuple | list)
+        given = value if isinstance(value, tuple | list) else (value,)
         try:
-            values = tuple(map(operator.index, value if several else (value,)))
+            values = tuple(map(operator.index, given))
         except TypeError:
+            several = f" or {rank} of them" if rank > 1 else ""
             raise DTypeError(
-                f"{op}: {argument}: expected an int or {rank} of them, got {value!r}"
+                f"{op}: {argument}: expected an int{several}, got {value!r}"
             ) from None
         if len(values) == 1:
             values *= rank
     if len(values) != rank:
-        raise ShapeError(
-            f"{op}: {argument}: expected one value or {rank}, got {tuple(values)}"
-        )
+        several = f" or {rank}" if rank > 1 else ""
+        raise ShapeError(f"{op}: {argument}: expected one value{several}, got {values}")
     if min(values) < least:
         raise ShapeError(
             f"{op}: {argument}: expected at least {least}, got "

@@ -64,7 +64,8 @@ def check_dtypes(op: str, argument: str, first: Any, second: Any) -> None:
     """Raise unless two operands of a product have one dtype."""
     if first.dtype != second.dtype:
         raise DTypeError(
-            f"{op}: {argument}: expected {first.dtype}, got {second.dtype}"
+            f"{op}: {argument}: expected {first.dtype}, got {second.dtype}; "
+            "x.to(dtype) casts a tensor, model.to(dtype) a model"
         )
 
 

@@ -5,7 +5,6 @@ python -m nnlib.bench [--rounds N] [--output DIR] [--only PART ...]
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import os
@@ -30,6 +29,7 @@ from nnlib.bench import (
     training,
     word_vectors,
 )
+from nnlib.bench.options import at_least, command
 
 __all__ = ["main", "machine"]
 
@@ -116,8 +116,8 @@ PARTS: dict[str, tuple[str, Callable[[int], Any]]] = {
 
 def main() -> None:
     """Run benchmarks against PyTorch; write JSON under ``--output``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser = command("", __doc__)
+    parser.add_argument("--rounds", type=at_least(2), default=15)
     parser.add_argument("--output", type=Path, help="folder of the results file")
     parser.add_argument(
         "--only",

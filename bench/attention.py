@@ -10,7 +10,6 @@ composed form. The first grows in proportion to T, the second to its square.
 
 from __future__ import annotations
 
-import argparse
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import nnlib
+from nnlib.bench.options import at_least, command, read_threads
 from nnlib.ops import attention as forms
 
 __all__ = ["CASES", "build", "main", "peak_memory", "run"]
@@ -176,11 +176,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command("attention", __doc__)
     lengths = [2**k for k in range(7, 14)]
-    parser.add_argument("--lengths", nargs="*", type=int, default=lengths)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of each library")
+    parser.add_argument("--lengths", nargs="*", type=at_least(1), default=lengths)
+    parser.add_argument("--rounds", type=at_least(1), default=5)
+    parser.add_argument("--threads", type=read_threads, help="of each library")
     parser.add_argument("--picture", type=Path, help="a file to draw the memory to")
     options = parser.parse_args()
     rows = run(options.lengths, options.rounds, options.threads)

@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from nnlib.backend.errors import Error
+from nnlib.bench.options import at_least, command, read_threads
+
 __all__ = ["HEADER", "Comparison", "Pair", "compare", "libraries", "read_options"]
 
 
@@ -163,8 +166,14 @@ class Pair:
         core of its own; neither is so in a training loop.
         """
         pipe = self.pipes[which]
-        pipe.send((case, count, idle))
-        return pipe.recv()  # type: ignore[no-any-return]
+        try:
+            pipe.send((case, count, idle))
+            return pipe.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            library = ("nnlib", "PyTorch")[which]
+            raise Error(
+                f"{case}: {library}'s process ended; what it said is above"
+            ) from None
 
     def time(
         self, case: str, *, rounds: int = 15, budget: float = 0.1, least: int = 3
@@ -247,26 +256,31 @@ def compare(
 
 
 def read_options(
-    text: str | None, *, rounds: int = 15, parser: argparse.ArgumentParser | None = None
+    name: str,
+    text: str | None,
+    *,
+    rounds: int = 15,
+    parser: argparse.ArgumentParser | None = None,
 ) -> Any:
     """Read the options that comparisons share: rounds, only and threads.
 
     Parameters
     ----------
-    text : str
-        A module's docstring: its first line tells what the program does.
+    name, text : str
+        As for `command`.
     rounds : int
         The default.
     parser : argparse.ArgumentParser, optional
         Has the program's other options.
     """
-    parser = parser or argparse.ArgumentParser()
-    parser.description = (text or "").splitlines()[0]
-    parser.add_argument("--rounds", type=int, default=rounds)
+    parser = parser or command(name, text)
+    parser.add_argument(
+        "--rounds", type=at_least(2), default=rounds, help="turns of each library"
+    )
     parser.add_argument("--only", nargs="*", help="parts of case names")
     parser.add_argument(
         "--threads",
-        type=int,
+        type=read_threads,
         help="of each library; with 1, the thread's own time is measured, which holds "
         "on a busy machine",
     )

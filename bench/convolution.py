@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnlib.bench.compare import HEADER, Comparison, Pair, read_options
+from nnlib.bench.options import require_cases
 
 __all__ = ["SHAPES", "main", "run"]
 
@@ -156,8 +157,8 @@ def run(
 
 def main() -> None:
     """Read the options and compare."""
-    options = read_options(__doc__)
-    run(options.rounds, options.only, options.threads)
+    options = read_options("convolution", __doc__)
+    require_cases(run(options.rounds, options.only, options.threads), options.only)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from nnlib.backend.threads import available_cores
 from nnlib.bench.__main__ import machine
 from nnlib.bench.cuda_figures import PARTS
 from nnlib.bench.cuda_tests import ROOT, run_tests, start, stop
+from nnlib.bench.options import command
 from nnlib.bench.report import Report, read_report
 
 __all__ = ["Budget", "main", "missing", "run_part"]
@@ -204,9 +205,7 @@ def _file_name(name: str) -> str:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m nnlib.bench.cuda_check", description=__doc__.splitlines()[0]
-    )
+    parser = command("cuda_check", __doc__)
     parser.add_argument("--minutes", type=float, default=8.8, help="for all of it")
     parser.add_argument("--output", type=Path, help="folder of the results file")
     parser.add_argument(

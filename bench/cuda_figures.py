@@ -9,7 +9,6 @@ current stream, on the CPU those of the clock; medians of rounds.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import statistics
 import time
@@ -22,6 +21,7 @@ import nnlib
 from nnlib import kernels
 from nnlib.backend import device as backend
 from nnlib.bench.cuda_compilation import compilation as compilation
+from nnlib.bench.options import command
 from nnlib.bench.report import Report
 
 __all__ = ["PARTS", "Clock", "build_on_cuda", "main"]
@@ -413,7 +413,7 @@ def _step_text(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure one part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command("cuda_figures", __doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--device", default="cuda")

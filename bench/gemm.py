@@ -9,7 +9,6 @@ threads as nnlib, and is left out where it is not installed.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.backend import threads
+from nnlib.bench.options import at_least, command
 
 # (batch, inputs, outputs) of each layer.
 LAYERS = {
@@ -88,8 +88,8 @@ def measure(calls: dict[str, Call], rounds: int, repeats: int) -> dict[str, floa
 
 def main() -> None:
     """Measure every layer and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=31)
+    parser = command("gemm", __doc__)
+    parser.add_argument("--rounds", type=at_least(1), default=31)
     rounds = parser.parse_args().rounds
     torch = _torch()
     print(f"{threads.get_num_threads()} threads; PyTorch: {torch is not None}")

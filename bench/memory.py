@@ -11,7 +11,6 @@ and what a step finds in a hole would seem to take no memory, though it takes it
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import gc
 import multiprocessing
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nnlib.bench.compare import libraries
+from nnlib.bench.options import command, require_cases
 from nnlib.bench.training import CASES, CHANNELS_LAST, build
 
 __all__ = ["HEADER", "Peak", "main", "run"]
@@ -115,9 +115,10 @@ def run(only: list[str] | None = None) -> list[Peak]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command("memory", __doc__)
     parser.add_argument("--only", nargs="*", help="parts of case names")
-    run(parser.parse_args().only)
+    only = parser.parse_args().only
+    require_cases(run(only), only)
 
 
 if __name__ == "__main__":

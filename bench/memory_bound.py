@@ -22,7 +22,6 @@ Times are minima, because others may use the machine.
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import multiprocessing
 import time
@@ -31,6 +30,8 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from nnlib.bench.options import at_least, command, read_threads
 
 # (N, C, H, W): 51 MB of float32.
 SHAPE = (16, 64, 112, 112)
@@ -295,9 +296,9 @@ def run(rounds: int = 15, threads: int = 2) -> list[str]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = command("memory_bound", __doc__)
+    parser.add_argument("--rounds", type=at_least(1), default=15)
+    parser.add_argument("--threads", type=read_threads, default=2)
     options = parser.parse_args()
     run(options.rounds, options.threads)
 

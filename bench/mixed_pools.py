@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import nnlib
+from nnlib.bench.options import command
 from nnlib.bench.training import build
 
 __all__ = ["main", "run"]
@@ -60,6 +61,7 @@ def run() -> dict[str, float]:
 
 def main() -> None:
     """Run from the command line."""
+    command("mixed_pools", __doc__).parse_args()
     run()
 
 

@@ -8,7 +8,6 @@ both are interleaved; the median is reported, and the largest difference of outp
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import nnlib
+from nnlib.bench.options import at_least, command, read_threads
 
 __all__ = ["main", "run"]
 
@@ -122,9 +122,9 @@ def run(threads: tuple[int, ...] = (1, 2), rounds: int = 30) -> dict[str, Any]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser = command("onnx_inference", __doc__)
+    parser.add_argument("--threads", type=read_threads, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=at_least(1), default=30)
     arguments = parser.parse_args()
     run(tuple(arguments.threads), arguments.rounds)
 

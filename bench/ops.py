@@ -10,13 +10,13 @@ measure its time, so that a busy machine disturbs little.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nnlib.bench.compare import Comparison, Pair
+from nnlib.bench.options import at_least, command, require_cases
 
 __all__ = ["CASES", "Cost", "build", "main", "run"]
 
@@ -243,11 +243,11 @@ def _cost(result: Comparison) -> Cost:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = command("ops", __doc__)
+    parser.add_argument("--rounds", type=at_least(2), default=9)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="parts of cases")
     options = parser.parse_args()
-    run(options.rounds, options.only)
+    require_cases(run(options.rounds, options.only), options.only)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.bench.compare import HEADER, Comparison, compare, read_options
+from nnlib.bench.options import require_cases
 
 __all__ = ["CASES", "build", "main", "run"]
 
@@ -94,8 +95,8 @@ def run(
 
 def main() -> None:
     """Run from the command line."""
-    options = read_options(__doc__)
-    run(options.rounds, options.only, options.threads)
+    options = read_options("recurrent", __doc__)
+    require_cases(run(options.rounds, options.only, options.threads), options.only)
 
 
 if __name__ == "__main__":

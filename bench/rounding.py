@@ -14,12 +14,12 @@ the order of a sum decides. It is the distance from float64 that tells which run
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
 
 from nnlib.bench.compare import libraries
+from nnlib.bench.options import at_least, command
 from nnlib.bench.training import CASES, draw
 
 __all__ = ["CASE", "HEADER", "losses", "main", "run"]
@@ -74,9 +74,9 @@ def run(seeds: int = 3, steps: int = 60) -> None:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser = command("rounding", __doc__)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--steps", type=at_least(1), default=60)
     options = parser.parse_args()
     run(options.seeds, options.steps)
 

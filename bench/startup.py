@@ -5,12 +5,13 @@ python -m nnlib.bench.startup [--only NAME ...]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
+
+from nnlib.bench.options import command, require_cases
 
 __all__ = ["main", "run"]
 
@@ -68,10 +69,12 @@ def run(cases: tuple[str, ...] = CASES) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = command("startup", __doc__)
     parser.add_argument("--only", nargs="*", help="parts of case names")
     only = parser.parse_args().only
-    run(tuple(x for x in CASES if not only or any(part in x for part in only)))
+    cases = tuple(x for x in CASES if not only or any(part in x for part in only))
+    require_cases(cases, only)
+    run(cases)
 
 
 if __name__ == "__main__":

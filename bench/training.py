@@ -20,6 +20,7 @@ import numpy as np
 
 from nnlib.bench import generative, networks, word_vectors
 from nnlib.bench.compare import HEADER, Comparison, compare, read_options
+from nnlib.bench.options import require_cases
 
 __all__ = ["CASES", "Case", "build", "draw", "main"]
 
@@ -189,8 +190,8 @@ def run(
 
 def main() -> None:
     """Run from the command line."""
-    options = read_options(__doc__)
-    run(options.rounds, options.only, options.threads)
+    options = read_options("training", __doc__)
+    require_cases(run(options.rounds, options.only, options.threads), options.only)
 
 
 if __name__ == "__main__":

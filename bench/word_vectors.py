@@ -15,7 +15,6 @@ machine; else the clock's.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.bench.compare import HEADER, Comparison, compare, read_options
+from nnlib.bench.options import at_least, command, require_cases
 
 __all__ = ["CASES", "build", "main", "run", "words_per_second"]
 
@@ -133,10 +133,10 @@ def words_per_second(
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--words", type=int, default=500_000)
-    options = read_options(__doc__, parser=parser)
-    run(options.rounds, options.only, options.threads)
+    parser = command("word_vectors", __doc__)
+    parser.add_argument("--words", type=at_least(1), default=500_000)
+    options = read_options("word_vectors", __doc__, parser=parser)
+    require_cases(run(options.rounds, options.only, options.threads), options.only)
     threads = options.threads or 1
     print("\n| words per second | nnlib | gensim | nnlib / gensim |")
     print("| --- | --- | --- | --- |")

@@ -84,7 +84,8 @@ def act(x: Tensor, element: int, group: str = "p4") -> Tensor:
             [0., 2.]])
     """
     size = order(group)
-    if not 0 <= element < size:
+    check_size("act", "element", element)
+    if not element < size:
         raise ShapeError(f"act: element: expected 0 to {size - 1}, got {element}")
     if x.ndim == 5:
         _check_planes("act", x, size)
@@ -139,7 +140,10 @@ class _GroupConvolution(Module):
         layer = type(self).__name__
         check_size(layer, "in_channels", in_channels, 1)
         check_size(layer, "out_channels", out_channels, 1)
+        # Single numbers: other ones for the height than for the width do not turn.
         check_size(layer, "kernel_size", kernel_size, 1)
+        check_size(layer, "stride", stride, 1)
+        check_size(layer, "padding", padding)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size

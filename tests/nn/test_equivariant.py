@@ -168,6 +168,8 @@ def test_parameters_state_and_text():
     [
         (lambda: LiftingConv2d(1, 2, 3, group="p6"), Error, "'p6'"),
         (lambda: LiftingConv2d(0, 2, 3), ShapeError, "in_channels"),
+        (lambda: LiftingConv2d(1, 2, 3, padding=(1, 0)), Error, "padding: expected an"),
+        (lambda: LiftingConv2d(1, 2, 3, stride=0), ShapeError, "stride: expected at l"),
         (lambda: GroupPool("sum"), Error, "'sum'"),
         (lambda: GroupPool()(nnlib.zeros(1, 2, 3, 3)), ShapeError, r"\(1, 2, 3, 3\)"),
         (

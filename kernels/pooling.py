@@ -33,13 +33,13 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.vectors import end_stream, stream_bytes
+from nnlib.kernels.vectors import LINE, end_stream, put_alone, stream_bytes
 from nnlib.kernels.window_cuda import (
     max_pool_backward_cuda,
     max_pool_cuda,
     over_images,
 )
-from nnlib.kernels.window_vectors import pick_window, top_place, top_value
+from nnlib.kernels.window_vectors import pick_windows, top_places, top_values
 from nnlib.kernels.windows import Plan
 
 __all__ = ["max_pool", "max_pool_backward", "max_pool_values"]
@@ -64,8 +64,9 @@ def find_rows(
     count = 0
     for i in range(ptr[d], ptr[d + 1]):
         for k in range(ptr[h], ptr[h + 1]):
-            rows[count] = base + ((n * depth + index[i]) * height + index[k]) * pitch
-            numbers[count] = (tap[i] * taps + tap[k]) * columns
+            at = base + ((n * depth + index[i]) * height + index[k]) * pitch
+            put_alone(rows.ctypes.data, count, at)
+            put_alone(numbers.ctypes.data, count, (tap[i] * taps + tap[k]) * columns)
             count += 1
     return count
 
@@ -78,20 +79,19 @@ def max_rows(
     width, out_width, channels = shapes[2], shapes[5], shapes[6]
     rows = np.empty(shapes[9], np.int64)
     numbers = np.empty(shapes[9], np.int64)
-    start = shapes[3] + shapes[4] + 2
+    starts = ptr.ctypes.data + (shapes[3] + shapes[4] + 2) * ptr.itemsize
     pitch = channels * x.itemsize
+    dense = 1 if width > out_width else 0
     for r in range(begin, end):
         count = find_rows(
             r, shapes, ptr, index, tap, x.ctypes.data, width * pitch, rows, numbers
         )
-        for w in range(out_width):
-            to = (r * out_width + w) * channels
-            top_place(
-                rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
-                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
-                y.ctypes.data + to * y.itemsize, out.ctypes.data + to * out.itemsize,
-                0, channels, y[0], out[0],
-            )  # fmt: skip
+        to = r * out_width * channels
+        top_places(
+            rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
+            tap.ctypes.data, starts, 0, out_width, y.ctypes.data + to * y.itemsize,
+            out.ctypes.data + to * out.itemsize, 0, channels, dense, y[0], out[0],
+        )  # fmt: skip
 
 
 @cpu_kernel(shared=True)
@@ -109,19 +109,19 @@ def max_value_rows(
     width, out_width, channels = shapes[2], shapes[5], shapes[6]
     rows = np.empty(shapes[9], np.int64)
     numbers = np.empty(shapes[9], np.int64)
-    start = shapes[3] + shapes[4] + 2
+    starts = ptr.ctypes.data + (shapes[3] + shapes[4] + 2) * ptr.itemsize
     pitch = channels * x.itemsize
+    dense = 1 if width > out_width else 0
     for r in range(begin, end):
         count = find_rows(
             r, shapes, ptr, index, tap, x.ctypes.data, width * pitch, rows, numbers
         )
-        for w in range(out_width):
-            top_value(
-                rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
-                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch,
-                y.ctypes.data + (r * out_width + w) * pitch, 0, 0, channels, y[0],
-                np.uint8(0),
-            )  # fmt: skip
+        top_values(
+            rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
+            tap.ctypes.data, starts, 0, out_width,
+            y.ctypes.data + r * out_width * pitch, 0, 0, channels, dense, y[0],
+            np.uint8(0),
+        )  # fmt: skip
 
 
 @cpu_kernel(shared=True)
@@ -145,28 +145,27 @@ def max_grad_rows(
     width, out_width, channels = shapes[2], shapes[5], shapes[6]
     rows = np.empty(shapes[9], np.int64)
     numbers = np.empty(shapes[9], np.int64)
-    stage = np.empty(batch, np.uint8)
-    start = shapes[3] + shapes[4] + 2
+    starts = ptr.ctypes.data + (shapes[3] + shapes[4] + 2) * ptr.itemsize
     pitch = channels * y.itemsize
+    stage = np.empty(batch + LINE, np.uint8)
+    some = batch // pitch if batch else out_width
     base = grad.ctypes.data
     for r in range(begin, end):
         count = find_rows(
             r, shapes, ptr, index, tap, base, width * pitch, rows, numbers
         )
+        staged = (stage.ctypes.data + LINE - 1) // LINE * LINE
         target = y.ctypes.data + r * out_width * pitch
-        begun = stage.ctypes.data + 0 if batch else target
-        place = begun
-        for w in range(out_width):
-            pick_window(
+        for first in range(0, out_width, some):
+            last = min(first + some, out_width)
+            pick_windows(
                 rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
-                tap.ctypes.data, ptr[start + w], ptr[start + w + 1], pitch, place,
-                places.ctypes.data, base, channels, y[0], places[0],
+                tap.ctypes.data, starts, first, last, staged if batch else target,
+                places.ctypes.data, base, channels, 0, y[0], places[0],
             )  # fmt: skip
-            place += pitch
-            if batch and (place == begun + batch or w == out_width - 1):
-                stream_bytes(target, begun, place - begun)
-                target += place - begun
-                place = begun
+            if batch:
+                stream_bytes(target, staged, (last - first) * pitch)
+            target += (last - first) * pitch
     if batch:
         end_stream()
 

@@ -33,9 +33,9 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
-from nnlib.kernels.vectors import end_stream, stream_bytes
+from nnlib.kernels.vectors import LINE, end_stream, put_alone, stream_bytes
 from nnlib.kernels.window_cuda import over_images, resample_cuda
-from nnlib.kernels.window_vectors import add_window
+from nnlib.kernels.window_vectors import add_windows
 from nnlib.kernels.windows import Plan
 
 __all__ = ["resample"]
@@ -56,12 +56,14 @@ def resample_rows(
     )
     rows = np.empty(most, np.int64)
     factors = np.empty(most, x.dtype)
-    line = np.empty(width * c if apart else 1, x.dtype)
-    stage = np.empty(batch, np.uint8)
+    line = np.empty((width * c if apart else 0) * x.itemsize + LINE, np.uint8)
+    stage = np.empty(batch + LINE, np.uint8)
     one = np.ones(1, x.dtype)
-    none = np.zeros(1, np.int64)
-    start = out_depth + out_height + 2
+    whole = np.arange(2)
+    starts = ptr.ctypes.data + (out_depth + out_height + 2) * ptr.itemsize
     pitch = c * x.itemsize
+    some = batch // pitch if batch else out_width
+    dense = 1 if width > out_width else 0
     for r in range(begin, end):
         plane = r // out_height
         n = plane // out_depth
@@ -71,33 +73,32 @@ def resample_rows(
         for i in range(ptr[d], ptr[d + 1]):
             for k in range(ptr[h], ptr[h + 1]):
                 at = ((n * depth + index[i]) * height + index[k]) * width
-                rows[count] = x.ctypes.data + at * pitch
-                factors[count] = weight[i] * weight[k]
+                put_alone(rows.ctypes.data, count, x.ctypes.data + at * pitch)
+                put_alone(factors.ctypes.data, count, weight[i] * weight[k])
                 count += 1
-        target = y.ctypes.data + r * out_width * pitch
-        begun = stage.ctypes.data + 0 if batch else target
-        place = line.ctypes.data + 0 if apart else begun
-        # A row is a pixel, too.
-        for w in range(-1 if apart else 0, out_width):
-            first = ptr[start + w] if w >= 0 else 0
-            last = ptr[start + w + 1] if w >= 0 else 1
-            add_window(
-                rows.ctypes.data, factors.ctypes.data, count,
-                index.ctypes.data if w >= 0 else none.ctypes.data,
-                weight.ctypes.data if w >= 0 else one.ctypes.data, first, last, pitch,
-                place, 0, 0, c if w >= 0 else width * c, x[0], np.uint8(0),
+        if apart:
+            # A row is a pixel, too.
+            added = (line.ctypes.data + LINE - 1) // LINE * LINE
+            add_windows(
+                rows.ctypes.data, factors.ctypes.data, count, whole.ctypes.data,
+                one.ctypes.data, whole.ctypes.data, 0, 1, added, 0, 0, width * c, 0,
+                x[0], np.uint8(0),
             )  # fmt: skip
-            if w < 0:
-                rows[0] = line.ctypes.data
-                factors[0] = 1
-                count = 1
-                place = begun
-                continue
-            place += pitch
-            if batch and (place == begun + batch or w == out_width - 1):
-                stream_bytes(target, begun, place - begun)
-                target += place - begun
-                place = begun
+            rows[0] = added
+            factors[0] = 1
+            count = 1
+        staged = (stage.ctypes.data + LINE - 1) // LINE * LINE
+        target = y.ctypes.data + r * out_width * pitch
+        for first in range(0, out_width, some):
+            last = min(first + some, out_width)
+            add_windows(
+                rows.ctypes.data, factors.ctypes.data, count, index.ctypes.data,
+                weight.ctypes.data, starts, first, last, staged if batch else target,
+                0, 0, c, dense, x[0], np.uint8(0),
+            )  # fmt: skip
+            if batch:
+                stream_bytes(target, staged, (last - first) * pitch)
+            target += (last - first) * pitch
     if batch:
         end_stream()
 

@@ -1,6 +1,6 @@
 """Reading and writing neighbouring elements as vectors, and plain loops, in LLVM.
 
-Pieces that `nnlib.kernels.window_vectors` and `nnlib.kernels.line_vectors` are made of.
+Pieces that `nnlib.kernels.window_walk` and `nnlib.kernels.line_vectors` are made of.
 """
 
 from __future__ import annotations

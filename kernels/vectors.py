@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 
 __all__ = [
     "COLUMNS",
+    "LINE",
     "REGISTERS",
     "REGISTER_BYTES",
     "ROWS",
@@ -38,6 +39,7 @@ __all__ = [
     "multiply_narrow",
     "multiply_tile",
     "padded",
+    "put_alone",
     "stream_bytes",
     "tile_transform",
 ]
@@ -61,7 +63,7 @@ REGISTER_BYTES, ROWS = _register_plan()
 # How many vector registers there are.
 REGISTERS = 16 if ROWS == 6 else 32
 # Bytes of a line of the cache.
-_LINE = 64
+LINE = 64
 # Elements of a vector of float32.
 WIDTH = REGISTER_BYTES // 4
 # Columns of a tile, by itemsize.
@@ -80,8 +82,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Any:
 
     A vector that straddles two lines costs twice; NumPy aligns to 16 bytes.
     """
-    raw = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
-    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % _LINE)
+    raw = np.empty(math.prod(shape) * dtype.itemsize + LINE, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % LINE)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -110,6 +112,23 @@ def copy_element(context: Any, target: Any, source: Any, like: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, like), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_alone(context: Any, target: Any, index: Any, value: Any) -> Any:
+    """Write element `index` of the array at an address, in a loop of few rounds.
+
+    The compiler makes no vectors of a loop with such a store. For a table of some rows
+    they would take it longer than the loop ever runs.
+    """
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = builder.inttoptr(args[0], args[2].type.as_pointer())
+        size = 4 if isinstance(args[2].type, ir.FloatType) else 8
+        builder.store_atomic(args[2], builder.gep(base, [args[1]]), "unordered", size)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, value), lower
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -169,7 +188,7 @@ def stream_bytes(context: Any, target: Any, source: Any, count: Any) -> Any:
             builder.call(function, [to, source_, size, ir.IntType(1)(0)])
 
         def line(index: Any) -> None:
-            for part in range(0, _LINE, REGISTER_BYTES):
+            for part in range(0, LINE, REGISTER_BYTES):
                 at = builder.add(index, word(part))
                 load = builder.load(
                     builder.inttoptr(builder.add(source, at), wide.as_pointer())
@@ -181,11 +200,11 @@ def stream_bytes(context: Any, target: Any, source: Any, count: Any) -> Any:
                 store.align = REGISTER_BYTES
                 store.set_metadata("nontemporal", mark)
 
-        head = builder.and_(builder.neg(target), word(_LINE - 1))
+        head = builder.and_(builder.neg(target), word(LINE - 1))
         short = builder.icmp_signed("<", count, head)
         head = builder.select(short, count, head)
         copy(word(0), head)
-        last = count_loop(builder, head, count, _LINE, line)
+        last = count_loop(builder, head, count, LINE, line)
         copy(last, builder.sub(count, last))
         return context.get_dummy_value()
 

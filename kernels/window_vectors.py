@@ -1,198 +1,132 @@
-"""What a window makes of its pixels, in vectors over the channels (CPU).
+"""What windows make of their pixels, in vectors over the channels (CPU).
 
-The loops of pooling and resizing all ask for one thing: go through the pixels that a
-window holds, row by row, and reduce them channel by channel. Written as plain loops,
-each step would read and write the result in memory; Numba's compiler keeps a sum over
-an inner loop of channels nowhere else. Here the result stays in registers: four vectors
-of channels at a time, and what is left over one by one, the last one masked.
+The loops of pooling and resizing all ask for one thing: for each output pixel of a row,
+go through the pixels that its window holds, and reduce them channel by channel. Written
+as plain loops, each step would read and write the result in memory; Numba's compiler
+keeps a sum over an inner loop of channels nowhere else. Here the result stays in
+registers: four vectors of channels at a time, and what is left over one by one, the
+last one masked.
 
-A window is given as a table of rows (addresses, and a number or factor for each) and a
-run of the plan's entries along a row (`nnlib.kernels.windows`).
+The way through the pixels is in `nnlib.kernels.window_walk`; a rule is one of its
+`Rule`.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from nnlib.kernels.vector_access import Access, byte_count, emit_loop, number
-from nnlib.kernels.vectors import WIDTH
+from nnlib.kernels.vector_access import Access, byte_count, number
+from nnlib.kernels.window_walk import (
+    AHEAD,
+    Small,
+    Window,
+    next_vector,
+    over_pixels,
+    read_ahead,
+    scaled,
+)
 
 __all__ = [
-    "add_window",
-    "pick_window",
-    "top_place",
-    "top_value",
+    "add_windows",
+    "pick_windows",
+    "top_places",
+    "top_values",
 ]
 
 _WORD = ir.IntType(64)
 _INT = ir.IntType(32)
+_BIT = ir.IntType(1)
 _FLAGS = ("contract", "nsz")
-# Vectors of channels that are reduced at a time: as many as possible.
-_BLOCKS = (4, 2)
-# How far ahead pixels are fetched, in bytes. A window takes so many instructions that
-# the processor sees only two or three windows ahead: too few for memory's latency.
-_AHEAD = 2048
 
 
-def _scaled(builder: Any, index: Any, element: Any) -> Any:
-    return builder.mul(index, number(byte_count(element)))
+class Sum:
+    """The sum of each row's weight times (the sum of the weighted pixels)."""
 
+    shapes = ((1, 1), (2, 1), (1, 2), (2, 2))
 
-class Window:
-    """The arguments of a reduction, and the walk through the pixels of a window.
+    def weight(self, window: Window) -> Any:
+        """Return the type of weights."""
+        return window.real
 
-    Attributes
-    ----------
-    real, place : LLVM types
-        The elements that are reduced, and the numbers of their places.
-    """
+    def general(self, window: Window, lanes: Access, count: int, shift: Any) -> None:
+        """Write some channels of a window of any extents."""
+        builder, real = window.builder, window.real
+        kind = lanes.kind(real)
+        zero = ir.Constant(kind, [0.0] * lanes.count)
+        totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+        parts = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+        for total in totals:
+            builder.store(zero, total)
 
-    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        (self.rows, self.factors, self.count, self.index, self.values, self.low,
-         self.high, self.pitch, self.target, self.places, self.source, self.channels,
-         _, _) = args  # fmt: skip
-        self.builder = builder
-        self.real = context.get_value_type(signature.args[-2])
-        self.place = context.get_value_type(signature.args[-1])
+        def before() -> None:
+            for part in parts:
+                builder.store(zero, part)
 
-    def at(self, table: Any, index: Any, element: Any) -> Any:
-        """Return an element of a table that begins at an address."""
-        pointer = self.builder.inttoptr(table, element.as_pointer())
-        return self.builder.load(self.builder.gep(pointer, [index]))
+        def add(to: Any, value: Any, factor: Any) -> None:
+            value = builder.fmul(value, factor, flags=_FLAGS)
+            builder.store(builder.fadd(builder.load(to), value, flags=_FLAGS), to)
 
-    def walk(
-        self,
-        weight: Any,
-        pixel: Callable[[Any, Any, Any], None],
-        before: Callable[[], None] | None = None,
-        after: Callable[[Any], None] | None = None,
-    ) -> None:
-        """Emit the loops: ``pixel(address, the row's weight, its own)`` for each."""
-        builder = self.builder
+        def pixel(address: Any, _: Any, own: Any) -> None:
+            factor = lanes.fill(own)
+            for v, part in enumerate(parts):
+                add(part, read_ahead(window, lanes, address, shift, v), factor)
 
-        def one_row(row: Any) -> None:
-            base = self.at(self.rows, row, _WORD)
-            factor = self.at(self.factors, row, weight)
-            if before is not None:
-                before()
+        def after(factor: Any) -> None:
+            wide = lanes.fill(factor)
+            for total, part in zip(totals, parts, strict=True):
+                add(total, builder.load(part), wide)
 
-            def one_entry(entry: Any) -> None:
-                step = builder.mul(self.at(self.index, entry, _WORD), self.pitch)
-                own = self.at(self.values, entry, weight)
-                pixel(builder.add(base, step), factor, own)
-
-            emit_loop(builder, self.low, self.high, number(1), one_entry)
-            if after is not None:
-                after(factor)
-
-        emit_loop(builder, number(0), self.count, number(1), one_row)
-
-
-def _sum(window: Window, lanes: Access, count: int, shift: Any) -> None:
-    """Write the sum of each row's weight times (the sum of the weighted pixels)."""
-    builder, real = window.builder, window.real
-    kind = lanes.kind(real)
-    zero = ir.Constant(kind, [0.0] * lanes.count)
-    totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
-    parts = [cgutils.alloca_once(builder, kind) for _ in range(count)]
-    for total in totals:
-        builder.store(zero, total)
-
-    def before() -> None:
-        for part in parts:
-            builder.store(zero, part)
-
-    def add(to: Any, value: Any, factor: Any) -> None:
-        value = builder.fmul(value, factor, flags=_FLAGS)
-        builder.store(builder.fadd(builder.load(to), value, flags=_FLAGS), to)
-
-    def pixel(address: Any, _: Any, own: Any) -> None:
-        factor = lanes.fill(own)
-        for v, part in enumerate(parts):
-            add(part, _read(window, lanes, address, shift, v), factor)
-
-    def after(factor: Any) -> None:
-        wide = lanes.fill(factor)
-        for total, part in zip(totals, parts, strict=True):
-            add(total, builder.load(part), wide)
-
-    def general() -> None:
         window.walk(real, pixel, before, after)
         for v, total in enumerate(totals):
             value = builder.load(total)
-            lanes.store(value, _next(window, lanes, window.target, shift, v))
+            lanes.store(value, next_vector(window, lanes, window.target, shift, v))
 
-    if count < _BLOCKS[0]:
-        general()
-        return
-    two = number(2)
-    entries = builder.sub(window.high, window.low)
-    square = builder.and_(
-        builder.icmp_signed("==", window.count, two),
-        builder.icmp_signed("==", entries, two),
-    )
-    with builder.if_else(square) as (then, otherwise):
-        with then:
-            _sum_square(window, lanes, count, shift)
-        with otherwise:
-            general()
+    def small(self, small: Small) -> Callable[[Access, int, Any], Any]:
+        """Return what writes some channels of a small window."""
+        window, builder = small.window, small.window.builder
+        # The products of the weights: one multiplication a pixel.
+        weights = [
+            builder.fmul(small.factors[m], small.owns[e], flags=_FLAGS)
+            for m, e in small.visits()
+        ]
 
+        def run(lanes: Access, count: int, shift: Any) -> Any:
+            small.fetch(lanes, shift, count)
+            wide = [lanes.fill(weight) for weight in weights]
+            for v in range(count):
+                total = None
+                for (m, e), weight in zip(small.visits(), wide, strict=True):
+                    value = small.read(lanes, m, e, shift, v)
+                    value = builder.fmul(value, weight, flags=_FLAGS)
+                    total = (
+                        value
+                        if total is None
+                        else builder.fadd(total, value, flags=_FLAGS)
+                    )
+                lanes.store(total, next_vector(window, lanes, window.target, shift, v))
+            return _BIT(1)
 
-def _sum_square(window: Window, lanes: Access, count: int, shift: Any) -> None:
-    """Do as `_sum` for two rows of two entries, as bilinear resizing has: no loops."""
-    builder, real = window.builder, window.real
-    rows = [window.at(window.rows, number(m), _WORD) for m in (0, 1)]
-    factors = [lanes.fill(window.at(window.factors, number(m), real)) for m in (0, 1)]
-    steps, owns = [], []
-    for e in (0, 1):
-        entry = builder.add(window.low, number(e))
-        steps.append(builder.mul(window.at(window.index, entry, _WORD), window.pitch))
-        owns.append(lanes.fill(window.at(window.values, entry, real)))
-    for v in range(count):
-        parts = []
-        for row in rows:
-            first, second = (
-                builder.fmul(
-                    _read(window, lanes, builder.add(row, step), shift, v), own,
-                    flags=_FLAGS,
-                )
-                for step, own in zip(steps, owns, strict=True)
-            )  # fmt: skip
-            parts.append(builder.fadd(first, second, flags=_FLAGS))
-        low, high = (
-            builder.fmul(part, factor, flags=_FLAGS)
-            for part, factor in zip(parts, factors, strict=True)
-        )
-        total = builder.fadd(low, high, flags=_FLAGS)
-        lanes.store(total, _next(window, lanes, window.target, shift, v))
+        return run
 
 
-def _next(window: Window, lanes: Access, address: Any, shift: Any, v: int) -> Any:
-    """Return the address of a vector: `shift` channels and `v` vectors further."""
-    builder = window.builder
-    index = builder.add(shift, number(v * lanes.count))
-    return builder.add(address, _scaled(builder, index, window.real))
+class Top:
+    """The maximum, with its place or alone. The last NaN is the maximum."""
 
+    shapes = ((2, 2), (3, 3))
 
-def _read(window: Window, lanes: Access, address: Any, shift: Any, v: int) -> Any:
-    """Read a vector of a pixel, and fetch one that will be read soon."""
-    builder = window.builder
-    at = _next(window, lanes, address, shift, v)
-    lanes.fetch(builder.add(at, number(_AHEAD)))
-    return lanes.load(at, window.real)
+    def __init__(self, placed: bool) -> None:
+        self.placed = placed
 
+    def weight(self, window: Window) -> Any:
+        """Return the type of numbers."""
+        return _WORD
 
-def _top(placed: bool) -> Any:
-    """Make the maximum, with its place or alone. The last NaN is the maximum."""
-
-    def emit(window: Window, lanes: Access, count: int, shift: Any) -> None:
+    def general(self, window: Window, lanes: Access, count: int, shift: Any) -> None:
+        """Write some channels of a window of any extents."""
         builder, real = window.builder, window.real
         kind, numbers = lanes.kind(real), lanes.kind(_INT)
         tops = [cgutils.alloca_once(builder, kind) for _ in range(count)]
@@ -209,111 +143,160 @@ def _top(placed: bool) -> Any:
         def pixel(address: Any, factor: Any, own: Any) -> None:
             here = lanes.fill(builder.trunc(builder.add(factor, own), _INT))
             for v, (top, place) in enumerate(zip(tops, places, strict=True)):
-                value = _read(window, lanes, address, shift, v)
+                value = read_ahead(window, lanes, address, shift, v)
                 best = builder.load(top)
                 larger = builder.or_(
                     builder.fcmp_ordered(">", value, best),
                     builder.fcmp_unordered("uno", value, value),
                 )
                 builder.store(builder.select(larger, value, best), top)
-                if placed:
+                if self.placed:
                     old = builder.load(place)
                     builder.store(builder.select(larger, here, old), place)
 
         window.walk(_WORD, pixel)
-        small = lanes.kind(window.place)
         for v, (top, place) in enumerate(zip(tops, places, strict=True)):
-            lanes.store(
-                builder.load(top), _next(window, lanes, window.target, shift, v)
-            )
-            if placed:
-                found = builder.load(place)
-                if window.place.width < 32:
-                    found = builder.trunc(found, small)
-                index = builder.add(shift, number(v * lanes.count))
-                index = _scaled(builder, index, window.place)
-                lanes.store(found, builder.add(window.places, index))
+            self._write(window, lanes, builder.load(top), builder.load(place), shift, v)
 
-    return emit
-
-
-def _pick(window: Window, lanes: Access, count: int, shift: Any) -> None:
-    """Write the sum of those pixels whose place is the entry's number."""
-    builder, real = window.builder, window.real
-    kind = lanes.kind(real)
-    zero = ir.Constant(kind, [0.0] * lanes.count)
-    totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
-    for total in totals:
-        builder.store(zero, total)
-
-    def pixel(address: Any, factor: Any, own: Any) -> None:
-        here = lanes.fill(builder.trunc(builder.add(factor, own), window.place))
-        # Places lie as the pixels do.
-        index = builder.sub(address, window.source)
-        index = builder.udiv(index, number(byte_count(real)))
-        base = builder.add(window.places, _scaled(builder, index, window.place))
-        for v, total in enumerate(totals):
-            value = _read(window, lanes, address, shift, v)
+    def _write(
+        self, window: Window, lanes: Access, top: Any, place: Any, shift: Any, v: int
+    ) -> None:
+        builder = window.builder
+        lanes.store(top, next_vector(window, lanes, window.target, shift, v))
+        if self.placed:
+            if window.place.width < 32:
+                place = builder.trunc(place, lanes.kind(window.place))
             index = builder.add(shift, number(v * lanes.count))
-            index = _scaled(builder, index, window.place)
-            if not v:
-                lanes.fetch(builder.add(base, builder.add(index, number(_AHEAD))))
-            place = lanes.load(builder.add(base, index), window.place)
-            chosen = builder.icmp_unsigned("==", place, here)
-            value = builder.select(chosen, value, zero)
-            builder.store(builder.fadd(builder.load(total), value, flags=_FLAGS), total)
+            index = scaled(builder, index, window.place)
+            lanes.store(place, builder.add(window.places, index))
 
-    window.walk(_WORD, pixel)
-    for v, total in enumerate(totals):
-        lanes.store(builder.load(total), _next(window, lanes, window.target, shift, v))
+    def small(self, small: Small) -> Callable[[Access, int, Any], Any]:
+        """Return what writes some channels of a small window, and tells: no NaN."""
+        window, builder = small.window, small.window.builder
+        visits = small.visits()
+        numbers = [
+            builder.trunc(builder.add(small.factors[m], small.owns[e]), _INT)
+            for m, e in visits
+        ]
 
+        def run(lanes: Access, count: int, shift: Any) -> Any:
+            small.fetch(lanes, shift, count)
+            here = [lanes.fill(n) for n in numbers]
+            odd = None
+            for v in range(count):
+                values = [small.read(lanes, m, e, shift, v) for m, e in visits]
+                top, place = values[0], here[0]
+                for value, n in zip(values[1:], here[1:], strict=True):
+                    larger = builder.fcmp_ordered(">", value, top)
+                    top = builder.select(larger, value, top)
+                    place = builder.select(larger, n, place)
+                # One comparison finds a NaN in either of two.
+                others = [*values[1::2], values[-1]]
+                for one, other in zip(values[::2], others, strict=False):
+                    found = builder.fcmp_unordered("uno", one, other)
+                    odd = found if odd is None else builder.or_(odd, found)
+                self._write(window, lanes, top, place, shift, v)
+            bits = builder.bitcast(odd, ir.IntType(lanes.count))
+            return builder.icmp_signed("==", bits, ir.IntType(lanes.count)(0))
 
-def _over_channels(emit: Any) -> Any:
-    """Make the intrinsic that runs a reduction over all channels of a pixel."""
-
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        window = Window(context, builder, signature, args)
-        width = WIDTH * 4 // byte_count(window.real)
-        whole = Access(builder, width)
-        done = number(0)
-        for count in _BLOCKS:
-            block = number(width * count)
-            stop = builder.mul(builder.udiv(window.channels, block), block)
-            run = functools.partial(emit, window, whole, count)
-            emit_loop(builder, done, stop, block, run)
-            done = stop
-
-        def part(shift: Any) -> None:
-            rest = builder.sub(window.channels, shift)
-            emit(window, Access(builder, width, rest), 1, shift)
-
-        emit_loop(builder, done, window.channels, number(width), part)
-        return context.get_dummy_value()
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def reduce(
-        context: Any, rows: Any, factors: Any, count: Any, index: Any, values: Any,
-        low: Any, high: Any, pitch: Any, target: Any, places: Any, source: Any,
-        channels: Any, like: Any, like_place: Any,
-    ) -> Any:  # fmt: skip
-        return types.void(*(types.int64,) * 12, like, like_place), lower
-
-    return reduce
+        return run
 
 
-# Each is called as ``f(rows, factors, count, index, values, low, high, pitch, target,
-# places, source, channels, like, like_place)``. Tables and arrays are addresses: `rows`
-# holds `count` addresses of rows, `factors` a number for each, `index` and `values` the
-# plan's entries, of which those from `low` to `high` - 1 are taken; `pitch` is the
-# bytes of a pixel; `like` and `like_place` are values of the types of elements and
-# places.
+class Pick:
+    """The sum of those pixels whose place is the entry's number."""
+
+    shapes = ((1, 1), (1, 2), (2, 1), (2, 2))
+
+    def weight(self, window: Window) -> Any:
+        """Return the type of numbers."""
+        return _WORD
+
+    def _places_of(self, window: Window, address: Any) -> Any:
+        """Return where the places of a pixel are: they lie as the pixels do."""
+        builder = window.builder
+        index = builder.sub(address, window.source)
+        index = builder.udiv(index, number(byte_count(window.real)))
+        return builder.add(window.places_row, scaled(builder, index, window.place))
+
+    def general(self, window: Window, lanes: Access, count: int, shift: Any) -> None:
+        """Write some channels of a window of any extents."""
+        builder, real = window.builder, window.real
+        kind = lanes.kind(real)
+        zero = ir.Constant(kind, [0.0] * lanes.count)
+        totals = [cgutils.alloca_once(builder, kind) for _ in range(count)]
+        for total in totals:
+            builder.store(zero, total)
+
+        def pixel(address: Any, factor: Any, own: Any) -> None:
+            here = lanes.fill(builder.trunc(builder.add(factor, own), window.place))
+            base = self._places_of(window, address)
+            for v, total in enumerate(totals):
+                value = read_ahead(window, lanes, address, shift, v)
+                index = builder.add(shift, number(v * lanes.count))
+                index = scaled(builder, index, window.place)
+                if not v:
+                    lanes.fetch(builder.add(base, builder.add(index, number(AHEAD))))
+                place = lanes.load(builder.add(base, index), window.place)
+                chosen = builder.icmp_unsigned("==", place, here)
+                before = builder.load(total)
+                after = builder.fadd(before, value, flags=_FLAGS)
+                builder.store(builder.select(chosen, after, before), total)
+
+        window.walk(_WORD, pixel)
+        for v, total in enumerate(totals):
+            value = builder.load(total)
+            lanes.store(value, next_vector(window, lanes, window.target, shift, v))
+
+    def small(self, small: Small) -> Callable[[Access, int, Any], Any]:
+        """Return what writes some channels of a small window."""
+        window, builder = small.window, small.window.builder
+        visits = small.visits()
+        numbers = [
+            builder.trunc(builder.add(small.factors[m], small.owns[e]), window.place)
+            for m, e in visits
+        ]
+        rows = [self._places_of(window, base) for base in small.bases]
+
+        def place_of(m: int, e: int, index: Any) -> Any:
+            index = builder.add(small.entries[e], index)
+            return builder.add(rows[m], scaled(builder, index, window.place))
+
+        def run(lanes: Access, count: int, shift: Any) -> Any:
+            small.fetch(lanes, shift, count)
+            lanes.fetch(builder.add(place_of(*visits[-1], shift), number(AHEAD)))
+            here = [lanes.fill(n) for n in numbers]
+            kind = lanes.kind(window.real)
+            for v in range(count):
+                index = builder.add(shift, number(v * lanes.count))
+                total = ir.Constant(kind, [0.0] * lanes.count)
+                for (m, e), n in zip(visits, here, strict=True):
+                    place = lanes.load(place_of(m, e, index), window.place)
+                    chosen = builder.icmp_unsigned("==", place, n)
+                    value = small.read(lanes, m, e, shift, v)
+                    if (m, e) != visits[0]:
+                        value = builder.fadd(total, value, flags=_FLAGS)
+                    total = builder.select(chosen, value, total)
+                lanes.store(total, next_vector(window, lanes, window.target, shift, v))
+            return _BIT(1)
+
+        return run
+
+
+# Each is called as ``f(rows, factors, count, index, values, starts, first, last,
+# target, places, source, channels, dense, like, like_place)`` and writes the output
+# pixels `first` to `last` - 1 of a row, one after another from `target` on. Tables and
+# arrays are addresses: `rows` holds `count` addresses of rows, `factors` a number for
+# each, `index` and `values` the plan's entries, of which output pixel p takes those
+# from ``starts[p]`` to ``starts[p + 1] - 1``; `dense` is 0 where windows overlap, so
+# that most pixels were read before; `like` and `like_place` are values of the types of
+# elements and places.
 #
 # ``target = sum of factors[m] * (sum of values[e] * pixel)``: numbers are floats.
-add_window = _over_channels(_sum)
+add_windows = over_pixels(Sum())
 # The maximum, and in `places` ``factors[m] + values[e]``: numbers are integers.
-top_place = _over_channels(_top(True))
+top_places = over_pixels(Top(True))
 # The maximum alone.
-top_value = _over_channels(_top(False))
+top_values = over_pixels(Top(False))
 # The sum of the pixels whose place (in `places`, which lies as the pixels do from
 # `source` on) is ``factors[m] + values[e]``.
-pick_window = _over_channels(_pick)
+pick_windows = over_pixels(Pick())

@@ -282,10 +282,12 @@ class Plan:
         self.taps = tuple(axis.taps for axis in axes)
         most = [int(np.diff(axis.ptr).max(initial=1)) for axis in axes]
         self.rows = most[0] * most[1]
-        # Reads of a row of windows all at once, against rows first, then pixels.
+        # Reads of a row of windows all at once, against rows first, then pixels: those
+        # come from a line in the cache, where windows grow outputs that is cheaper.
         entries = len(axes[2].index)
         apart = self.rows * self.inputs[2] + entries + self.outputs[2]
-        self.apart = self.rows * entries > 1.5 * apart
+        worth = 0.9 if self.outputs[2] >= self.inputs[2] else 1.5
+        self.apart = self.rows * entries > worth * apart
         self.placed: dict[Any, Any] = {}
         self._turned: Plan | None = None
 

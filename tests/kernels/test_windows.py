@@ -163,6 +163,30 @@ def test_nan_and_infinity(channels: int) -> None:
     assert np.isnan(mean[0, 1]) and mean[1, 2] == np.inf and mean[0, 0] == -np.inf
 
 
+@pytest.mark.parametrize("channels", [5, 64, 83])
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_the_last_nan_of_a_small_window_is_its_maximum(
+    channels: int, kernel: int
+) -> None:
+    rng = np.random.default_rng(kernel)
+    x = rng.standard_normal((2, 7, 8, channels)).astype("f4").transpose(0, 3, 1, 2)
+    x[rng.random(x.shape) < 0.03] = np.nan
+    x[rng.random(x.shape) < 0.03] = -np.inf
+    height, width = (size // kernel for size in x.shape[2:])
+    axes = [(n, m, kernel, kernel, 0, 1) for n, m in ((7, height), (8, width))]
+    windows = plan(sliding, *axes)
+    cut = x[..., : height * kernel, : width * kernel]
+    held = cut.reshape(2, channels, height, kernel, width, kernel)
+    held = held.transpose(0, 1, 2, 4, 3, 5).reshape(2, channels, height, width, -1)
+    odd = np.isnan(held)
+    last = kernel**2 - 1 - odd[..., ::-1].argmax(-1)
+    expected = np.where(odd.any(-1), last, held.argmax(-1))
+    y, places = kernels.pooling.max_pool(x, windows)
+    np.testing.assert_array_equal(places, expected)
+    np.testing.assert_array_equal(y, held.max(-1))
+    np.testing.assert_array_equal(y, kernels.pooling.max_pool_values(x, windows))
+
+
 def test_result_does_not_depend_on_threads() -> None:
     x = np.random.default_rng(0).standard_normal((3, 70, 40, 40)).astype("f4")
     windows = plan(sliding, (40, 20, 3, 2, 1, 1), (40, 20, 3, 2, 1, 1))

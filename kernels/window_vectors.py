@@ -46,7 +46,7 @@ _FLAGS = ("contract", "nsz")
 class Sum:
     """The sum of each row's weight times (the sum of the weighted pixels)."""
 
-    shapes = ((1, 1), (2, 1), (1, 2), (2, 2))
+    shapes: tuple[tuple[int, int], ...] = ((1, 1), (2, 1), (1, 2), (2, 2))
 
     def weight(self, window: Window) -> Any:
         """Return the type of weights."""
@@ -116,7 +116,7 @@ class Sum:
 class Top:
     """The maximum, with its place or alone. The last NaN is the maximum."""
 
-    shapes = ((2, 2), (3, 3))
+    shapes: tuple[tuple[int, int], ...] = ((2, 2), (3, 3))
 
     def __init__(self, placed: bool) -> None:
         self.placed = placed
@@ -205,7 +205,7 @@ class Top:
 class Pick:
     """The sum of those pixels whose place is the entry's number."""
 
-    shapes = ((1, 1), (1, 2), (2, 1), (2, 2))
+    shapes: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (2, 1), (2, 2))
 
     def weight(self, window: Window) -> Any:
         """Return the type of numbers."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps(sorted(cupy.calls)))

@@ -110,7 +110,13 @@ def _number_of(args: Any) -> int | None:
     return None
 
 
+# What was asked of CuPy: a method or a function, how many arguments, which by name.
+calls: set[tuple[str, str, int, tuple[str, ...]]] = set()
+
+
 def _call(name: str, function: Any, args: Any, kwargs: Any, owner: Any = None) -> Any:
+    kind = "function" if owner is None else "method"
+    calls.add((kind, name, len(args), tuple(sorted(kwargs))))
     view = name in _VIEWS
     out = kwargs.pop("out", None)
     if isinstance(out, tuple):

@@ -16,6 +16,7 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.backend import device as backend
+from nnlib.bench.attempts import attempt
 from nnlib.bench.convolution import SHAPES, Shape
 from nnlib.bench.report import Report
 
@@ -71,12 +72,10 @@ def measure(report: Report, device: str, deadline: float, clock: Any) -> None:
         for name, shape in shapes.items():
             if shape.groups > 1 or time.monotonic() > deadline:
                 continue
-            try:
-                figures = _figures(shape, device, clock)
-            except Exception as error:  # noqa: BLE001 - the next shape may work
-                figures = {"error": repr(error)}
-            report.put("ways", {name: figures})
-            print(f"  {name}: {figures}", flush=True)
+            call = partial(_figures, shape, device, clock)
+            figures = attempt(report, "ways", name, call)
+            if figures is not None:
+                print(f"  {name}: {figures}", flush=True)
     finally:
         family.way = before
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +51,10 @@ SHARES = {
 }
 # Kept for the last lines and the file.
 _RESERVE = 10.0
+# Processes that a part may lose.
+_MOST_DEATHS = 8
+# What is left out where trying it takes the process down, one after the other.
+_SAFER = ({}, {"NNLIB_DIRECT_LAUNCH": "0"}, {"NNLIB_DIRECT_CUBLAS": "0"})
 
 
 class Budget:
@@ -152,12 +158,25 @@ def _gpu() -> dict[str, Any]:
 
 
 def _tried() -> dict[str, Any]:
-    """Say how kernels are launched and matrices multiplied: both are tried here."""
-    from nnlib.bench.cuda_host import ways
+    """Say how kernels are launched and matrices multiplied: both are tried first.
 
-    x = nnlib.ones(4, 4, device="cuda")
-    nnlib.relu(x @ x)
-    return ways()
+    In a process of its own: where it dies or hangs, the way that it tried is left out
+    from then on, by the environment.
+    """
+    command = [sys.executable, "-m", "nnlib.bench.cuda_host"]
+    problems = []
+    for settings in _SAFER:
+        os.environ.update(settings)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+            if done.returncode == 0:
+                found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+                return {**found, "problems": problems}
+            problems.append(f"exit status {done.returncode}: {done.stderr[-2000:]}")
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            problems.append(repr(error))
+        print(f"trial of launches and products: {problems[-1]}", flush=True)
+    return {"problems": problems}
 
 
 def _driver() -> str:
@@ -179,17 +198,32 @@ def run_part(part: str, folder: Path, device: str, seconds: float) -> dict[str, 
     if part == "compilation":
         environment["NNLIB_CACHE_DIR"] = str(folder / "empty-cache")
     begin = time.monotonic()
-    process = start(command, None, **environment)
+    codes: list[Any] = []
+    while True:
+        before = read_report(path)
+        left = seconds - (time.monotonic() - begin)
+        command[-1] = f"{max(1.0, left - 15):.0f}"
+        codes.append(_wait(start(command, None, **environment), left))
+        found = read_report(path)
+        # A process that died goes on behind what it died of, as long as it gets on.
+        left = seconds - (time.monotonic() - begin)
+        died = type(codes[-1]) is int and codes[-1] != 0
+        if not died or found == before or left < 20 or len(codes) >= _MOST_DEATHS:
+            break
+    exits = codes[0] if len(codes) == 1 else codes
+    return {**found, "exit": exits, "seconds": round(time.monotonic() - begin, 1)}
+
+
+def _wait(process: Any, seconds: float) -> Any:
+    """Return a process's exit status, or that it was stopped."""
     try:
-        code: Any = process.wait(timeout=seconds)
+        return process.wait(timeout=max(0.1, seconds))
     except subprocess.TimeoutExpired:
         stop(process)
-        code = "stopped: the time was up"
+        return "stopped: the time was up"
     except BaseException:
         stop(process)
         raise
-    found = read_report(path)
-    return {**found, "exit": code, "seconds": round(time.monotonic() - begin, 1)}
 
 
 def _results_folder() -> Path:
@@ -202,6 +236,16 @@ def _results_folder() -> Path:
 def _file_name(name: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{datetime.date.today().isoformat()}-cuda-{slug}.json"
+
+
+def _free(folder: Path, name: str) -> Path:
+    """Return a path that does not exist: an earlier run of the day is kept."""
+    path = folder / name
+    number = 2
+    while path.exists():
+        path = folder / name.replace(".json", f"-{number}.json")
+        number += 1
+    return path
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -235,8 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment = _environment(options.device)
     gpu = environment.get("gpu")
     name = gpu.get("name", "unknown") if isinstance(gpu, dict) else "cpu"
-    path = (options.output or _results_folder()) / _file_name(name)
-    path.unlink(missing_ok=True)
+    path = _free(options.output or _results_folder(), _file_name(name))
     report = Report(path)
     report.put("date", datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"))
     report.put("environment", environment)

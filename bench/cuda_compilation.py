@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any
 
+from nnlib.bench.attempts import stop_if_broken
 from nnlib.bench.report import Report
 
 __all__ = ["compilation"]
@@ -42,11 +43,15 @@ def compilation(report: Report, device: str, deadline: float) -> None:
             if time.monotonic() > deadline:
                 report.put("left_out", "the time was up")
                 break
+            if family in report.get("families_s", {}):
+                continue
+            report.put("families_s", {family: None})
             start = time.perf_counter()
             done = warm([family], device)
             failed = done.failed.get(family)
             if failed is not None:
                 report.put("errors", {family: failed})
+                stop_if_broken(failed)
             report.put("families_s", {family: time.perf_counter() - start})
     finally:
         kind.load = load

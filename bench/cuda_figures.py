@@ -20,6 +20,7 @@ from typing import Any
 import nnlib
 from nnlib import kernels
 from nnlib.backend import device as backend
+from nnlib.bench.attempts import attempt, stop_if_broken
 from nnlib.bench.cuda_compilation import compilation as compilation
 from nnlib.bench.options import command
 from nnlib.bench.report import Report
@@ -215,6 +216,9 @@ def bandwidth(report: Report, device: str, deadline: float, elements: int = 0) -
     report.put("aim_share_of_copy", AIM)
     with nnlib.no_grad():
         for group in (_others, _updates, _layers, _normalisation, _elementwise):
+            if group.__name__ in report.get("kernels", {}):
+                # An earlier process has failed between its kernels.
+                continue
             try:
                 for name, step, moved in group(x, y, out):
                     if time.monotonic() > deadline:
@@ -223,6 +227,7 @@ def bandwidth(report: Report, device: str, deadline: float, elements: int = 0) -
                     _measure(report, clock, name, step, moved, best)
             except Exception as error:  # noqa: BLE001 - the next group may work
                 report.put("kernels", {group.__name__: {"error": repr(error)}})
+                stop_if_broken(repr(error))
 
 
 def _measure(
@@ -233,16 +238,16 @@ def _measure(
     moved: int,
     best: float,
 ) -> None:
-    try:
+    def figures() -> dict[str, Any]:
         seconds = clock.median(step)
-    except Exception as error:  # noqa: BLE001 - the next kernel may work
-        report.put("kernels", {name: {"error": repr(error)}})
-        print(f"  {name:<32} {error!r}", flush=True)
-        return
-    rate = moved / seconds / 1e9
-    figures = {"ms": seconds * 1e3, "gb_per_s": rate, "share_of_copy": rate / best}
-    report.put("kernels", {name: figures})
-    print(f"  {name:<32} {rate:8.1f} GB/s  {rate / best:5.0%} of copy", flush=True)
+        rate = moved / seconds / 1e9
+        return {"ms": seconds * 1e3, "gb_per_s": rate, "share_of_copy": rate / best}
+
+    found = attempt(report, "kernels", name, figures)
+    if found is not None:
+        rate = found.get("gb_per_s", 0.0)
+        text = f"{rate:8.1f} GB/s  {rate / best:5.0%} of copy"
+        print(f"  {name:<32} {found.get('error', text)}", flush=True)
 
 
 # -- training steps -------------------------------------------------------------------
@@ -372,34 +377,49 @@ def _steps(
     build_cuda: Callable[[Any, str], Callable[[], Any]],
 ) -> None:
     """Measure steps, against PyTorch on the same device where it is there."""
-    from nnlib.bench.compare import Pair
-
     why_not = torch_can(device)
     if why_not:
         print(f"  {why_not}: nnlib alone", flush=True)
         report.put("pytorch", why_not)
     clock = Clock(device, budget=0.1)
+    # The processes of both, once they are needed.
+    pairs: list[Any] = []
     with contextlib.ExitStack() as stack:
-        pair = None
         for case in cases:
             if time.monotonic() > deadline:
                 report.put("left_out", "the time was up")
                 return
-            try:
-                figures: dict[str, Any]
-                if why_not:
-                    step = build(nnlib, case, device)
-                    seconds = clock.median(step)
-                    figures = {"nnlib_ms": seconds * 1e3, "nnlib_value": float(step())}
-                else:
-                    pair = pair or stack.enter_context(
-                        Pair(build_cuda if clock.cuda else build)
-                    )
-                    figures = pair.time(case, rounds=7, budget=0.05).as_dict()
-            except Exception as error:  # noqa: BLE001 - the next case may work
-                figures, pair = {"error": repr(error)}, None
-            report.put("steps", {case: figures})
-            print(f"  {case}: {_step_text(figures)}", flush=True)
+            if why_not:
+                measure = partial(_alone, build, case, device, clock)
+            else:
+                both = build_cuda if clock.cuda else build
+                measure = partial(_beside, stack, pairs, both, case)
+            figures = attempt(report, "steps", case, measure)
+            if figures is not None:
+                print(f"  {case}: {_step_text(figures)}", flush=True)
+                if "error" in figures:
+                    pairs.clear()
+
+
+def _alone(
+    build: Callable[..., Callable[[], Any]], case: str, device: str, clock: Clock
+) -> dict[str, Any]:
+    """Measure a step of nnlib's."""
+    step = build(nnlib, case, device)
+    seconds = clock.median(step)
+    return {"nnlib_ms": seconds * 1e3, "nnlib_value": float(step())}
+
+
+def _beside(
+    stack: contextlib.ExitStack, pairs: list[Any], build: Any, case: str
+) -> dict[str, Any]:
+    """Measure a step of nnlib's and PyTorch's."""
+    from nnlib.bench.compare import Pair
+
+    if not pairs:
+        pairs.append(stack.enter_context(Pair(build)))
+    found: dict[str, Any] = pairs[0].time(case, rounds=7, budget=0.05).as_dict()
+    return found
 
 
 def _step_text(figures: dict[str, Any]) -> str:

@@ -14,19 +14,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nnlib.bench.attempts import is_broken
+
 __all__ = ["read_outcomes"]
 
 VARIABLE = "NNLIB_TEST_OUTCOMES"
 SHARD = "NNLIB_TEST_SHARD"
 _LONGEST = 4000
-# What CUDA says when the context is beyond use.
-_BROKEN = (
-    "IllegalAddress",
-    "illegal memory access",
-    "LaunchFailure",
-    "unspecified launch failure",
-    "misaligned address",
-)
 _PASSED, _STARTED = "passed", "started"
 # The many tests of this name come after all others.
 _LAST = "smaller_floats"
@@ -99,5 +93,5 @@ def pytest_collectreport(report: Any) -> None:
 def pytest_runtest_makereport(item: Any, call: Any) -> None:
     """Stop the run when the CUDA context is broken."""
     text = "" if call.excinfo is None else repr(call.excinfo.value)
-    if any(sign in text for sign in _BROKEN):
+    if is_broken(text):
         item.session.shouldstop = "the CUDA context is broken"

@@ -20,6 +20,7 @@ import numpy as np
 
 from nnlib import kernels
 from nnlib.backend import device as backend
+from nnlib.bench.attempts import attempt
 from nnlib.bench.report import Report
 
 __all__ = ["SHAPES", "measure"]
@@ -131,16 +132,17 @@ def measure(
         before = kernels.persistent.enable(together)
         kernels.persistent.decide(ours)
         try:
-            figures = _figures(kind, shape, device, clock)
-        except Exception as error:  # noqa: BLE001 - the next one may work
-            figures = {"error": repr(error)}
+            call = partial(_figures, kind, shape, device, clock)
+            figures = attempt(report, way, name, call)
         finally:
             kernels.persistent.enable(before)
             kernels.persistent.decide(None)
-        report.put(way, {name: figures})
-        print(f"  {way}: {name}: {figures}", flush=True)
+        if figures is not None:
+            print(f"  {way}: {name}: {figures}", flush=True)
         if not why_not and way == "cublas":
-            report.put("pytorch", {name: _peers(kind, shape, device, clock)})
+            attempt(
+                report, "pytorch", name, partial(_peers, kind, shape, device, clock)
+            )
 
 
 def _figures(
@@ -169,10 +171,7 @@ def _figures(
 def _peers(
     kind: str, shape: tuple[int, int, int], device: str, clock: Any
 ) -> dict[str, Any]:
-    try:
-        forward, backward = (
-            clock.median(call) * 1e3 for call in _peer(kind, shape, device)
-        )
-    except Exception as error:  # noqa: BLE001 - nnlib's figures are worth having
-        return {"error": repr(error)}
+    forward, backward = (
+        clock.median(call) * 1e3 for call in _peer(kind, shape, device)
+    )
     return {"forward_ms": forward, "backward_ms": backward}

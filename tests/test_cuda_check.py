@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -148,6 +149,7 @@ def test_training_without_pytorch(tmp_path, monkeypatch):
     report = Report(tmp_path / "f.json")
     cuda_figures.training(report, "nonsense", time.monotonic() + 60)
     assert all("nonsense" in step["error"] for step in report.get("steps").values())
+    report = Report(tmp_path / "g.json")
     cuda_figures.training(report, "cpu", time.monotonic() + 0.2)
     first = next(iter(report.get("steps").values()))
     assert first["nnlib_ms"] > 0 and report.get("pytorch") == "no PyTorch"
@@ -197,3 +199,58 @@ def test_whole_command_on_the_cpu(tmp_path):
     assert found["tests"]["passed"] and found["environment"]["packages"]["numpy"]
     assert found["environment"]["machine"]["versions"]["python"]
     assert found["date"] and found["seconds"] > 0
+
+
+# A part of which one measurement kills the process and one breaks the CUDA context.
+DYING = """
+import os, sys
+from pathlib import Path
+from nnlib.bench.attempts import attempt
+from nnlib.bench.report import Report
+def broken():
+    raise RuntimeError("CUDA_ERROR_MISALIGNED_ADDRESS: misaligned address")
+report = Report(Path(sys.argv[sys.argv.index("--report") + 1]))
+calls = {"first": dict, "dies": lambda: os._exit(3), "second": dict, "broken": broken,
+         "fails": lambda: 1 / 0, "last": dict}
+for name, call in calls.items():
+    attempt(report, "kernels", name, call)
+"""
+
+
+def test_a_part_goes_on_behind_what_took_its_process_down(tmp_path, monkeypatch):
+    script = tmp_path / "part.py"
+    script.write_text(DYING)
+    run = cuda_check.start
+
+    def start(command, log, **environment):
+        # In place of ``python -m nnlib.bench.cuda_figures``.
+        return run([command[0], str(script), *command[3:]], log, **environment)
+
+    monkeypatch.setattr(cuda_check, "start", start)
+    found = cuda_check.run_part("bandwidth", tmp_path, "cpu", 60)
+    assert found["exit"] == [3, 70, 0]
+    kernels = found["kernels"]
+    assert list(kernels) == ["first", "dies", "second", "broken", "fails", "last"]
+    assert kernels["dies"] == {"error": "the process ended here"}
+    assert "misaligned" in kernels["broken"]["error"]
+    assert "ZeroDivision" in kernels["fails"]["error"] and kernels["last"] == {}
+
+
+def test_trials_that_kill_their_process_are_left_out(monkeypatch):
+    asked = []
+
+    def run(command, **options):
+        asked.append({k for k in os.environ if k.startswith("NNLIB_DIRECT")})
+        code = -11 if len(asked) < 3 else 0
+        return subprocess.CompletedProcess(command, code, '{"launches": {}}\n', "")
+
+    monkeypatch.setattr(cuda_check.subprocess, "run", run)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    found = cuda_check._tried()
+    assert found["launches"] == {} and len(found["problems"]) == 2
+    assert asked[0] == set() and len(asked[2]) == 2
+
+
+def test_an_earlier_file_of_the_day_is_kept(tmp_path):
+    (tmp_path / "day.json").write_text("{}")
+    assert cuda_check._free(tmp_path, "day.json").name == "day-2.json"

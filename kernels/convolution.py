@@ -6,6 +6,7 @@ once). Which way is taken depends on the shape alone:
 
 * on the CPU a filter per channel: `nnlib.kernels.depthwise`;
 * 3x3 of stride 1 with enough channels: `nnlib.kernels.winograd`;
+* 3x3 of stride 2 forward with enough of channels and outputs: `nnlib.kernels.strided`;
 * all others: tiles of outputs in registers (`nnlib.kernels.direct`);
 * on CUDA: `nnlib.kernels.convolution_cuda`.
 
@@ -27,6 +28,7 @@ from nnlib.kernels import (
     depthwise,
     direct,
     direct_grad,
+    strided,
     winograd,
     winograd_grad,
 )
@@ -79,14 +81,13 @@ class _Weights:
         """Write the outputs of plans, which share their stride."""
         if self.own:
             self._run_depthwise(plans, x, bias, y)
-        elif (
-            self.split.shape[0] == 1
-            and x.size
-            and winograd.fits(plans[0], x, y.shape[4])
-        ):
-            winograd.correlate(plans[0], contiguous(x), self.split[0], bias, y)
-        else:
-            direct.correlate(plans, x, self.split, bias, y)
+            return
+        if self.split.shape[0] == 1 and x.size:
+            for way in (winograd, strided):
+                if way.fits(plans[0], x, y.shape[4]):
+                    way.correlate(plans[0], contiguous(x), self.split[0], bias, y)
+                    return
+        direct.correlate(plans, x, self.split, bias, y)
 
     def _run_depthwise(self, plans: tuple[Any, ...], x: Any, bias: Any, y: Any) -> None:
         w = self.split.reshape(-1, self.split.shape[3])

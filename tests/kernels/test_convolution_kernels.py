@@ -14,6 +14,7 @@ from nnlib.kernels import (
     depthwise_bands,
     direct,
     direct_grad,
+    strided,
     winograd,
     winograd_grad,
 )
@@ -79,6 +80,61 @@ def test_winograd_equals_the_sum_and_the_direct_form(rng, dtype, n, c, k, h, w, 
         run(plan, a, g, dw)
         found.append(dw)
     close(found[0], found[1], dtype)
+
+
+# Sizes round the tiles' edges, paddings of none to whole windows, channels round the
+# vectors.
+@pytest.mark.parametrize(
+    ("dtype", "n", "c", "k", "h", "w", "before"),
+    [
+        ("float32", 70, 16, 32, 4, 5, 1),
+        ("float32", 2, 33, 40, 9, 6, 0),
+        ("float32", 3, 40, 17, 7, 11, 2),
+        ("float32", 1, 16, 16, 3, 3, 3),
+        ("float64", 2, 17, 70, 6, 3, 1),
+        ("float64", 5, 24, 16, 8, 12, 1),
+    ],
+)
+def test_stride_two_by_phases_equals_the_sum(rng, dtype, n, c, k, h, w, before):
+    x = rng.standard_normal((n, c, h, w)).astype(dtype)
+    x[0, 1, -1, 0] = np.inf
+    weight = rng.standard_normal((k, c, 3, 3)).astype(dtype)
+    bias = rng.standard_normal(k).astype(dtype)
+    ones = tuple(size + 2 * before - 2 for size in (h, w))
+    want = written_out(np.nan_to_num(x, posinf=0), weight, before, ones)
+    want = want[:, :, ::2, ::2] + bias.reshape(-1, 1, 1)
+    holds = written_out(np.isinf(x), np.ones_like(weight), before, ones)[:, :, ::2, ::2]
+    out = want.shape[2:]
+    pads = (before, before)
+    plan = forward_plan(out, (3, 3), (2, 2), pads, PAIR)
+    y = np.empty((n, 1, *out, k), dtype)
+    split = weight.reshape(k, c, 9).swapaxes(0, 1)
+    strided.correlate(plan, images_of(x), split, bias, y)
+    y = y[:, 0].transpose(0, 3, 1, 2)
+    assert not np.isfinite(y[holds > 0]).any()
+    # Beyond the windows that hold it, one value that is not finite reaches their tiles.
+    apart = np.isfinite(y)
+    assert apart.all(axis=1)[1:].all()
+    assert (~apart).sum() <= 16 * k
+    close(y[apart], want[apart], dtype)
+
+
+def test_stride_two_goes_by_phases_where_that_pays(rng, monkeypatch):
+    taken = []
+    for way in (strided, direct):
+        monkeypatch.setattr(
+            way, "correlate", lambda *args, way=way: taken.append(way.__name__)
+        )
+    for n, c, k, stride in [(32, 16, 32, 2), (1, 16, 16, 2), (32, 16, 32, 3)]:
+        x = np.zeros((n, c, 12, 12), np.float32)
+        w = np.zeros((k, c, 3, 3), np.float32)
+        out = (12 // stride,) * 2
+        kernel.convolve(x, w, None, out, (stride, stride), PAIR, PAIR, 1)
+    assert [name.rpartition(".")[2] for name in taken] == [
+        "strided",
+        "direct",
+        "direct",
+    ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -217,12 +273,12 @@ def test_winograds_error_is_what_the_docs_say(rng, c, most):
     assert direct_error < found < most and found < 6 * direct_error
 
 
-# Winograd, direct and depthwise: enough images for several threads.
+# Winograd, by phases and depthwise: enough images for several threads.
 @pytest.mark.parametrize(
     ("c", "groups", "stride"), [(32, 1, 1), (16, 1, 2), (32, 32, 1)]
 )
 def test_equal_bits_from_run_to_run(rng, c, groups, stride):
-    x = rng.standard_normal((8, c, 12, 12)).astype("f4")
+    x = rng.standard_normal((16, c, 12, 12)).astype("f4")
     w = rng.standard_normal((32, c // groups, 3, 3)).astype("f4")
     way = ((stride, stride), PAIR, PAIR, groups)
     out = (12 // stride,) * 2

@@ -9,8 +9,9 @@ With m and r the mean and ``1 / sqrt(var + eps)`` of a row, w and b what is lear
 RMS normalisation has m = 0, the mean of the squares for var, and no ``mean(g w)``.
 
 On the CPU a row's sums run over blocks of 1,024 elements, which are put together in
-float64; the sums over rows are taken by blocks of `ROWS` rows. On CUDA a group of
-threads shares a row (`normalization_rows_cuda`).
+float64, and short rows are summed up in groups (`row_groups`); the sums over rows are
+taken by blocks of `ROWS` rows. On CUDA a group of threads shares a row
+(`normalization_rows_cuda`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.row_groups import group_pass, group_size
 from nnlib.kernels.row_passes import row_pass
 from nnlib.kernels.vectors import clear_bytes
 
@@ -40,6 +42,14 @@ __all__ = ["backward", "forward"]
 ROWS = 64
 # Elements that one float32 sum takes before a wider one takes over.
 RUN = 1024
+# Bytes of a row up to which rows are done in groups: of longer ones a group is more
+# than is well fetched at a time.
+SHORT = 512
+# Bytes of the totals of a group of rows, and rows of a group of longer ones.
+GROUP_BYTES = group_size(1)
+FEW = 4
+# How many elements ahead memory is fetched.
+AHEAD = 2048
 # Elements that each thread has at least.
 GRAIN = 40000
 
@@ -56,11 +66,14 @@ def _weighted(
     return first + g * (distance * scale), second + g, p, p * distance
 
 
-add_values = row_pass(lambda x: (x,), "+")
-add_squares = row_pass(_squares, "++")
+add_values = row_pass(lambda x: (x,), "+", ahead=AHEAD)
+add_squares = row_pass(_squares, "++", ahead=0)
+group_values = group_pass(lambda x: (x,), "+", ahead=AHEAD)
+group_squares = group_pass(_squares, "++", ahead=0)
 write_normal = row_pass(
     lambda x, weight, bias, middle, scale: ((x - middle) * scale * weight + bias,),
     "",
+    ahead=0,
 )
 # The sums over rows go on, those along the row are returned.
 add_weighted = row_pass(_weighted, "++")
@@ -74,41 +87,66 @@ write_gradient = row_pass(
 
 @cpu_loop
 def forward_rows(
-    begin: Any, end: Any, x: Any, count: Any, weight: Any, bias: Any, setting: Any,
-    y: Any, means: Any, scales: Any,
+    begin: Any, end: Any, x: Any, count: Any, group: Any, weight: Any, bias: Any,
+    setting: Any, y: Any, means: Any, scales: Any,
 ) -> None:  # fmt: skip
+    """Do the groups of rows from `begin` to `end` - 1."""
     centred, eps = setting
     kind = x.dtype.type
     size = x.itemsize
-    for r in range(begin, end):
-        row = x.ctypes.data + r * count * size
-        total = np.float64(0)
-        if centred:
-            for s in range(0, count, RUN):
-                (part,) = add_values(
-                    (row + s * size,), (), (), min(RUN, count - s), x[0]
-                )
-                total += np.float64(part)
-        mean = kind(total / count)
-        total = np.float64(0)
-        rest = np.float64(0)
-        for s in range(0, count, RUN):
-            squares, distance = add_squares(
-                (row + s * size,), (mean,), (), min(RUN, count - s), x[0]
-            )
-            total += np.float64(squares)
-            rest += np.float64(distance)
-        if centred:
+    pitch = count * size
+    share = 1 / np.float64(count)
+    rests = np.empty(group, x.dtype)
+    for first in range(begin * group, end * group, group):
+        last = min(first + group, means.size)
+        together = pitch <= SHORT and last - first == group
+        base = x.ctypes.data + first * pitch
+        mean, scale = (
+            means.ctypes.data + first * size,
+            scales.ctypes.data + first * size,
+        )
+        # Sums stand where the means and scales will be.
+        if not centred:
+            means[first:last] = kind(0)
+        elif together:
+            group_values(base, pitch, (), count, (mean,), x[0])
+        else:
+            for r in range(first, last):
+                total = np.float64(0)
+                for s in range(0, count, RUN):
+                    (part,) = add_values(
+                        (x.ctypes.data + r * pitch + s * size,), (), (),
+                        min(RUN, count - s), x[0],
+                    )  # fmt: skip
+                    total += np.float64(part)
+                means[r] = total
+        for r in range(np.uint64(first), np.uint64(last)):
+            means[r] = kind(np.float64(means[r]) * share)
+        if together:
+            group_squares(base, pitch, (mean,), count, (scale, rests.ctypes.data), x[0])
+        else:
+            for r in range(first, last):
+                total, rest = np.float64(0), np.float64(0)
+                for s in range(0, count, RUN):
+                    squares, distance = add_squares(
+                        (x.ctypes.data + r * pitch + s * size,), (means[r],), (),
+                        min(RUN, count - s), x[0],
+                    )  # fmt: skip
+                    total += np.float64(squares)
+                    rest += np.float64(distance)
+                scales[r], rests[r - first] = total, rest
+        for r in range(np.uint64(first), np.uint64(last)):
             # What rounding of a large mean has left over.
-            mean = kind(mean + rest / count)
-            total -= rest * rest / count
-        scale = kind(1 / math.sqrt(total / count + np.float64(eps)))
-        write_normal(
-            (row, weight.ctypes.data, bias.ctypes.data), (mean, scale),
-            (y.ctypes.data + r * count * size,), count, x[0],
-        )  # fmt: skip
-        means[r] = mean
-        scales[r] = scale
+            rest = np.float64(rests[r - np.uint64(first)]) * share
+            rest = rest if centred else np.float64(0)
+            variance = np.float64(scales[r]) * share - rest * rest
+            means[r] = kind(np.float64(means[r]) + rest)
+            scales[r] = kind(1 / math.sqrt(variance + np.float64(eps)))
+        for r in range(first, last):
+            write_normal(
+                (x.ctypes.data + r * pitch, weight.ctypes.data, bias.ctypes.data),
+                (means[r], scales[r]), (y.ctypes.data + r * pitch,), count, x[0],
+            )  # fmt: skip
 
 
 @cpu_kernel(shared=True)
@@ -116,9 +154,12 @@ def forward_cpu(
     x: Any, rows: Any, count: Any, grain: Any, weight: Any, bias: Any, setting: Any,
     y: Any, means: Any, scales: Any,
 ) -> None:  # fmt: skip
+    # Groups begin at the same rows whatever the threads are.
+    group = GROUP_BYTES // x.itemsize if count * x.itemsize <= SHORT else FEW
     spread(
-        forward_rows, rows, grain, (x, count, weight, bias, setting, y, means, scales)
-    )
+        forward_rows, (rows + group - 1) // group, max(1, grain // group),
+        (x, count, group, weight, bias, setting, y, means, scales),
+    )  # fmt: skip
 
 
 @cpu_loop

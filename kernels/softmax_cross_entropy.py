@@ -37,20 +37,33 @@ from nnlib.kernels.machinery import (
     on_cuda,
     spread,
 )
+from nnlib.kernels.row_groups import group_pass, group_size
 from nnlib.kernels.row_passes import row_pass
 
 __all__ = ["backward", "forward"]
 
-# Logits of one task; up to as many are done by the calling thread alone.
+# Logits of one task, about; the rows of one are done by the calling thread alone.
 CHUNK = 4096
+# Classes up to which a task has a group of rows at least.
+LONG = 1024
+# Bytes of the totals of a group of rows.
+GROUP_BYTES = group_size(1)
+# A sum of exponentials whose logarithm is less than this has none that was too large.
+_MOST = np.float32(85)
 
 _INT64 = np.dtype(np.int64)
 _NO_WEIGHT = {kind: np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
+def _odds(x: Any, own: Any) -> tuple[Any]:
+    return ((x - own).exp_for_log(),)
+
+
+# The next task's targets are read before its rows: they come beforehand.
+group_odds = group_pass(_odds, "+", ahead=CHUNK)
 row_top = row_pass(lambda x: (x,), ">")
-# Totals are made in the cache, where the maxima were; the next task's logits come.
-row_total = row_pass(lambda x, top: ((x - top).exp(beside_one=True),), "+", ahead=CHUNK)
+add_values = row_pass(lambda x: (x,), "+")
+row_total = row_pass(lambda x, top: ((x - top).exp(),), "+", ahead=CHUNK)
 row_gradient = row_pass(lambda x, lse, scale: ((x - lse).exp() * scale,), "")
 
 
@@ -66,6 +79,7 @@ def forward_rows(
     kind = x.dtype.type
     classes = x.shape[1]
     pitch = classes * x.itemsize
+    group = GROUP_BYTES // x.itemsize
     ignore_index, smoothing, step = settings
     weights = kind(0)
     if smoothing != kind(0):
@@ -75,35 +89,53 @@ def forward_rows(
         first = task * step
         last = first + step
         last = last if last < x.shape[0] else x.shape[0]
-        # A total waits for its row's maximum: with both in one loop the processor,
-        # which sees three or four rows ahead, would wait as well.
-        for i in range(first, last):
-            row = x.ctypes.data + i * pitch
-            (top,) = row_top((row,), (), (), classes, x[0, 0])
-            loss[i] = top
-        for i in range(first, last):
-            row = x.ctypes.data + i * pitch
-            # A row that holds a NaN makes its total NaN.
-            (total,) = row_total((row,), (loss[i],), (), classes, x[0, 0])
-            lse[i] = total
-        for i in range(np.uint64(first), np.uint64(last)):
-            lse[i] = loss[i] + special.log(lse[i])
-        cost_sum = np.float64(0)
+        # Of unsigned numbers the negative ones are large, and no index is looked at for
+        # being negative.
         bad: Any = -1
+        for i in range(np.uint64(first), np.uint64(last)):
+            t = np.uint64(target[i])
+            if t >= np.uint64(classes):
+                if target[i] != ignore_index and bad < 0:
+                    bad = np.int64(i)
+                t = np.uint64(0)
+            loss[i] = x[i, t]
+        whole = first + (last - first) // group * group
+        for i in range(first, whole, group):
+            group_odds(
+                x.ctypes.data + i * pitch, pitch,
+                (loss.ctypes.data + i * x.itemsize,), classes,
+                (lse.ctypes.data + i * x.itemsize,), x[0, 0],
+            )  # fmt: skip
+        # Rows that make no group, and those of which a term may have overflowed, take
+        # their maxima.
+        slow = whole < last
+        for i in range(np.uint64(first), np.uint64(whole)):
+            cost = special.log(lse[i])
+            lse[i] = loss[i] + cost
+            loss[i] = cost
+            slow |= not cost < _MOST
+        if slow:
+            for i in range(first, last):
+                if i < whole and loss[i] < _MOST:
+                    continue
+                row = x.ctypes.data + i * pitch
+                (top,) = row_top((row,), (), (), classes, x[0, 0])
+                # A row that holds a NaN makes its total NaN.
+                (total,) = row_total((row,), (top,), (), classes, x[0, 0])
+                rest = special.log(total)
+                lse[i] = top + rest
+                t = target[i] if 0 <= target[i] < classes else 0
+                loss[i] = top - x[i, t] + rest
         counted = 0
-        # Unsigned indices are not looked at for being negative.
         for i in range(np.uint64(first), np.uint64(last)):
             # What does not count has cost 0.
-            cost = kind(0)
-            if target[i] != ignore_index:
-                t = np.uint64(target[i])
-                if t >= np.uint64(classes):
-                    bad = np.int64(i) if bad < 0 else bad
-                    continue
-                cost = lse[i] - x[i, t]
-                counted += 1
-            loss[i] = cost
-            cost_sum += np.float64(cost)
+            counts = target[i] != ignore_index
+            loss[i] = loss[i] if counts else kind(0)
+            counted += np.int64(counts)
+        (part,) = add_values(
+            (loss.ctypes.data + first * x.itemsize,), (), (), last - first, x[0, 0]
+        )
+        cost_sum = np.float64(part)
         weight_sum = np.float64(counted)
         # Most losses have no weights: the loop above does not look for them.
         if weight.size > 0 and bad < 0:
@@ -237,7 +269,9 @@ def _prepare(
 @functools.lru_cache(maxsize=64)
 def _settings(kind: Any, ignore_index: int, smoothing: float, classes: int) -> Any:
     """Return what the CPU's kernels take as their settings."""
-    return ignore_index, kind(smoothing), max(1, CHUNK // classes)
+    group = GROUP_BYTES // kind(0).itemsize
+    step = max(1, CHUNK // classes // group) * group if classes <= LONG else 1
+    return ignore_index, kind(smoothing), step
 
 
 def forward(
@@ -312,7 +346,7 @@ def forward(
         return loss, lse, sums
     settings = _settings(kind, ignore_index, smoothing, classes)
     # One task does not enter the pool, and need not pass its guard.
-    run = (x.size <= CHUNK and forward_cpu.dispatcher) or forward_cpu.entry
+    run = (rows <= settings[2] and forward_cpu.dispatcher) or forward_cpu.entry
     wrong = run(x, target, weight, settings, loss, lse, sums)
     if wrong >= 0:
         raise describe(wrong, int(target[wrong]))

@@ -18,7 +18,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "REGISTERS",
     "REGISTER_BYTES",
     "ROWS",
+    "SCALES",
     "WIDTH",
     "Lanes",
     "aligned_empty",
@@ -60,6 +61,9 @@ def _register_plan() -> tuple[int, int]:
 
 
 REGISTER_BYTES, ROWS = _register_plan()
+# Whether vectors can be multiplied by powers of 2 in one instruction; not known where
+# Numba is told to compile for another processor than this one.
+SCALES = REGISTER_BYTES == 64 and not (config.CPU_NAME or config.CPU_FEATURES)
 # How many vector registers there are.
 REGISTERS = 16 if ROWS == 6 else 32
 # Bytes of a line of the cache.

@@ -151,3 +151,32 @@ def test_independent_of_threads(rng):
         threads.set_num_threads(before)
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("classes", [1, 7, 64, 130])
+def test_logits_far_apart(rng, classes):
+    """Rows whose sums overflow stand among others, in groups and alone."""
+    rows = 4 * 16 + 5
+    size = 10.0 ** rng.uniform(-3, 30, (rows, 1))
+    x = (rng.standard_normal((rows, classes)) * size).astype(np.float32)
+    x[3, :] = -1e30
+    target = rng.integers(0, classes, rows)
+    loss, lse, _ = kernel.forward(x, target)
+    expected, _, _ = reference(x, target, None, -100, 0.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=1e-6)
+    wide = x.astype(np.float64)
+    top = wide.max(1)
+    wanted = top + np.log(np.exp(wide - top[:, None]).sum(1))
+    np.testing.assert_allclose(lse, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_small_losses_keep_their_digits(rng):
+    """A confident answer costs little, and never less than nothing."""
+    rows, classes = 200, 10
+    target = rng.integers(0, classes, rows)
+    x = rng.standard_normal((rows, classes)).astype(np.float32) + 20
+    x[np.arange(rows), target] += rng.uniform(5, 14, rows).astype(np.float32)
+    loss, _, _ = kernel.forward(x, target)
+    expected, _, _ = reference(x, target, None, -100, 0.0)
+    assert (loss >= 0).all()
+    np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=2e-7)

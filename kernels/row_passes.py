@@ -296,8 +296,10 @@ def row_pass(rule: Rule, totals: str, ahead: int | None = None) -> Any:
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         real = context.get_value_type(signature.args[-1])
-        packs = [cgutils.unpack_tuple(builder, pack) for pack in args[:3]]
-        row = Row(builder, real, *packs, args[3], totals, ahead)
+        inputs, numbers, targets = (
+            cgutils.unpack_tuple(builder, pack) for pack in args[:3]
+        )
+        row = Row(builder, real, inputs, numbers, targets, args[3], totals, ahead)
         found = [
             _across(builder, which, vector)
             for which, vector in zip(totals, row.go(rule), strict=True)

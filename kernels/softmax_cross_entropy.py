@@ -124,9 +124,9 @@ def forward_rows(
                 (total,) = row_total((row,), (top,), (), classes, x[0, 0])
                 rest = special.log(total)
                 lse[i] = top + rest
-                t = target[i] if 0 <= target[i] < classes else 0
-                loss[i] = top - x[i, t] + rest
-        counted = 0
+                own = target[i] if 0 <= target[i] < classes else 0
+                loss[i] = top - x[i, own] + rest
+        counted: Any = 0
         for i in range(np.uint64(first), np.uint64(last)):
             # What does not count has cost 0.
             counts = target[i] != ignore_index

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nnlib.backend.errors import ArgumentError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.data import (
     DataError,
     TinyShakespeare,
@@ -34,6 +34,13 @@ def test_tiny_shakespeare():
     assert train.decode(train.numbers()[:13]) == "First Citizen"
     with pytest.raises(DataError, match="'é' at position 1"):
         train.encode("aé")
+    for bad in (-1, 65):
+        with pytest.raises(BoundsError, match=f"{bad} at position 1"):
+            train.decode([0, bad])
+    with pytest.raises(DTypeError, match="expected integers, got float64"):
+        train.decode([0.5])
+    with pytest.raises(DTypeError, match="expected a str, got bytes"):
+        train.encode(b"a")
     with pytest.raises(ArgumentError, match="split: expected one of train"):
         TinyShakespeare("test")
 
@@ -65,6 +72,15 @@ def test_chunks_of_streams_follow_one_another():
     assert (inputs[1:, :, 0] == inputs[:-1, :, -1] + 1).all()
     with pytest.raises(ArgumentError, match="expected at least 16"):
         streams(np.arange(15), batch=3, steps=5)
+    for name in ("batch", "steps"):
+        with pytest.raises(ArgumentError, match=f"{name}: expected at least 1, got 0"):
+            streams(np.arange(15), **{"batch": 2, "steps": 2, name: 0})
+    with pytest.raises(ShapeError, match=r"expected shape \(L,\), got \(5, 3\)"):
+        streams(np.zeros((5, 3)), batch=1, steps=1)
+    assert streams(list(range(9)), 2, 2)[0].tolist() == [
+        [[0, 1], [4, 5]],
+        [[2, 3], [6, 7]],
+    ]
 
 
 def test_windows():
@@ -73,3 +89,5 @@ def test_windows():
     assert (targets[:, 0] == inputs[:, -1, 0] + 1).all()
     with pytest.raises(ArgumentError, match="at least length \\+ horizon = 11"):
         sliding_windows(np.arange(10.0), 9, 2)
+    with pytest.raises(ShapeError, match=r"expected shape \(N,\), got \(5, 2\)"):
+        sliding_windows(np.zeros((5, 2)), 2)

@@ -78,6 +78,9 @@ def test_bad_arguments() -> None:
         lm.generate(nnlib.zeros(1, 0, dtype=nnlib.int64), 3)
     with pytest.raises(ArgumentError, match="temperature"):
         lm.generate(nnlib.tensor([[1]]), 3, temperature=-1)
+    with pytest.raises(ArgumentError, match="count: expected at least 0, got -1"):
+        lm.generate(nnlib.tensor([[1]]), -1)
+    assert lm.generate(nnlib.zeros(0, 2, dtype=nnlib.int64), 3).shape == (0, 5)
     with pytest.raises(ShapeError, match="ids"):
         lm(nnlib.tensor([1, 2]))
     with pytest.raises(ShapeError, match="max_len"):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from nnlib.backend.errors import ArgumentError
+from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.data.errors import DataError
 from nnlib.data.fetch import DataFile, locate
 
@@ -85,6 +85,10 @@ class TinyShakespeare:
         DataError
             If a character is not in the alphabet, with its position.
         """
+        if not isinstance(text, str):
+            raise DTypeError(
+                f"TinyShakespeare: text: expected a str, got {type(text).__name__}"
+            )
         table = {character: k for k, character in enumerate(self.alphabet)}
         found = np.empty(len(text), np.int64)
         for position, character in enumerate(text):
@@ -97,13 +101,31 @@ class TinyShakespeare:
             found[position] = number
         return found
 
-    def decode(self, numbers: object) -> str:
-        """Return the text that `numbers` stand for."""
-        return "".join(self.alphabet[int(k)] for k in np.asarray(numbers).reshape(-1))
+    def decode(self, numbers: ArrayLike) -> str:
+        """Return the text that `numbers` stand for.
+
+        Raises
+        ------
+        BoundsError
+            If a number is that of no character, with its position.
+        """
+        found = np.asarray(numbers).reshape(-1)
+        if found.size and found.dtype.kind not in "iu":
+            raise DTypeError(
+                f"TinyShakespeare: numbers: expected integers, got {found.dtype}"
+            )
+        most = len(self.alphabet)
+        for position, number in enumerate(found.tolist()):
+            if not 0 <= number < most:
+                raise BoundsError(
+                    f"TinyShakespeare: {number} at position {position} is the number "
+                    f"of no character, expected 0 to {most - 1}"
+                )
+        return "".join(self.alphabet[number] for number in found.tolist())
 
 
 def streams(
-    numbers: NDArray[np.int64], batch: int, steps: int
+    numbers: ArrayLike, batch: int, steps: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut a long sequence for truncated back-propagation through time.
 
@@ -112,8 +134,9 @@ def streams(
 
     Parameters
     ----------
-    numbers : numpy.ndarray, shape (L,)
+    numbers : array_like, shape (L,)
     batch, steps : int
+        At least 1.
 
     Returns
     -------
@@ -124,7 +147,9 @@ def streams(
     Raises
     ------
     ArgumentError
-        If the sequence is too short for one chunk.
+        If the sequence is too short for one chunk, or `batch` or `steps` below 1.
+    ShapeError
+        If `numbers` has other dimensions.
 
     Examples
     --------
@@ -132,16 +157,22 @@ def streams(
     >>> inputs.tolist()
     [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
     """
-    each = (len(numbers) - 1) // batch
+    line = np.asarray(numbers)
+    if line.ndim != 1:
+        raise ShapeError(f"streams: numbers: expected shape (L,), got {line.shape}")
+    for name, value in (("batch", batch), ("steps", steps)):
+        if value < 1:
+            raise ArgumentError(f"streams: {name}: expected at least 1, got {value}")
+    each = (len(line) - 1) // batch
     chunks = each // steps
     if chunks < 1:
         raise ArgumentError(
             f"streams: numbers: expected at least {batch * steps + 1} of them for "
-            f"{batch} streams of {steps} steps, got {len(numbers)}"
+            f"{batch} streams of {steps} steps, got {len(line)}"
         )
 
     def cut(start: int) -> NDArray[np.int64]:
-        rows = numbers[start : start + batch * each].reshape(batch, each)
+        rows = line[start : start + batch * each].reshape(batch, each)
         cubes = rows[:, : chunks * steps].reshape(batch, chunks, steps)
         return np.ascontiguousarray(cubes.swapaxes(0, 1))  # -> (chunks, batch, steps)
 

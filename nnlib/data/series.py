@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from nnlib.backend.errors import ArgumentError
+from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.data.errors import DataError
 from nnlib.data.fetch import DataFile, locate
 
@@ -108,13 +108,13 @@ def melbourne_temperatures(root: str | os.PathLike[str] | None = None) -> Series
 
 
 def sliding_windows(
-    values: NDArray[np.float32], length: int, horizon: int = 1
+    values: ArrayLike, length: int, horizon: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return all runs of `length` values, and the `horizon` values after each.
 
     Parameters
     ----------
-    values : numpy.ndarray, shape (N,)
+    values : array_like, shape (N,)
     length, horizon : int
 
     Returns
@@ -127,6 +127,8 @@ def sliding_windows(
     ------
     ArgumentError
         If there are not enough values for one window.
+    ShapeError
+        If `values` has other dimensions.
 
     Examples
     --------
@@ -134,10 +136,15 @@ def sliding_windows(
     >>> inputs[:, :, 0].tolist(), targets.tolist()
     ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0], [4.0]])
     """
-    if length < 1 or horizon < 1 or len(values) < length + horizon:
+    line = np.asarray(values)
+    if line.ndim != 1:
+        raise ShapeError(
+            f"sliding_windows: values: expected shape (N,), got {line.shape}"
+        )
+    if length < 1 or horizon < 1 or len(line) < length + horizon:
         raise ArgumentError(
             f"sliding_windows: expected at least length + horizon = "
-            f"{length + horizon} values, both positive, got {len(values)}"
+            f"{length + horizon} values, both positive, got {len(line)}"
         )
-    runs = np.lib.stride_tricks.sliding_window_view(values, length + horizon)
+    runs = np.lib.stride_tricks.sliding_window_view(line, length + horizon)
     return runs[:, :length, None].copy(), runs[:, length:].copy()

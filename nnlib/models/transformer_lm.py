@@ -198,17 +198,21 @@ class TransformerLM(nn.Module):
                 "TransformerLM.generate: prompt: expected shape (N, L) with L at least "
                 f"1, got {tuple(prompt.shape)}"
             )
-        if temperature < 0 or (top_k is not None and top_k < 1):
-            raise ArgumentError(
-                "TransformerLM.generate: expected temperature of at least 0 and top_k "
-                f"of at least 1, got {temperature} and {top_k}"
-            )
+        limits = (
+            ("count", count, 0), ("temperature", temperature, 0), ("top_k", top_k, 1),
+        )  # fmt: skip
+        for name, value, least in limits:
+            if value is not None and not value >= least:
+                raise ArgumentError(
+                    f"TransformerLM.generate: {name}: expected at least {least}, got "
+                    f"{value}"
+                )
         with no_grad(), evaluating(self):
             text, new, caches = prompt, prompt, None
             for _ in range(count):
                 if caches is None or caches[0].filled == self.max_len:
                     caches = self.new_caches(len(prompt))
-                    most = self.max_len if len(text[0]) == len(prompt[0]) else 0
+                    most = self.max_len if text.shape == prompt.shape else 0
                     new = text[:, -(most or max(1, self.max_len // 2)) :]
                 logits = self.forward(new, caches)[:, -1]
                 new = _choose(logits, temperature, top_k, generator)

@@ -23,11 +23,18 @@ def _angles(length: int, width: int) -> Any:
     return np.arange(length)[:, None] * rates
 
 
-def _refuse_longer(layer: str, length: int, most: int) -> None:
-    if length > most:
+def _end(layer: str, input: Any, width: int, start: int, most: int) -> int:
+    """Return the position behind the last one of `input`, or say what does not fit."""
+    shape = tuple(input.shape)
+    if len(shape) < 2 or shape[-1] != width:
+        raise ShapeError(f"{layer}: input: expected (..., L, {width}), got {shape}")
+    end = int(start + shape[-2])
+    if start < 0 or end > most:
         raise ShapeError(
-            f"{layer}: the sequence ends at position {length}, max_len is {most}"
+            f"{layer}: the sequence goes from position {start} to {end}, expected 0 to "
+            f"{most} (max_len)"
         )
+    return end
 
 
 class SinusoidalPositions(Module):
@@ -63,9 +70,9 @@ class SinusoidalPositions(Module):
         self.max_len, self.dropout = max_len, dropout
 
     def forward(self, input: Tensor, start: int = 0) -> Tensor:
-        """Return (N, L, d_model) with the positions from `start` on added."""
-        end = start + input.shape[-2]
-        _refuse_longer("SinusoidalPositions", end, self.max_len)
+        """Return (..., L, d_model) with the positions from `start` on added."""
+        width = self.table.shape[1]
+        end = _end("SinusoidalPositions", input, width, start, self.max_len)
         out = input + self.table[start:end].to(input.dtype)
         return F.dropout(out, self.dropout, self.training)
 
@@ -89,9 +96,9 @@ class LearnedPositions(Module):
         self.max_len, self.dropout = max_len, dropout
 
     def forward(self, input: Tensor, start: int = 0) -> Tensor:
-        """Return (N, L, d_model) with the positions from `start` on added."""
-        end = start + input.shape[-2]
-        _refuse_longer("LearnedPositions", end, self.max_len)
+        """Return (..., L, d_model) with the positions from `start` on added."""
+        width = self.table.embedding_dim
+        end = _end("LearnedPositions", input, width, start, self.max_len)
         out = input + self.table(arange(start, end, device=input.device))
         return F.dropout(out, self.dropout, self.training)
 
@@ -132,8 +139,8 @@ class RotaryPositions(Module):
 
     def forward(self, input: Tensor, start: int = 0) -> Tensor:
         """Return (..., L, head_dim), turned by the positions from `start` on."""
-        end = start + input.shape[-2]
-        _refuse_longer("RotaryPositions", end, self.max_len)
+        width = self.cos.shape[1]
+        end = _end("RotaryPositions", input, width, start, self.max_len)
         half = input.shape[-1] // 2
         turned = cat([-input[..., half:], input[..., :half]], -1)
         cos, sin = (x[start:end].to(input.dtype) for x in (self.cos, self.sin))

@@ -129,7 +129,8 @@ def skipgram_loss(
         )
     arrays = [raw(value) for value in numbers]
     first = arrays[0].shape
-    if len(first) != 1 or arrays[1].shape != first or arrays[2].shape[:1] != first:
+    fit = arrays[1].shape == first and arrays[2].shape[:-1] == first
+    if len(first) != 1 or not fit:
         shapes = ", ".join(
             f"{name} {tuple(array.shape)}"
             for name, array in zip(names, arrays, strict=True)

@@ -149,5 +149,10 @@ def test_positions() -> None:
     for layer in (learned, nn.SinusoidalPositions(4, 5), nn.RotaryPositions(4, 5)):
         with pytest.raises(ShapeError, match="max_len"):
             layer(nnlib.zeros(1, 7, 4))
+        for bad in ((4,), (1, 2, 3)):
+            with pytest.raises(ShapeError, match=r"expected \(..., L, 4\), got"):
+                layer(nnlib.zeros(bad))
+        with pytest.raises(ShapeError, match="from position -1 to 1"):
+            layer(nnlib.zeros(1, 2, 4), start=-1)
     with pytest.raises(ShapeError, match="even"):
         nn.SinusoidalPositions(3)

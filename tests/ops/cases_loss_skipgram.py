@@ -80,10 +80,13 @@ CASES = [
                 BoundsError,
                 r"negatives\[1, 0\] is 9",
             ),
-            (
-                bad(negatives=nnlib.tensor([0, 1, 2])),
-                ShapeError,
-                r"words \(N,\), targets \(N,\) and negatives \(N, K\), got words",
+            *(
+                (
+                    bad(negatives=nnlib.tensor(negatives)),
+                    ShapeError,
+                    r"words \(N,\), targets \(N,\) and negatives \(N, K\), got words",
+                )
+                for negatives in ([0, 1, 2], [0, 1])
             ),
             (bad(words=nnlib.ones(2)), DTypeError, "words: expected integers"),
             (

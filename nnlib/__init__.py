@@ -30,6 +30,15 @@ from nnlib.autograd.printing import set_printoptions as set_printoptions
 from nnlib.autograd.promotion import result_type as result_type
 from nnlib.autograd.tensor import Size as Size
 from nnlib.autograd.tensor import Tensor as Tensor
+from nnlib.autograd.typed import BoolTensor as BoolTensor
+from nnlib.autograd.typed import ByteTensor as ByteTensor
+from nnlib.autograd.typed import CharTensor as CharTensor
+from nnlib.autograd.typed import DoubleTensor as DoubleTensor
+from nnlib.autograd.typed import FloatTensor as FloatTensor
+from nnlib.autograd.typed import HalfTensor as HalfTensor
+from nnlib.autograd.typed import IntTensor as IntTensor
+from nnlib.autograd.typed import LongTensor as LongTensor
+from nnlib.autograd.typed import ShortTensor as ShortTensor
 from nnlib.backend.device import Device
 from nnlib.backend.dtypes import bfloat16 as bfloat16
 from nnlib.backend.dtypes import bool_

@@ -46,6 +46,15 @@ def test_names_of_dtypes() -> None:
     assert nnlib.tensor([1], dtype=nnlib.double).dtype == nnlib.float64
 
 
+def test_older_names_of_tensors() -> None:
+    x = nnlib.LongTensor([1, 2])
+    assert x.dtype == nnlib.int64 and x.tolist() == [1, 2]
+    assert isinstance(x, nnlib.LongTensor) and not isinstance(x, nnlib.FloatTensor)
+    assert nnlib.FloatTensor(2, 3).shape == (2, 3)
+    assert nnlib.BoolTensor([True]).dtype == nnlib.bool
+    assert not isinstance(np.zeros(1), nnlib.DoubleTensor)
+
+
 def test_constants() -> None:
     x = nnlib.zeros(2, 2)
     assert x[:, nnlib.newaxis].shape == (2, 1, 2)

@@ -380,24 +380,19 @@ def _read_mask(
     op: str, mask: Any, like: Any, whole: tuple[int, ...], shape: Any
 ) -> Any:
     """Return an additive mask of four dimensions, whole in the last."""
-    given = tuple(mask.shape)
     mask = additive_mask(op, mask, like)
-    wanted = (*shape[:3], whole[-1])
-    own = (1,) * (4 - len(given)) + given if len(given) <= 4 else given
-    if len(whole) > 4 and len(given) > 3 or len(own) > 4:
-        # The first of the kernel's four dimensions is several of these.
-        try:
-            mask = expand(mask, (*whole[:-2], *given[-2:]))
-        except Exception:
-            own = ()
-        else:
-            mask = mask.reshape(*shape[:2], *given[-2:])
-            own = tuple(mask.shape)
-    if len(own) != 4 or any(n not in (1, m) for n, m in zip(own, wanted, strict=True)):
+    given = tuple(mask.shape)
+    ends = zip(reversed(given), reversed(whole), strict=False)
+    if len(given) > len(whole) or any(n not in (1, m) for n, m in ends):
         raise ShapeError(
             f"{op}: attn_mask has shape {given}, which does not broadcast to the "
             f"scores' {whole}"
         )
+    own = (1,) * (4 - len(given)) + given
+    if len(whole) > 4 and len(given) > 3:
+        # The first of the kernel's four dimensions is several of these.
+        mask = expand(mask, (*whole[:-2], *given[-2:]))
+        own = (*shape[:2], *given[-2:])
     mask = mask.reshape(own)
     if own[-1] != whole[-1]:
         mask = expand(mask, (*own[:3], whole[-1]))

@@ -166,8 +166,13 @@ def test_bad_arguments() -> None:
     sched, optimizer = optim.lr_scheduler, optimizers(nnlib, "Adagrad")
     with pytest.raises(nnlib.DTypeError, match="StepLR: optimizer: expected an Optim"):
         sched.StepLR(3, 2)
-    with pytest.raises(nnlib.Error, match="step_size: expected an integer of at least"):
-        sched.StepLR(optimizer, 0)
+    for bad in (0, 1.5, True, "2", float("inf")):
+        with pytest.raises(
+            nnlib.Error, match="step_size: expected an integer of at le"
+        ):
+            sched.StepLR(optimizer, bad)
+    for good in (1.0, np.int64(1)):  # PyTorch's tutorials write 1.0
+        sched.StepLR(optimizer, good)
     with pytest.raises(nnlib.Error, match="Adagrad has neither momentum nor betas"):
         sched.OneCycleLR(optimizer, 0.1, 10)
     with pytest.raises(nnlib.Error, match="expected total_steps, or both epochs"):

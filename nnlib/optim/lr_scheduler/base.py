@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
@@ -20,7 +21,8 @@ def check_optimizer(name: str, optimizer: Any) -> None:
 
 def check_count(name: str, argument: str, value: Any, least: int = 1) -> None:
     """Refuse a number of steps that is no integer or is too small."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not float(value).is_integer() or value < least:
         raise ArgumentError(
             f"{name}: {argument}: expected an integer of at least {least}, got "
             f"{value!r}"

@@ -54,7 +54,11 @@ _RESERVE = 10.0
 # Processes that a part may lose.
 _MOST_DEATHS = 8
 # What is left out where trying it takes the process down, one after the other.
-_SAFER = ({}, {"NNLIB_DIRECT_LAUNCH": "0"}, {"NNLIB_DIRECT_CUBLAS": "0"})
+_SAFER: tuple[dict[str, str], ...] = (
+    {},
+    {"NNLIB_DIRECT_LAUNCH": "0"},
+    {"NNLIB_DIRECT_CUBLAS": "0"},
+)
 
 
 class Budget:
@@ -164,7 +168,7 @@ def _tried() -> dict[str, Any]:
     from then on, by the environment.
     """
     command = [sys.executable, "-m", "nnlib.bench.cuda_host"]
-    problems = []
+    problems: list[str] = []
     for settings in _SAFER:
         os.environ.update(settings)
         try:

@@ -87,7 +87,7 @@ class VGG(nn.Module):
             if batch_norm:
                 features.append(nn.BatchNorm2d(entry))
             features.append(nn.ReLU())
-            channels = entry
+            channels = int(entry)
         if side < 1:
             raise ShapeError(
                 f"VGG: image_size: {image_size} is too small for "

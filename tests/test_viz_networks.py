@@ -139,3 +139,37 @@ def test_receptive_field_is_drawn(pictures, tmp_path):
     path = tmp_path / "field.png"
     pictures.show_receptive_field(nn.Conv2d(1, 2, 3), (9, 9), path=path)
     assert path.stat().st_size > 1000
+
+
+def test_what_cannot_be_drawn_is_refused(pictures):
+    filters, images = np.zeros((3, 1, 2, 2)), np.zeros((2, 1, 4, 4))
+    for columns in (0, -1):
+        with pytest.raises(
+            ShapeError, match="show_filters: columns: expected at least"
+        ):
+            pictures.show_filters(filters, columns=columns)
+    with pytest.raises(
+        DTypeError, match="show_images: columns: expected an int, got 2"
+    ):
+        pictures.show_images(images, columns=2.5)
+    with pytest.raises(ShapeError, match=r"\(N, 3, H, W\), got \(2, 5, 4, 4\)"):
+        pictures.show_images(np.zeros((2, 5, 4, 4)))
+    with pytest.raises(DTypeError, match="show_filters: expected numbers, got <U1"):
+        pictures.show_filters("a")
+    with pytest.raises(
+        DTypeError, match="labels: expected classes as integers, got fl"
+    ):
+        pictures.confusion_matrix([0.5, 1.0], [0, 1])
+    with pytest.raises(ShapeError, match="classes: expected 3 names, got 1"):
+        pictures.show_misclassified(images, [0, 1], [2, 1], classes=["zero"])
+
+
+def test_filters_that_diverged_are_drawn(pictures):
+    filters = np.full((2, 1, 2, 2), np.nan)
+    filters[0, 0, 0, 0], filters[0, 0, 1, 1] = 2.0, np.inf
+    assert len(pictures.show_filters(filters).axes) == 2
+
+
+def test_receptive_field_of_a_function(pictures):
+    field = pictures.receptive_field(lambda x: nn.functional.avg_pool2d(x, 3, 1), 7)
+    assert field.shape == (7, 7) and (field > 0).sum() == 9

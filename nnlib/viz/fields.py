@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnlib.autograd.mode import enable_grad
+from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
 from nnlib.nn import Module
 from nnlib.ops import randn
+from nnlib.ops.convolution_arguments import per_dim
 from nnlib.viz.figures import new_figure, save
 
 __all__ = ["receptive_field", "show_receptive_field"]
 
 
 def receptive_field(
-    model: Module,
-    size: tuple[int, int],
+    model: Module | Callable[[Tensor], Tensor],
+    size: int | tuple[int, int],
     channels: int = 1,
     *,
     position: tuple[int, int] | None = None,
@@ -34,9 +37,9 @@ def receptive_field(
 
     Parameters
     ----------
-    model : Module
+    model : Module or callable
         From images (N, C, H, W) to maps (N, K, H', W'); called as it is.
-    size : tuple of int
+    size : int or tuple of int
         Height and width of the images.
     channels : int, default 1
         Of the images.
@@ -47,7 +50,7 @@ def receptive_field(
 
     Returns
     -------
-    numpy.ndarray, shape `size`
+    numpy.ndarray, shape (H, W)
 
     Raises
     ------
@@ -61,12 +64,13 @@ def receptive_field(
     >>> int((field > 0).sum())
     9
     """
-    total = np.zeros(size, np.float32)
-    like = next(model.parameters(), None)
+    extent = per_dim("receptive_field", "size", size, 2, 1)
+    total = np.zeros(extent, np.float32)
+    like = next(iter(getattr(model, "parameters", tuple)()), None)
     place = None if like is None else like.device
     for _ in range(draws):
         with enable_grad():
-            images = randn(1, channels, *size, device=place, requires_grad=True)
+            images = randn(1, channels, *extent, device=place, requires_grad=True)
             maps = model(images)
             if maps.ndim != 4:
                 raise ShapeError(
@@ -87,8 +91,8 @@ def receptive_field(
 
 
 def show_receptive_field(
-    model: Module,
-    size: tuple[int, int],
+    model: Module | Callable[[Tensor], Tensor],
+    size: int | tuple[int, int],
     channels: int = 1,
     path: str | os.PathLike[str] | None = None,
     *,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from nnlib.backend.errors import Error
+from nnlib.ops.convolution_arguments import per_dim
 
 __all__ = ["VizError", "is_available", "new_figure", "save"]
 
@@ -44,6 +46,23 @@ def new_figure(width: float = 8.0, height: float = 4.5) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def grid_shape(op: str, count: int, columns: Any) -> tuple[int, int]:
+    """Return the rows and columns that `count` pictures fill.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        If `columns` is not a positive integer.
+
+    Examples
+    --------
+    >>> grid_shape("show_images", 10, 4)
+    (3, 4)
+    """
+    (most,) = per_dim(op, "columns", columns, 1, 1)
+    return math.ceil(count / most), min(most, count)
 
 
 def save(figure: Any, path: str | os.PathLike[str] | None) -> None:

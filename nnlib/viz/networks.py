@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
 from nnlib.nn import Module
-from nnlib.viz.figures import new_figure, save
+from nnlib.viz.figures import grid_shape, new_figure, save
 from nnlib.viz.pictures import show_images
 
 __all__ = [
@@ -35,12 +35,13 @@ def _as_array(value: Any) -> NDArray[Any]:
     return np.asarray(value)
 
 
-def _grid(pictures: NDArray[Any], columns: int, title: str | None, path: Path) -> Any:
+def _grid(
+    op: str, pictures: NDArray[Any], columns: int, title: str | None, path: Path
+) -> Any:
     """Draw ``(N, H, W)`` or ``(N, H, W, 3)`` with one scale, 0 in the middle."""
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
+    rows, columns = grid_shape(op, len(pictures), columns)
     figure = new_figure(max(3.0, 1.0 * columns), 1.0 * rows + (0.4 if title else 0.0))
-    bound = max(float(np.nanmax(np.abs(pictures))), 1e-12)
+    bound = float(np.abs(pictures[np.isfinite(pictures)]).max(initial=1e-12))
     for number, picture in enumerate(pictures):
         axes = figure.add_subplot(rows, columns, number + 1)
         if picture.ndim == 3:
@@ -85,7 +86,7 @@ def show_filters(
     ShapeError
         If the weight has another rank.
     DTypeError
-        If a Module without `weight` is given.
+        If a Module without `weight` is given, or something else than numbers.
     VizError
         If matplotlib is not installed.
     """
@@ -97,7 +98,10 @@ def show_filters(
                 f"{type(layer).__name__}; name one of its layers"
             )
         layer = weight
-    filters = _as_array(layer).astype(np.float64)
+    filters = _as_array(layer)
+    if filters.dtype not in FLOATING and filters.dtype.kind not in "iub":
+        raise DTypeError(f"show_filters: expected numbers, got {filters.dtype}")
+    filters = filters.astype(np.float64)
     if filters.ndim != 4 or filters.size == 0:
         raise ShapeError(
             f"show_filters: expected a weight (O, I, kh, kw), got {filters.shape}"
@@ -106,7 +110,7 @@ def show_filters(
         pictures = np.moveaxis(filters, 1, -1)  # (O, 3, kh, kw) -> (O, kh, kw, 3)
     else:
         pictures = filters.reshape(-1, *filters.shape[2:])  # -> (O*I, kh, kw)
-    return _grid(pictures, columns, title, path)
+    return _grid("show_filters", pictures, columns, title, path)
 
 
 def show_feature_maps(
@@ -154,7 +158,8 @@ def show_feature_maps(
             f"show_feature_maps: expected a layer that gives (1, C, H, W), got "
             f"{maps.shape}"
         )
-    return _grid(maps[0].astype(np.float64), columns, title, path)
+    pictures = maps[0].astype(np.float64)
+    return _grid("show_feature_maps", pictures, columns, title, path)
 
 
 def _one_image(image: Any) -> Any:
@@ -217,7 +222,9 @@ def confusion_matrix(
     ------
     ShapeError
         If the shapes do not belong together.
-    IndexError
+    DTypeError
+        If a class is no integer.
+    BoundsError
         If a class is not in 0 to ``num_classes - 1``.
 
     Examples
@@ -234,7 +241,7 @@ def confusion_matrix(
     for name, classes in (("labels", truth), ("predictions", guess)):
         wrong = np.flatnonzero((classes < 0) | (classes >= num_classes))
         if len(wrong):
-            raise IndexError(
+            raise BoundsError(
                 f"confusion_matrix: {name}: class {classes[wrong[0]]} at position "
                 f"{wrong[0]}, expected 0 to {num_classes - 1}"
             )
@@ -253,6 +260,11 @@ def _classes(
             f"{name}: expected labels (N,) and predictions (N,) or (N, C), got "
             f"{truth.shape} and {_as_array(predictions).shape}"
         )
+    for argument, classes in (("labels", truth), ("predictions", guess)):
+        if classes.dtype.kind not in "iub" and classes.size:
+            raise DTypeError(
+                f"{name}: {argument}: expected classes as integers, got {classes.dtype}"
+            )
     return truth.astype(np.int64), guess.astype(np.int64)
 
 
@@ -287,7 +299,7 @@ def plot_confusion_matrix(
     ------
     ShapeError
         If the shapes do not belong together, or there is no sample.
-    IndexError
+    BoundsError
         If a class has no name.
     VizError
         If matplotlib is not installed.
@@ -379,8 +391,12 @@ def show_misclassified(
         margin = scores[wrong, guess[wrong]] - scores[wrong, truth[wrong]]
         wrong = wrong[np.argsort(-margin, kind="stable")]
     chosen = wrong[:limit]
-    names = list(range(int(max(truth.max(), guess.max())) + 1))
-    called = list(names if classes is None else classes)
+    count = int(max(truth.max(), guess.max())) + 1
+    called = list(range(count) if classes is None else classes)
+    if len(called) < count:
+        raise ShapeError(
+            f"show_misclassified: classes: expected {count} names, got {len(called)}"
+        )
     captions = [f"{called[truth[i]]}, not {called[guess[i]]}" for i in chosen]
     if title is None:
         title = f"{len(wrong)} of {len(truth)} misclassified"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ShapeError
-from nnlib.viz.figures import new_figure, save
+from nnlib.viz.figures import grid_shape, new_figure, save
 
 __all__ = ["plot_decision_regions", "show_images"]
 
@@ -140,7 +139,8 @@ def show_images(
     pixels = _as_array(images)
     if pixels.ndim == 4 and pixels.shape[1] in (1, 3):
         pixels = np.moveaxis(pixels, 1, -1)  # (N, C, H, W) -> (N, H, W, C)
-    if pixels.ndim not in (3, 4) or len(pixels) == 0:
+    colours = pixels.shape[3] if pixels.ndim == 4 else 1
+    if pixels.ndim not in (3, 4) or colours not in (1, 3) or len(pixels) == 0:
         raise ShapeError(
             f"show_images: expected (N, H, W), (N, 1, H, W) or (N, 3, H, W), got "
             f"{_as_array(images).shape}"
@@ -149,8 +149,7 @@ def show_images(
         raise ShapeError(
             f"show_images: labels: expected {len(pixels)}, got {len(labels)}"
         )
-    columns = min(columns, len(pixels))
-    rows = math.ceil(len(pixels) / columns)
+    rows, columns = grid_shape("show_images", len(pixels), columns)
     figure = new_figure(1.2 * columns, (1.5 if labels is not None else 1.2) * rows)
     for number, image in enumerate(pixels):
         axes = figure.add_subplot(rows, columns, number + 1)

@@ -10,6 +10,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
+from nnlib.ops.antialias import FILTERS, antialiased
 from nnlib.ops.convolution_arguments import per_dim
 from nnlib.ops.loss import check_float
 
@@ -72,6 +73,7 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """Resize signals, images or volumes.
 
@@ -93,6 +95,10 @@ def interpolate(
         For the linear modes and "bicubic".
     recompute_scale_factor : bool, optional
         Use the quotient of the sizes in place of `scale_factor`.
+    antialias : bool, default False
+        For images, in the modes "bilinear", "bicubic" and "lanczos" (which needs it):
+        an output is a mean of all the inputs that fall to it, as PIL's are, where the
+        image shrinks.
 
     Returns
     -------
@@ -122,29 +128,37 @@ def interpolate(
     if 0 in shape[2:]:
         raise ShapeError(f"{op}: input: the spatial size is empty, got shape {shape}")
     smooth = mode == LINEAR[rank] or (mode == "bicubic" and rank == 2)
-    if not smooth and mode not in ("nearest", "nearest-exact", "area"):
+    if antialias:
+        if rank != 2 or mode not in FILTERS:
+            raise ArgumentError(
+                f"{op}: antialias: expected images (N, C, H, W) and one of the modes "
+                f"{tuple(FILTERS)}, got shape {shape} and {mode!r}"
+            )
+    elif not smooth and mode not in ("nearest", "nearest-exact", "area"):
         raise ArgumentError(
             f"{op}: mode: expected nearest, nearest-exact, area, {LINEAR[rank]}"
             f"{', bicubic' * (rank == 2)} for {rank + 2} dimensions, got {mode!r}"
         )
-    if align_corners is not None and not smooth:
+    if not smooth and (align_corners if antialias else align_corners is not None):
         raise Error(f"{op}: align_corners: not used by the mode {mode!r}")
     out, factors = _sizes(input, size, scale_factor, rank)
+    if recompute_scale_factor and size is not None:
+        raise ArgumentError(f"{op}: recompute_scale_factor: not used with a size")
     if mode == "area":
         axes = zip(shape[2:], out, strict=True)
         plan = kernels.windows.plan(kernels.windows.adaptive_mean, *axes)
         return Resample.apply(input, plan=plan)  # type: ignore[no-any-return]
     if recompute_scale_factor:
         factors = (None,) * rank
-    corners = bool(align_corners)
+    table = antialiased if antialias else kernels.windows.interpolated
+    kind = "linear" if mode == LINEAR[rank] and not antialias else mode
     plan = kernels.windows.plan(
-        kernels.windows.interpolated,
+        table,
         *[
-            (n, o, mode if mode[:7] == "nearest" or mode == "bicubic" else "linear",
-             corners, factor)
+            (n, o, kind, bool(align_corners), factor)
             for n, o, factor in zip(shape[2:], out, factors, strict=True)
         ],
-    )  # fmt: skip
+    )
     return Resample.apply(input, plan=plan)  # type: ignore[no-any-return]
 
 

@@ -51,6 +51,21 @@ CASES = [
                 ("bicubic", (2, 7)),
                 ("trilinear", (2, 4, 3)),
             )
+        ]
+        + [
+            Sample(
+                (normal(2, 3, 7, 6),),
+                {"size": (3, 9), "mode": mode, "antialias": True, **more},
+            )
+            for mode in ("bilinear", "bicubic", "lanczos")
+            for more in ({}, {"align_corners": mode != "lanczos"})
+        ]
+        + [
+            Sample(
+                (normal(1, 2, 9, 5),),
+                {"scale_factor": (0.45, 1.7), "mode": mode, "antialias": True},
+            )
+            for mode in ("bilinear", "lanczos")
         ],
         torch="nn.functional.interpolate",
         call=lambda *args, **kwargs: F.interpolate(*args, **kwargs),
@@ -58,6 +73,14 @@ CASES = [
             refuse("input: expected 3 to 5 dim", ShapeError, 2, 2, size=2),
             refuse("expected either size or scale", Error, *X),
             refuse("expected either", Error, *X, size=2, scale_factor=2),
+            refuse("antialias: expected im", Error, *X, size=2, antialias=True),
+            refuse(
+                "recompute_scale_factor: not",
+                Error,
+                *X,
+                size=2,
+                recompute_scale_factor=True,
+            ),
             refuse("mode: expected", Error, *X, size=2, mode="linear"),
             refuse("align_corners: not used", Error, *X, size=2, align_corners=True),
             refuse("size: expected at least 1", ShapeError, *X, size=0),

@@ -83,11 +83,12 @@ class VGG(nn.Module):
                 raise ArgumentError(
                     f'VGG: configuration: expected ints and "M", got {entry!r}'
                 )
-            features.append(nn.Conv2d(channels, entry, 3, padding=1))
+            width = int(entry)
+            features.append(nn.Conv2d(channels, width, 3, padding=1))
             if batch_norm:
-                features.append(nn.BatchNorm2d(entry))
+                features.append(nn.BatchNorm2d(width))
             features.append(nn.ReLU())
-            channels = int(entry)
+            channels = width
         if side < 1:
             raise ShapeError(
                 f"VGG: image_size: {image_size} is too small for "

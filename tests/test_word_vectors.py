@@ -165,7 +165,10 @@ def test_files_both_ways(tmp_path, name):
     again = WordVectors.load(tmp_path / name)
     assert again.words == vectors.words
     assert again.vectors.tobytes() == vectors.vectors.tobytes()
-    assert len(WordVectors.load(tmp_path / name, limit=2)) == 2
+    for limit in (1, 2, 3, 4):
+        first = WordVectors.load(tmp_path / name, limit=limit)
+        assert first.words == vectors.words[:limit]
+        assert first.vectors.tobytes() == vectors.vectors[:limit].tobytes()
     with pytest.raises(ArgumentError, match="'a b': word2vec's formats cannot hold"):
         WordVectors(["a b"], np.ones((1, 2))).save(tmp_path / "x.bin")
 
@@ -198,6 +201,7 @@ def test_glove_files_have_no_header(tmp_path):
     [
         (b"", False, "the file is empty"),
         (b"2 2\na 1 2\n", False, "the header says 2 words, the file has 1"),
+        (b"1 2\na 1 2\nb 1 2\n", False, "the header says 1 words, the file has 2"),
         (b"1 2\na 1\n", False, "line 2: expected a word and 2 numbers, got 1 numbers"),
         (b"1 2\na 1 x\n", False, "line 2: expected a word and 2 numbers, got could"),
         (b"a 1 2\nb 1\n", False, "line 2: expected a word and 2 numbers"),

@@ -6,8 +6,10 @@ numbers as little-endian float32, and a line's end, which some programs leave ou
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +52,17 @@ def read(
     """Read a file; see `WordVectors.load`."""
     if limit is not None and limit < 1:
         raise ArgumentError(f"WordVectors.load: limit: expected 1 or more, got {limit}")
-    content = Path(path).read_bytes()
     name = os.fspath(path)
-    words, vectors = (_read_binary if binary else _read_text)(content, name, limit)
+    # With a limit no more of a large file is read than its first words.
+    with Path(path).open("rb") as stream:
+        if not binary:
+            last = None if limit is None else limit + 1
+            words, vectors = _read_text(list(islice(stream, last)), name, limit)
+        elif os.fstat(stream.fileno()).st_size:
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                words, vectors = _read_binary(content, name, limit)
+        else:
+            words, vectors = _read_binary(b"", name, limit)
     seen: set[str] = set()
     for word in words:
         if word in seen:
@@ -86,7 +96,7 @@ def _word(raw: bytes, name: str, number: int) -> str:
 
 
 def _read_binary(
-    content: bytes, name: str, limit: int | None
+    content: bytes | mmap.mmap, name: str, limit: int | None
 ) -> tuple[list[str], Vectors]:
     end = content.find(b"\n", 0, 100)
     header = _header(content[:end]) if end > 0 else None
@@ -114,15 +124,14 @@ def _read_binary(
                 f"{name}: truncated: it ends within word {number} of {count}"
             )
         words.append(_word(content[at:blank].lstrip(b"\n"), name, number))
-        vectors[number] = np.frombuffer(content, "<f4", columns, blank + 1)
+        vectors[number] = np.frombuffer(content[blank + 1 : last], "<f4")
         at = last
     return words, vectors
 
 
 def _read_text(
-    content: bytes, name: str, limit: int | None
+    lines: list[bytes], name: str, limit: int | None
 ) -> tuple[list[str], Vectors]:
-    lines = content.split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -131,7 +140,7 @@ def _read_text(
     first = 0 if header is None else 1
     columns = len(lines[0].split()) - 1 if header is None else header[1]
     count = len(lines) - first
-    if header is not None and header[0] != count:
+    if header is not None and header[0] != count and count != limit:
         raise DataError(
             f"{name}: the header says {header[0]} words, the file has {count}"
         )

@@ -206,6 +206,11 @@ def test_pad():
         pad([np.ones((1, 2)), np.ones((1, 3))])
     with pytest.raises(ShapeError, match="length alone"):
         pad([1, 2])
+    with pytest.raises(ShapeError, match="fields of a sample are a tuple"):
+        pad([[[1, 2], 0], [[3], 1]])
+    for value in (0.5, float("nan")):
+        with pytest.raises(ArgumentError, match="value: expected an integer for int64"):
+            pad([[1, 2], [3]], value)
 
 
 class Sequences(Dataset):
@@ -245,8 +250,13 @@ def test_buckets():
 def test_bad_buckets():
     with pytest.raises(ShapeError, match=r"at least one, got shape \(0,\)"):
         BucketSampler([], 2)
-    with pytest.raises(ArgumentError, match="batch_size: expected at least 1"):
-        BucketSampler([1], 0)
+    for bad in (0, 1.5):
+        with pytest.raises(
+            ArgumentError, match="batch_size: expected an integer of at"
+        ):
+            BucketSampler([1], bad)
+    with pytest.raises(DTypeError, match="lengths: expected integers, got <U1"):
+        BucketSampler(["a"], 2)
 
 
 def test_pad_collate_of_bare_sequences():
@@ -254,6 +264,10 @@ def test_pad_collate_of_bare_sequences():
     assert padded.tolist() == [[1, 7], [2, 3]] and lengths.tolist() == [1, 2]
     with pytest.raises(ShapeError, match="the batch is empty"):
         PadCollate()([])
+    with pytest.raises(ShapeError, match=r"different numbers of fields: \[1, 2\]"):
+        PadCollate()([([1], 0), ([2],)])
+    with pytest.raises(ArgumentError, match=r"fields: expected numbers from 0 to 1"):
+        PadCollate(fields=(2,))([([1], 0)])
 
 
 def test_one_hot():

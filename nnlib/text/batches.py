@@ -44,6 +44,8 @@ def pad(
     ------
     ShapeError
         If there is no sequence, or they differ in more than length.
+    ArgumentError
+        If `value` is no number of the sequences' dtype.
 
     Examples
     --------
@@ -51,7 +53,13 @@ def pad(
     >>> padded.tolist(), lengths.tolist()
     ([[5, 6, 7], [8, 0, 0]], [3, 1])
     """
-    arrays = [_as_array(item) for item in sequences]
+    try:
+        arrays = [_as_array(item) for item in sequences]
+    except ValueError:
+        raise ShapeError(
+            "pad: a sequence holds sequences of different lengths; the fields of a "
+            "sample are a tuple, not a list"
+        ) from None
     if not arrays:
         raise ShapeError("pad: the batch is empty")
     tails = {array.shape[1:] if array.ndim else None for array in arrays}
@@ -63,6 +71,8 @@ def pad(
     lengths = np.array([len(array) for array in arrays], np.int64)
     # an empty sequence of no dtype of its own must not make integers floats
     dtype = np.result_type(*([a for a in arrays if a.size] or arrays))
+    if dtype.kind in "iu" and value != value // 1:
+        raise ArgumentError(f"pad: value: expected an integer for {dtype}, got {value}")
     longest = int(lengths.max())
     padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype)
     for row, array in zip(padded, arrays, strict=True):
@@ -116,6 +126,16 @@ class PadCollate:
             raise ShapeError("PadCollate: the batch is empty")
         if not isinstance(samples[0], tuple):
             return pad(samples, self.value, batch_first=self.batch_first)
+        counts = {len(sample) for sample in samples}
+        if len(counts) > 1:
+            raise ShapeError(
+                f"PadCollate: samples have different numbers of fields: {sorted(counts)}"
+            )
+        if not self.fields <= set(range(max(counts))):
+            raise ArgumentError(
+                f"PadCollate: fields: expected numbers from 0 to {max(counts) - 1}, got "
+                f"{sorted(self.fields)}"
+            )
         columns = list(zip(*samples, strict=True))
         return tuple(
             pad(column, self.value, batch_first=self.batch_first)
@@ -151,7 +171,9 @@ class BucketSampler(Sampler[int]):
     ShapeError
         If there is no sample, or `lengths` is no vector.
     ArgumentError
-        If `batch_size` or `pool` is below 1.
+        If `batch_size` or `pool` is no integer or below 1.
+    DTypeError
+        If `lengths` are no integers.
 
     Examples
     --------
@@ -175,10 +197,15 @@ class BucketSampler(Sampler[int]):
                 f"BucketSampler: lengths: expected a vector of at least one, got shape "
                 f"{self.lengths.shape}"
             )
+        if self.lengths.dtype.kind not in "iu":
+            raise DTypeError(
+                f"BucketSampler: lengths: expected integers, got {self.lengths.dtype}"
+            )
         for name, value in (("batch_size", batch_size), ("pool", pool)):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise ArgumentError(
-                    f"BucketSampler: {name}: expected at least 1, got {value}"
+                    f"BucketSampler: {name}: expected an integer of at least 1, got "
+                    f"{value}"
                 )
         self.batch_size = batch_size
         self.pool = pool

@@ -126,14 +126,14 @@ class PadCollate:
             raise ShapeError("PadCollate: the batch is empty")
         if not isinstance(samples[0], tuple):
             return pad(samples, self.value, batch_first=self.batch_first)
-        counts = {len(sample) for sample in samples}
+        counts = sorted({len(sample) for sample in samples})
         if len(counts) > 1:
             raise ShapeError(
-                f"PadCollate: samples have different numbers of fields: {sorted(counts)}"
+                f"PadCollate: samples have different numbers of fields: {counts}"
             )
-        if not self.fields <= set(range(max(counts))):
+        if not self.fields <= set(range(counts[0])):
             raise ArgumentError(
-                f"PadCollate: fields: expected numbers from 0 to {max(counts) - 1}, got "
+                f"PadCollate: fields: expected numbers from 0 to {counts[0] - 1}, got "
                 f"{sorted(self.fields)}"
             )
         columns = list(zip(*samples, strict=True))

@@ -37,6 +37,7 @@ from nnlib.kernels.attention_tiles import backward_cpu, forward_cpu
 from nnlib.kernels.elementwise import scalar_type
 from nnlib.kernels.machinery import array_module, on_cuda
 from nnlib.kernels.machinery.arrays import home, there
+from nnlib.kernels.random_keys import keyed
 
 __all__ = ["Setting", "backward", "forward", "longest"]
 
@@ -155,12 +156,12 @@ def _standing_mask(mask: Any) -> tuple[Any, tuple[int, int, int, int]]:
     )
 
 
-def _thin(setting: Setting, kind: Any) -> tuple[Any, ...]:
-    rate = setting.rate
+def _thin(setting: Setting, kind: Any, like: Any) -> tuple[Any, ...]:
+    rate, seed, offset = setting.rate, setting.seed, setting.offset
     keep = 1.0 / (1.0 - rate) if rate < 1 else 0.0
-    return (
-        np.float32(rate), kind(keep), np.uint64(setting.seed), np.uint64(setting.offset)
-    )  # fmt: skip
+    if on_cuda(like):
+        return np.float32(rate), kind(keep), *keyed(seed, offset, like)
+    return np.float32(rate), kind(keep), np.uint64(seed), np.uint64(offset)
 
 
 def _tag(like: Any, features: int) -> Any:
@@ -211,7 +212,7 @@ def forward(q: Any, k: Any, v: Any, mask: Any, setting: Setting) -> tuple[Any, A
         lse[...] = special.INFINITY
         return out, lse
     numbers = kind(setting.scale), bool(setting.causal)
-    thin = _thin(setting, kind)
+    thin = _thin(setting, kind, q)
     if on_cuda(q):
         flat, steps = _flat_mask(mask, q)
         blocks = batch * heads * -(-length // ROWS)
@@ -287,7 +288,7 @@ def backward(
     g = module.ascontiguousarray(g)
     out = module.ascontiguousarray(out)
     numbers = kind(setting.scale), bool(setting.causal)
-    thin = _thin(setting, kind)
+    thin = _thin(setting, kind, q)
     if on_cuda(q):
         flat, steps = _flat_mask(mask, q)
         # (B, H, L): sum(g out), that every score of a row shares

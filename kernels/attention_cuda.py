@@ -27,6 +27,7 @@ from nnlib.kernels.attention_blocks import (
     thin,
 )
 from nnlib.kernels.machinery import cuda, cuda_kernel
+from nnlib.kernels.random_keys import key_of
 
 __all__ = ["queries_cuda"]
 
@@ -38,6 +39,7 @@ def queries_cuda(
     lse: Any, tag: Any,
 ) -> None:  # fmt: skip
     """Write the result and log sum exp of every query."""
+    seed, offset = key_of(seed, offset)
     tile = cuda.shared.array(TILE, dtype=q.dtype)
     weights = cuda.shared.array(WEIGHTS, dtype=q.dtype)
     tops = cuda.shared.array(ROWS, dtype=q.dtype)

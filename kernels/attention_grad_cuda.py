@@ -26,6 +26,7 @@ from nnlib.kernels.attention_blocks import (
     thin,
 )
 from nnlib.kernels.machinery import cuda, cuda_kernel
+from nnlib.kernels.random_keys import key_of
 
 __all__ = ["keys_cuda", "queries_grad_cuda"]
 
@@ -37,6 +38,7 @@ def queries_grad_cuda(
     lse: Any, share: Any, dq: Any, tag: Any,
 ) -> None:  # fmt: skip
     """Write the gradient of the queries, and `share`, the sum of g * out over a row."""
+    seed, offset = key_of(seed, offset)
     tile = cuda.shared.array(TILE, dtype=q.dtype)
     weights = cuda.shared.array(WEIGHTS, dtype=q.dtype)
     totals = cuda.local.array(64, dtype=q.dtype)
@@ -118,6 +120,7 @@ def keys_cuda(
 ) -> None:  # fmt: skip
     """Write the gradients of keys and values, some of the features in each block."""
     # Rows are keys here, columns queries.
+    seed, offset = key_of(seed, offset)
     tile = cuda.shared.array(TILE, dtype=q.dtype)
     weights = cuda.shared.array(WEIGHTS, dtype=q.dtype)
     by_key = cuda.local.array(64, dtype=q.dtype)

@@ -37,6 +37,7 @@ from nnlib.kernels.philox import (
     stretch,
     unit_single,
 )
+from nnlib.kernels.random_keys import key_of, keyed
 
 __all__ = ["backward", "forward"]
 
@@ -69,6 +70,7 @@ def dropout_cpu(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) ->
 
 @cuda_kernel
 def dropout_cuda(x: Any, out: Any, seed: Any, offset: Any, p: Any, scale: Any) -> None:
+    seed, offset = key_of(seed, offset)
     end = blocks_of(offset + np.uint64(x.size), _GAP)
     t = first_block(offset, _GAP) + np.uint64(cuda.grid(1))
     while t < end:
@@ -128,11 +130,13 @@ def forward(x: Any, p: float, seed: int, offset: int, out: Any = None) -> Any:
     dense = module.ascontiguousarray(x).reshape(-1)
     target = out.reshape(-1) if out.flags.c_contiguous else module.empty_like(dense)
     scale = kind(1.0 / (1.0 - p) if p < 1.0 else 0.0)
-    args = (dense, target, np.uint64(seed), np.uint64(offset), np.float32(p), scale)
+    rate = np.float32(p)
     if on_cuda(x):
-        dropout_cuda(*args, items=draws(x.size, offset, LANES))
+        key = keyed(seed, offset, x)
+        items = draws(x.size, offset, LANES)
+        dropout_cuda(dense, target, *key, rate, scale, items=items)
     else:
-        dropout_cpu(*args)
+        dropout_cpu(dense, target, np.uint64(seed), np.uint64(offset), rate, scale)
     if not out.flags.c_contiguous:
         out[...] = target.reshape(x.shape)
     return out

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.backend import cublas
+from nnlib.backend import cublas, cublas_recorded, recording
 from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.kernels import activation as activations
 from nnlib.kernels.gemm_cpu import REAL
@@ -157,6 +157,12 @@ def _on_cuda(a: Any, b: Any, out: Any, accumulate: bool) -> None:
         return
     # CuPy copies what cuBLAS cannot read as it lies.
     module = array_module(a)
+    if recording.current() is not None:
+        # It refuses its own calls of cuBLAS then.
+        a, b = map(module.ascontiguousarray, (a, b))
+        if not cublas.multiply(a, b, out, accumulate):
+            raise cublas_recorded.refusal(a.dtype)
+        return
     if accumulate:
         out += module.matmul(a, b)
     else:

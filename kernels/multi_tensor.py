@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.recording import Recording, current
 from nnlib.kernels.addresses import load, put4_at, store, take4_at
 from nnlib.kernels.elementwise import scalar, scalar_type
 from nnlib.kernels.machinery import (
@@ -35,6 +36,7 @@ from nnlib.kernels.machinery.cuda_vectors import (
     quad_at,
     quad_end,
 )
+from nnlib.kernels.recorded_settings import settings_of, write_settings_cuda
 
 __all__ = ["ParameterTable", "Update"]
 
@@ -134,6 +136,10 @@ class ParameterTable:
             _addresses(arrays, self.addresses[row])
         self.chunks = self._cut([array.size for array in params])
         self.gradients: list[Any] = []
+        # Where the kernel reads the settings, if they are not handed over: see
+        # `Update.__call__`.
+        self.settings: Any = None
+        self.launches = True
         # The addresses that the device has, and a copy of them.
         self._on_device: Any = None
         self._sent = b""
@@ -240,12 +246,26 @@ class ParameterTable:
             return self.addresses
         # The pool hands out the same memory step by step: mostly nothing is new.
         wanted = self.addresses.tobytes()
+        recording = current()
+        if recording is not None:
+            return self._recorded(recording)
         if self._sent != wanted:
             params = self.kept[0]
             # They change with each step of some: the kernel follows on this stream.
             self._on_device = upload(self.addresses, params[0], "optimiser", wait=False)
             self._sent = wanted
         return self._on_device
+
+    def lasting_settings(self, recording: Recording) -> Any:
+        """Return memory for the numbers of a rule in a CUDA graph (see `Update`)."""
+        return recording.lasting(self.kept[0][0], (SETTINGS,), self.kind)
+
+    def _recorded(self, recording: Recording) -> Any:
+        """Return the addresses of a CUDA graph, which stay: copied when it is whole."""
+        made = recording.lasting(self.kept[0][0], self.addresses.shape, np.int64)
+        addresses = self.addresses.copy()
+        recording.after.append(lambda: made.set(addresses))
+        return made
 
 
 def _is_dense(array: Any) -> bool:
@@ -290,6 +310,12 @@ class Update:
             With gradients set.
         *settings : float
             At most twelve numbers, in the order that the function reads them.
+
+        Notes
+        -----
+        For CUDA graphs: if ``table.settings`` is an array on the device, the kernel
+        reads the numbers there; with ``table.launches`` False nothing is updated, but
+        the numbers are written there, for the next replay.
         """
         if len(table.kept) - 1 != self.slots:
             raise ShapeError(
@@ -302,6 +328,11 @@ class Update:
         chunks = table.chunks
         if table.cuda:
             h += (table.kind(0),) * (SETTINGS - len(h))
+            if not table.launches:
+                write_settings_cuda(table.settings, *h, items=1)
+                return
+            if table.settings is not None:
+                h = (table.settings, *h[1:])
             shift = table.shift
             blocks = chunks.shape[0] << shift
             with there(table.kept[0][0]):
@@ -382,7 +413,7 @@ def _loops(f: Callable[..., Any], slots: int, name: str) -> tuple[Any, Any]:
         h4: Any, h5: Any, h6: Any, h7: Any, h8: Any, h9: Any, h10: Any, h11: Any,
     ) -> None:  # fmt: skip
         # A block takes a part of a chunk: every so many of its vectors.
-        h = (h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11)
+        h = settings_of((h0, h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11))
         k = cuda.blockIdx.x >> shift
         parts = 1 << shift
         t = chunks[k, 0]

@@ -36,6 +36,7 @@ from nnlib.kernels.philox import (
     unit_single,
     word_at,
 )
+from nnlib.kernels.random_keys import key_of, keyed
 
 __all__ = ["normal"]
 
@@ -140,6 +141,7 @@ def put_normals(
 @cuda_kernel
 def normal_single_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
     # Places are counted in pairs: a thread draws four from two neighbouring blocks.
+    seed, offset = key_of(seed, offset)
     size = np.uint64(out.size)
     even = aligned(out) and offset & _ONE == np.uint64(0)
     whole_end = np.int64(size & ~_ONE) if even else np.int64(0)
@@ -158,6 +160,7 @@ def normal_single_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) ->
 
 @cuda_kernel
 def normal_double_cuda(out: Any, seed: Any, offset: Any, mean: Any, std: Any) -> None:
+    seed, offset = key_of(seed, offset)
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         position = offset + np.uint64(i)
         odd = position & _ONE
@@ -199,15 +202,18 @@ def normal(
     dense = out.flags.c_contiguous
     flat = out.reshape(-1) if dense else array_module(out).empty(out.size, out.dtype)
     single = kind is np.float32
-    args = (flat, np.uint64(seed), np.uint64(offset), kind(mean), kind(std))
+    shape = kind(mean), kind(std)
     if on_cuda(out):
+        key = keyed(seed, offset, out)
         if single:
             pairs = (offset + flat.size + 1) // 2 - offset // 2 if flat.size else 0
-            normal_single_cuda(*args, items=draws(pairs, offset // 2, LANES // 2))
+            items = draws(pairs, offset // 2, LANES // 2)
+            normal_single_cuda(flat, *key, *shape, items=items)
         else:
-            normal_double_cuda(*args, items=flat.size)
+            normal_double_cuda(flat, *key, *shape, items=flat.size)
     else:
-        (normal_single_cpu if single else normal_double_cpu)(*args)
+        fill = normal_single_cpu if single else normal_double_cpu
+        fill(flat, np.uint64(seed), np.uint64(offset), *shape)
     if not dense:
         out[...] = flat.reshape(out.shape)
     return out

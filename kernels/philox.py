@@ -43,6 +43,7 @@ from nnlib.kernels.machinery import (
     spread,
 )
 from nnlib.kernels.machinery.cuda_vectors import put_apart
+from nnlib.kernels.random_keys import key_of, keyed
 
 __all__ = ["bernoulli", "random_bits", "randint", "uniform", "word_at"]
 
@@ -222,11 +223,11 @@ class Draw:
         flat = out.reshape(-1) if out.flags.c_contiguous else None
         if flat is None:
             flat = array_module(out).empty(out.size, out.dtype)
-        args = (flat, np.uint64(seed), np.uint64(offset), a, b)
         if on_cuda(out):
-            self.cuda(*args, items=draws(flat.size, offset, self.gap))
+            key = keyed(seed, offset, out)
+            self.cuda(flat, *key, a, b, items=draws(flat.size, offset, self.gap))
         else:
-            self.cpu(*args)
+            self.cpu(flat, np.uint64(seed), np.uint64(offset), a, b)
         if not out.flags.c_contiguous:
             out[...] = flat.reshape(out.shape)
         return out
@@ -258,6 +259,7 @@ def _loops(f: Any, width: int, kind: int) -> tuple[Any, Any]:
     gap = np.uint64(LANES // width)
 
     def gpu(out: Any, seed: Any, offset: Any, a: Any, b: Any) -> None:
+        seed, offset = key_of(seed, offset)
         size = np.uint64(out.size)
         end = blocks_of(offset + size, gap)
         t = first_block(offset, gap) + np.uint64(cuda.grid(1))

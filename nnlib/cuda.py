@@ -14,9 +14,12 @@ from nnlib.backend import device as _device
 from nnlib.backend import memory as _memory
 from nnlib.backend.device import Device, device_context, is_available
 from nnlib.backend.errors import DeviceError
+from nnlib.backend.graphs import CUDAGraph, Pool, graph
 from nnlib.backend.random import default_generator
+from nnlib.backend.recording import current, refuse
 
 __all__ = [
+    "CUDAGraph",
     "Event",
     "Stream",
     "current_device",
@@ -26,7 +29,10 @@ __all__ = [
     "empty_cache",
     "get_device_capability",
     "get_device_name",
+    "graph",
+    "graph_pool_handle",
     "is_available",
+    "is_current_stream_capturing",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",
@@ -92,6 +98,7 @@ def synchronize(device: AnyDevice = None) -> None:
     BoundsError
         If a kernel has met an index out of bounds.
     """
+    refuse("synchronize")
     with device_context(_resolve(device)):
         _device.cupy().cuda.runtime.deviceSynchronize()
     _device.run_checks()
@@ -175,3 +182,19 @@ def current_stream() -> Any:
 def stream(stream: Any) -> AbstractContextManager[Any]:
     """Return a context in which work goes to a stream (a `cupy.cuda.Stream` is one)."""
     return stream  # type: ignore[no-any-return]
+
+
+def is_current_stream_capturing() -> bool:
+    """Tell whether this thread records a CUDA graph.
+
+    Examples
+    --------
+    >>> is_current_stream_capturing()
+    False
+    """
+    return current() is not None
+
+
+def graph_pool_handle() -> Pool:
+    """Return memory that several graphs may share; see `CUDAGraph.capture_begin`."""
+    return Pool()

@@ -13,10 +13,13 @@ the slots read, and the error is raised there::
         cuda.atomic.min(slots, slot, i)
 
 An integer minimum does not depend on the order of the threads.
+
+A CUDA graph that is recorded has slots of its own: each replay fills them again.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +27,8 @@ import numpy as np
 
 from nnlib.backend import device as backend
 from nnlib.backend import driver
-from nnlib.kernels.machinery.arrays import DeviceArray, upload
+from nnlib.backend.recording import Recording, current, refuse, state
+from nnlib.kernels.machinery.arrays import DeviceArray, there, upload
 
 __all__ = ["check", "open_slot"]
 
@@ -67,6 +71,40 @@ class _Board:
 _boards: dict[Any, _Board] = {}
 
 
+class _RecordedBoard(_Board):
+    """The slots of a CUDA graph, which stay as its launches have them."""
+
+    def __init__(self, like: Any, recording: Recording) -> None:
+        self.slots = recording.lasting(like, (_SLOTS,), np.int64)
+        self.pending = []
+        self.streams = set()
+        self._replayed = False
+        recording.after.append(lambda: self.slots.fill(_NOTHING))
+        # The graph holds the board, and this list does not.
+        recording.before.append(self._mark)
+        _recorded.add(self)
+
+    def _mark(self) -> None:
+        self._replayed = True
+        self.streams.add(_stream(self.slots))
+
+    def read(self) -> None:
+        if not self._replayed:
+            return
+        self._replayed = False
+        pending = self.pending
+        try:
+            super().read()
+        except Exception as error:
+            error.add_note("in a replayed CUDA graph; the value is the last replay's")
+            raise
+        finally:
+            self.pending = pending
+
+
+_recorded: weakref.WeakSet[_RecordedBoard] = weakref.WeakSet()
+
+
 def _stream(like: Any) -> int:
     """Return the address of the current stream; 0 where there are none."""
     if type(like) is DeviceArray:
@@ -95,10 +133,15 @@ def open_slot(indices: Any, describe: Describe, more: int = 0) -> tuple[Any, int
         The element that is this launch's.
     """
     key = getattr(getattr(indices, "device", None), "id", None)
-    board = _boards.get(key)
+    found = None if state.recording is None else current()
+    board = (_boards if found is None else found.kept).get(key)
     if board is None:
-        board = _boards[key] = _Board(indices)
+        if found is None:
+            board = _boards[key] = _Board(indices)
+        else:
+            board = found.kept[key] = _RecordedBoard(indices, found)
     if len(board.pending) + more >= _SLOTS:
+        refuse(f"more than {_SLOTS} checks of indices")
         board.read()
     board.pending.append((indices, describe))
     board.streams.add(_stream(indices))
@@ -120,6 +163,9 @@ def check() -> None:
             with backend.cupy().cuda.Device(key):
                 board.read()
         else:
+            board.read()
+    for board in list(_recorded):
+        with there(board.slots):
             board.read()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from nnlib.backend import device as backend
 from nnlib.backend import driver
+from nnlib.backend.recording import current, state
 from nnlib.kernels.machinery import compile as compiler
 
 __all__ = [
@@ -214,6 +215,8 @@ class CudaKernel:
         """
         if items == 0 or blocks == 0:
             return
+        if state.recording is not None:
+            _hold(args)
         if tests_launcher is not None:
             if flat:
                 args = tuple([_flattened(arg) for arg in args])
@@ -328,6 +331,15 @@ class CudaKernel:
         function = library.get_function(compiled.entry)
         processors = int(device.attributes["MultiProcessorCount"])
         return function, processors * _BLOCKS_PER_PROCESSOR
+
+
+def _hold(args: tuple[Any, ...]) -> None:
+    """Keep what a graph will read at each replay (tables that only caches know)."""
+    recording = current()
+    if recording is not None:
+        for arg in args:
+            if hasattr(arg, "data") and type(arg) not in _FORMATS:
+                recording.hold(arg)
 
 
 def _flattened(arg: Any) -> Any:

@@ -14,6 +14,7 @@ from nnlib.backend.device import context_of, resolve_device, run_checks, to_devi
 from nnlib.backend.dlpack import export_array
 from nnlib.backend.dtypes import get_default_dtype, int64
 from nnlib.backend.errors import DeviceError, DTypeError, Error, ShapeError
+from nnlib.backend.recording import refuse
 
 __all__ = ["Conversions"]
 
@@ -217,6 +218,7 @@ def _read(array: Any) -> Any:
     """Return the only element of an array; on CUDA this waits for it."""
     if type(array) in _ON_HOST:
         return array.item()
+    refuse("item")
     # On the stream of its own device, where it is made.
     with context_of(array):
         value = array.item()

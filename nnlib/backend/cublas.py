@@ -27,8 +27,20 @@ import numpy as np
 
 from nnlib.backend import device, driver
 from nnlib.backend.dtypes import bfloat16
+from nnlib.backend.recording import current, state
 
-__all__ = ["multiply", "report", "tried"]
+__all__ = [
+    "STRAIGHT",
+    "bindings",
+    "direct",
+    "multiply",
+    "report",
+    "routine_of",
+    "trial",
+    "tried",
+]
+
+STRAIGHT = "straight by cuBLAS"
 
 # Values of cuBLAS' and CUDA's enumerations.
 _COMPUTE_32F = 68
@@ -60,7 +72,7 @@ _problems: dict[str, str] = {}
 _constants = {char: np.array([0, 1], char) for char in "fd"}
 
 
-def _bindings() -> Any:
+def bindings() -> Any:
     """Return CuPy's module of cuBLAS, and what gives the thread's handle."""
     from cupy.cuda.device import get_cublas_handle
     from cupy_backends.cuda.libs import cublas
@@ -68,9 +80,18 @@ def _bindings() -> Any:
     return cublas, get_cublas_handle
 
 
-def _routine_of(char: str) -> _Routine:
-    """Return what multiplies arrays of a dtype."""
-    cublas, handle = _bindings()
+def routine_of(char: str, cublas: Any, handle: Any) -> _Routine:
+    """Return what multiplies arrays of a dtype.
+
+    Parameters
+    ----------
+    char : str
+        The character of the dtype.
+    cublas : object
+        Has the functions of cuBLAS, under CuPy's names.
+    handle : callable
+        Returns the library's handle.
+    """
     constants = _constants["d" if char == "d" else "f"]
     zero = constants.ctypes.data
     one = zero + constants.itemsize
@@ -169,7 +190,7 @@ _TRIED = (
 _TOLERANCES = {"f": 1e-5, "d": 1e-13, "e": 4e-3, "E": 3e-2}
 
 
-def _try(routine: _Routine, char: str, cupy: Any) -> str:
+def trial(routine: _Routine, char: str, cupy: Any) -> str:
     """Multiply matrices of every form; return what is wrong, if anything."""
     rng = np.random.default_rng(0)
     kind = bfloat16 if char == "E" else np.dtype(char)
@@ -209,8 +230,8 @@ def tried(char: str) -> _Routine | None:
         problem = "NNLIB_DIRECT_CUBLAS is 0"
     else:
         try:
-            found = _routine_of(char)
-            problem = _try(found, char, device.cupy())
+            found = routine_of(char, *bindings())
+            problem = trial(found, char, device.cupy())
         except Exception as error:  # noqa: BLE001 - any failure: CuPy's way
             problem = f"the trial failed: {type(error).__name__}: {error}"
     _problems[char] = problem
@@ -228,9 +249,20 @@ def report() -> dict[str, str]:
     """
     names = {"f": "float32", "d": "float64", "e": "float16", "E": "bfloat16"}
     return {
-        names[char]: f"through CuPy: {problem}" if problem else "straight by cuBLAS"
+        names[char]: f"through CuPy: {problem}" if problem else STRAIGHT
         for char, problem in _problems.items()
     }
+
+
+def direct() -> list[str]:
+    """Return the dtypes (characters) whose matrices cuBLAS itself multiplies so far.
+
+    Examples
+    --------
+    >>> direct()
+    []
+    """
+    return [char for char, routine in _routines.items() if routine is not None]
 
 
 def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
@@ -256,7 +288,15 @@ def multiply(a: Any, b: Any, out: Any, accumulate: bool = False) -> bool:
     DeviceError
         If an array lies on another device than the current one.
     """
-    routine = tried(a.dtype.char)
+    char = a.dtype.char
+    if state.recording is None:
+        routine = tried(char)
+    else:
+        found = current()
+        routine = tried(char) if found is None else found.products.get(char)
+        if found is not None:
+            for array in (a, b, out):
+                found.hold(array)
     return routine is not None and _run(routine, a, b, out, accumulate)
 
 

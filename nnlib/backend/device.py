@@ -18,6 +18,7 @@ import numpy as np
 
 from nnlib.backend.dtypes import resolve_dtype
 from nnlib.backend.errors import DeviceError, DTypeError
+from nnlib.backend.recording import refuse
 
 __all__ = [
     "ARRAYS",
@@ -384,6 +385,7 @@ def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
     """Copy `array` to `device`; an array that is there already is returned as is."""
     if device_of(array) == device:
         return array
+    refuse("a copy between the CPU and the GPU")
     if device.type == "cpu":
         # On the stream of its own device, where it is made.
         with context_of(array):
@@ -426,6 +428,7 @@ def synchronize(device: str | Device | None = None) -> None:
     """Wait until all work queued on `device` is done (nothing to do on the CPU)."""
     target = resolve_device("auto" if device is None else device)
     if target.type == "cuda":
+        refuse("synchronize")
         with device_context(target):
             cupy().cuda.get_current_stream().synchronize()
         run_checks()

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from nnlib.backend.device import CPU, Device, resolve_device
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.recording import Recording, current, refuse, state
 
-__all__ = ["Generator", "default_generator", "initial_seed", "manual_seed", "seed"]
+__all__ = [
+    "Generator",
+    "RecordedSeed",
+    "default_generator",
+    "initial_seed",
+    "manual_seed",
+    "seed",
+]
 
 _MASK = (1 << 64) - 1
 
@@ -49,6 +59,7 @@ class Generator:
             raise DTypeError(
                 f"manual_seed: seed: expected an integer, got {type(seed).__name__}"
             )
+        refuse("manual_seed")
         with self._lock:
             self._seed, self._offset = int(seed) & _MASK, 0
         return self
@@ -73,6 +84,8 @@ class Generator:
             raise ShapeError(
                 f"Generator.set_state: expected (seed, offset), got {state!r}"
             )
+        if state[0] & _MASK != self._seed:
+            refuse("Generator.set_state of another seed")
         with self._lock:
             self._seed, self._offset = state[0] & _MASK, state[1] & _MASK
 
@@ -81,7 +94,61 @@ class Generator:
         with self._lock:
             offset = self._offset
             self._offset = (offset + count) & _MASK
-            return self._seed, offset
+            seed = self._seed
+        if state.recording is None:
+            return seed, offset
+        return _recorded_seed(self, seed, offset), offset
+
+
+class RecordedSeed(int):
+    """A seed that was drawn from while a CUDA graph was recorded.
+
+    To the CPU it is a number like others. CUDA kernels read the seed, and the position
+    at which the graph's numbers begin, from memory, where each replay writes what the
+    generator hands out then (`nnlib.kernels.philox`).
+
+    Attributes
+    ----------
+    recording : Recording
+    start : int
+        The generator's position when the recording first drew from it.
+    memory : array or None
+        The seed and the position, uint64, for kernels.
+    write : callable or None
+        ``write(memory, seed, position)``.
+    """
+
+    recording: Recording
+    start: int
+    memory: Any = None
+    write: Callable[[Any, int, int], None] | None = None
+
+
+def _recorded_seed(generator: Generator, seed: int, offset: int) -> int:
+    """Return what stands for a generator's seed during this thread's recording."""
+    recording = current()
+    if recording is None:
+        return seed
+    found = recording.kept.get(generator)
+    if found is None:
+        found = recording.kept[generator] = RecordedSeed(seed)
+        found.recording, found.start = recording, offset
+        recording.after.append(partial(_arrange, recording, generator, found))
+    return found  # type: ignore[no-any-return]
+
+
+def _arrange(recording: Recording, generator: Generator, seed: RecordedSeed) -> None:
+    """Give the counters back, for nothing was drawn yet; take them at each replay."""
+    _, end = generator.get_state()
+    count = (end - seed.start) & _MASK
+    generator.set_state((int(seed), seed.start))
+
+    def renew() -> None:
+        now, position = generator.reserve(count)
+        if seed.write is not None:
+            seed.write(seed.memory, now, position)
+
+    recording.before.append(renew)
 
 
 def _restored(device: Device, state: tuple[int, int]) -> Generator:

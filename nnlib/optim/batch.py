@@ -22,6 +22,7 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import DeviceError, DTypeError, ShapeError
+from nnlib.backend.recording import refuse
 
 if TYPE_CHECKING:
     from nnlib.optim.optimizer import Optimizer
@@ -81,6 +82,8 @@ class Batch:
             if kept is None:
                 self.fresh = True
             if kept is None or not _alike(kept._array, array):
+                # A replay would begin it anew each time.
+                refuse("an optimiser's first step, which makes what it keeps")
                 place = device_of(array)
                 with device_context(place):
                     made = array_module(array).full_like(array, start)

@@ -12,7 +12,8 @@ from nnlib.autograd.tensor import RemovableHandle, Tensor
 from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import FLOATING, HALF
 from nnlib.backend.errors import ArgumentError, DTypeError, Error
-from nnlib.optim import checkpoint
+from nnlib.backend.recording import current, refuse
+from nnlib.optim import checkpoint, recorded
 from nnlib.optim.batch import Batch, gather
 
 __all__ = ["Optimizer"]
@@ -244,6 +245,7 @@ class Optimizer:
                     "row-sparse gradient needs a contiguous parameter of float32 or "
                     f"float64, got {p.dtype}; use a layer with sparse=False"
                 )
+            refuse(f"{self._name()}.step with a row-sparse gradient")
             rows, values = grad.parts()
             self.state.setdefault(p, {})
             with context_of(p._array):
@@ -275,7 +277,11 @@ class Optimizer:
             if not batches or not all(x.collect(self, group) for x in batches):
                 batches = gather(self, index, group)
                 self._batches[index] = batches
+            recording = current()
             for batch in batches:
+                if recording is not None and batch.table.cuda:
+                    recorded.record(recording, self, batch, group)
+                    continue
                 batch.advance()
                 self.update(batch, group)
                 batch.finish()

@@ -53,7 +53,26 @@ def _views(rng, put):
     return found
 
 
+def _recorded(rng, put):
+    """Two steps whose settings the kernel reads from memory, as in a CUDA graph."""
+    p = put(rng.standard_normal(13).astype("f4"))
+    kept = [put(np.zeros(13, "f4")) for _ in range(2)]
+    table = optimizer.ParameterTable([p], [[x] for x in kept])
+    for step in (1, 2):
+        table.set_gradients([put(rng.standard_normal(13).astype("f4"))])
+        if table.cuda:
+            table.settings, table.launches = put(np.zeros(12, "f4")), False
+            optimizer.adam(table, step, lr=0.1)
+            # The numbers of the launch itself do not count.
+            table.launches = True
+            optimizer.adam(table, 5, lr=0.7)
+        else:
+            optimizer.adam(table, step, lr=0.1)
+    return [p, *kept]
+
+
 CASES = [
+    Case("adam, while a graph is recorded", _recorded),
     Case("adam, views", _views),
     Case("sgd", _rule("sgd", 0, counts=False, l1=0.1)),
     Case("momentum", _rule("sgd", 1, counts=False, momentum=0.9, nesterov=True)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from kernel_cases import Case
+from kernel_cases import Case, recorded_seed
 
 from nnlib.kernels import dropout, philox
 from nnlib.kernels.normal import normal
@@ -52,7 +52,15 @@ def _dropout_places(rng, put):
     return found
 
 
+def _recorded(rng, put):
+    seed = recorded_seed(2**33 + 1, 200, put)
+    drawn = philox.random_bits(put(np.zeros(70, np.uint32)), seed, 255)
+    dropped = dropout.forward(put(np.ones(70, "f4")), 0.4, seed, 201)
+    return [seed.memory, drawn, dropped, normal(put(np.zeros(9)), seed, 205)]
+
+
 CASES = [
+    Case("while a graph is recorded", _recorded),
     Case("bits, many places", _places(philox.random_bits, np.uint32)),
     Case("wide bits, many places", _places(philox.random_bits, np.uint64)),
     Case("normal float32, many places", _places(normal, "f4"), rtol=1e-4, atol=1e-5),

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import nnlib.kernels
+from nnlib.backend.random import RecordedSeed
 from nnlib.kernels.machinery import compile as compiler
 from nnlib.kernels.machinery import gpu as machinery
 from nnlib.kernels.machinery.arrays import DeviceArray
@@ -118,6 +119,14 @@ def compare(case: Case, actual: list[np.ndarray], expected: list[np.ndarray]) ->
             np.testing.assert_allclose(
                 a.astype(wide), e.astype(wide), rtol=case.rtol, atol=case.atol
             )
+
+
+def recorded_seed(seed: int, start: int, put: Callable[[Any], Any]) -> RecordedSeed:
+    """Return a seed as operations hand it over while a CUDA graph is recorded."""
+    made = RecordedSeed(seed)
+    made.start, made.memory = start, put(np.zeros(2, np.uint64))
+    nnlib.kernels.random_keys.write_key(made.memory, seed, start)
+    return made
 
 
 def put_on_cpu(array: Any) -> Any:

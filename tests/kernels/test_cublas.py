@@ -107,7 +107,7 @@ def asarray(x):
 def library(monkeypatch):
     """Put the stand-in where cuBLAS is looked for; nothing is tried yet."""
     fake = Cublas()
-    monkeypatch.setattr(cublas, "_bindings", lambda: (fake, lambda: 7))
+    monkeypatch.setattr(cublas, "bindings", lambda: (fake, lambda: 7))
     monkeypatch.setattr(cublas, "_routines", {})
     monkeypatch.setattr(cublas, "_problems", {})
     monkeypatch.setattr(cublas.driver, "capturing", lambda: False)

@@ -1,0 +1,52 @@
+"""CUDA graphs without a GPU: `replayed.py`, and the calls that NumPy answers here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nnlib
+from nnlib.backend import device, recording
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
+)
+def test_recorded_and_replayed_on_a_stand_in():
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, str(HERE / "replayed.py")],
+        cwd=HERE.parent.parent,
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_without_cuda_the_reason_is_told():
+    if device.is_available():
+        pytest.skip("CUDA is available")
+    for make in (nnlib.cuda.CUDAGraph, nnlib.cuda.graph_pool_handle):
+        with pytest.raises(nnlib.DeviceError, match="device 'cuda': .*to mend it"):
+            make()
+    assert not nnlib.cuda.is_current_stream_capturing()
+
+
+def test_only_the_thread_that_records_is_refused(monkeypatch):
+    found = recording.Recording(0, None)
+    monkeypatch.setattr(recording.state, "recording", found)
+    assert recording.current() is found
+    with pytest.raises(nnlib.DeviceError, match="item: not while a CUDA graph"):
+        recording.refuse("item")
+    found.thread += 1
+    assert recording.current() is None
+    recording.refuse("item")

@@ -20,6 +20,7 @@ import numpy as np
 
 from nnlib.bench import generative, networks, word_vectors
 from nnlib.bench.compare import HEADER, Comparison, compare, read_options
+from nnlib.bench.graphed import GRAPHED, graphed
 from nnlib.bench.options import require_cases
 
 __all__ = ["CASES", "Case", "build", "draw", "main"]
@@ -140,8 +141,11 @@ def build(
     """Return one training step of `case` in `lib` (nnlib or torch) on `device`.
 
     A name that ends with ``", channels-last"`` asks for that format of PyTorch's
-    memory; nnlib has no other. `small` asks for two rows of the narrow form.
+    memory; nnlib has no other. One that ends with ``", graphed"`` asks for a CUDA graph
+    of the step. `small` asks for two rows of the narrow form.
     """
+    graph = case.endswith(GRAPHED)
+    case = case.removesuffix(GRAPHED)
     name = case.removesuffix(CHANNELS_LAST)
     wanted = CASES[name]
     rows = wanted.batch
@@ -161,14 +165,17 @@ def build(
         target = lib.tensor(rng.integers(0, 10, rows)).to(device)
     loss_function = getattr(lib.nn.functional, wanted.loss)
 
-    def step() -> float:
-        optimizer.zero_grad()
+    def work() -> Any:
         loss = loss_function(model(x), target)
         loss.backward()
         optimizer.step()
-        return float(loss.item())
+        return loss
 
-    return step
+    def step() -> float:
+        optimizer.zero_grad()
+        return float(work().item())
+
+    return graphed(lib, optimizer, work) if graph else step
 
 
 def run(

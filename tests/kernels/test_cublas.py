@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from nnlib.backend import cublas
+from nnlib.backend import cublas, cublas_recorded
 from nnlib.backend.errors import DeviceError
 
 
@@ -257,3 +257,39 @@ def test_matrices_of_another_device_are_refused(library):
     with pytest.raises(DeviceError, match="matmul: an array is on cuda:1, .* cuda:0"):
         cublas.multiply(a, b, out)
     assert len(library.calls) == before
+
+
+class Exported:
+    """The stand-in as a library of C functions, which read what ctypes hands over."""
+
+    def __init__(self, fake):
+        self.fake, self.status, self.kept = fake, 0, []
+
+    def __getattr__(self, name):
+        pairs = cublas_recorded._FUNCTIONS.items()
+        ((short, types_),) = [(s, t) for s, (n, t) in pairs if n == name]
+
+        def call(*args):
+            if hasattr(self.fake, short):
+                getattr(self.fake, short)(*args)
+            self.kept.append((short, args))
+            return self.status
+
+        function = ctypes.CFUNCTYPE(ctypes.c_int, *types_)(call)
+        return function
+
+
+def test_recordable_products_reach_the_library(library):
+    exported = Exported(library)
+    found = cublas_recorded.Library(exported)
+    module = types.SimpleNamespace(asarray=asarray)
+    for char in "fdeE":
+        routine = cublas.routine_of(char, found, lambda: 1 << 40)
+        assert cublas.trial(routine, char, module) == ""
+        assert exported.kept[-1][1][0] == 1 << 40
+    found.setStream(1 << 40, 7)
+    found.setWorkspace(1 << 40, 1 << 41, 32 << 20)
+    assert exported.kept[-1] == ("setWorkspace", (1 << 40, 1 << 41, 32 << 20))
+    exported.status = 13
+    with pytest.raises(DeviceError, match="cublasSetStream_v2 of cuBLAS .* status 13"):
+        found.setStream(1, 2)

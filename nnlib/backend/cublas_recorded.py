@@ -38,7 +38,7 @@ _BATCHED_EX = [
     *[_INT] * 3,
 ]  # fmt: skip
 # CuPy's names for the functions, the library's, and the types of their arguments.
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, tuple[str, list[Any]]] = {
     "create": ("cublasCreate_v2", [_POINTER]),
     "setStream": ("cublasSetStream_v2", [_POINTER, _POINTER]),
     "setWorkspace": ("cublasSetWorkspace_v2", [_POINTER, _POINTER, ctypes.c_size_t]),

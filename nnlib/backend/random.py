@@ -134,7 +134,7 @@ def _recorded_seed(generator: Generator, seed: int, offset: int) -> int:
         found = recording.kept[generator] = RecordedSeed(seed)
         found.recording, found.start = recording, offset
         recording.after.append(partial(_arrange, recording, generator, found))
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _arrange(recording: Recording, generator: Generator, seed: RecordedSeed) -> None:

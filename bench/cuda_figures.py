@@ -317,13 +317,7 @@ def training(report: Report, device: str, deadline: float) -> None:
     from nnlib.bench import graphed
     from nnlib.bench.training import CASES, build
 
-    cases = list(CASES)
-    if device.startswith("cuda"):
-        # First, each beside its graph: the time may not do for all.
-        first = [
-            name for case in graphed.CASES for name in (case, case + graphed.GRAPHED)
-        ]
-        cases = first + [case for case in cases if case not in first]
+    cases = graphed.beside(CASES) if device.startswith("cuda") else list(CASES)
     _steps(report, device, deadline, cases, build, build_on_cuda)
 
 

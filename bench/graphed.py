@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["CASES", "GRAPHED", "graphed"]
+__all__ = ["CASES", "GRAPHED", "beside", "graphed"]
 
 # What a case's name ends with.
 GRAPHED = ", graphed"
@@ -20,6 +20,18 @@ CASES = (
 )
 # Steps before the recording.
 _WARM = 3
+
+
+def beside(cases: Iterable[str]) -> list[str]:
+    """Return cases with their graphs beside them, and first: time may run out.
+
+    Examples
+    --------
+    >>> beside(["x", CASES[0]])[:2] == [CASES[0], CASES[0] + GRAPHED]
+    True
+    """
+    first = [name for case in CASES for name in (case, case + GRAPHED)]
+    return first + [case for case in cases if case not in first]
 
 
 def graphed(lib: Any, optimizer: Any, work: Callable[[], Any]) -> Callable[[], float]:

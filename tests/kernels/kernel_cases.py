@@ -17,7 +17,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
+import block_threads
 import numpy as np
 
 import nnlib.kernels
@@ -183,6 +185,16 @@ def _has_gaps(value: Any) -> bool:
 
 
 @contextlib.contextmanager
+def _threads_in_turns() -> Iterator[None]:
+    """Let a block's threads run in turns, which takes a tenth of the time."""
+    runner = importlib.import_module("numba.cuda.simulator.kernel")
+    api = importlib.import_module("numba.cuda.simulator.kernelapi")
+    with mock.patch.object(runner, "BlockManager", block_threads.Block):
+        with mock.patch.object(api.FakeCUDAShared, "array", block_threads.shared_array):
+            yield
+
+
+@contextlib.contextmanager
 def _bodies_in_simulator() -> Iterator[None]:
     """Let bodies of other modules than the kernel's call ``cuda`` as well."""
     runner = importlib.import_module("numba.cuda.simulator.kernel")
@@ -231,5 +243,5 @@ def simulator() -> Iterator[set[str]]:
                 given[...] = copy
         ran.add(launch.kernel.name)
 
-    with _in_place_of_gpu(simulate):
+    with _in_place_of_gpu(simulate), _threads_in_turns():
         yield ran

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import cases_recurrent
+import numpy as np
 import pytest
 from kernel_cases import (
     Case,
@@ -22,6 +23,7 @@ from kernel_cases import (
     results,
     simulator,
 )
+from numba import cuda
 from together import blocks_together
 
 from nnlib.backend.errors import DeviceError
@@ -78,6 +80,37 @@ def test_a_block_that_waits_in_vain_lets_go_and_says_so(monkeypatch):
         with pytest.raises(DeviceError, match="in vain"):
             faults.check()
         faults.check()
+
+
+def _neighbours(out, barriers):
+    shared = cuda.shared.array(4, np.float32)
+    i = cuda.threadIdx.x
+    for turn in range(2):
+        shared[i] = 10 * turn + i
+        if barriers > turn:
+            cuda.syncthreads()
+        out[turn, i] = shared[i ^ 1]
+        if barriers > turn:
+            cuda.syncthreads()
+
+
+@pytest.mark.parametrize("barriers", [0, 1, 2])
+def test_a_missing_barrier_shows(barriers):
+    out = np.zeros((2, 4), np.float32)
+    with simulator():
+        cuda.jit(_neighbours)[1, 4](out, barriers)
+    right = np.array([[1, 0, 3, 2], [11, 10, 13, 12]], np.float32)
+    assert (out == right).all(axis=1).tolist() == [barriers > 0, barriers > 1]
+
+
+def test_an_error_of_a_thread_is_the_launch_s():
+    def reaches_too_far(out):
+        cuda.syncthreads()
+        out[cuda.threadIdx.x] = 1
+
+    with simulator(), pytest.raises(IndexError) as caught:
+        cuda.jit(reaches_too_far)[1, 4](np.zeros(3))
+    assert caught.value.__notes__ == ["in thread (3, 0, 0) of block (0, 0, 0)"]
 
 
 def test_note_the_kernels_that_ran():

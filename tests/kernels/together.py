@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import block_threads
 import numpy as np
 
 
@@ -20,13 +21,16 @@ import numpy as np
 def blocks_together() -> Iterator[list[int]]:
     """Run the blocks of each launch in threads; yields how many each launch had."""
     runner = importlib.import_module("numba.cuda.simulator.kernel")
-    api = importlib.import_module("numba.cuda.simulator.kernelapi")
-    manager, shared = runner.BlockManager, api.FakeCUDAShared.array
+    manager = runner.BlockManager
     counts: list[int] = []
     workers: list[threading.Thread] = []
     errors: list[BaseException] = []
 
-    class Together(manager):  # type: ignore[misc, valid-type]
+    class Together(block_threads.Block):
+        def __init__(self, function: Any, grid: Any, threads: Any, debug: Any):
+            super().__init__(function, grid, threads, debug)
+            self.count = np.prod(grid)
+
         def run(self, grid_point: Any, *args: Any) -> None:
             def block() -> None:
                 try:
@@ -35,7 +39,7 @@ def blocks_together() -> Iterator[list[int]]:
                     errors.append(error)
 
             workers.append(threading.Thread(target=block))
-            if len(workers) < np.prod(self._grid_dim):
+            if len(workers) < self.count:
                 return
             for worker in workers:
                 worker.start()
@@ -46,22 +50,11 @@ def blocks_together() -> Iterator[list[int]]:
             if errors:
                 raise errors[0]
 
-    lock = threading.Lock()
-
-    def array(self: Any, shape: Any, dtype: Any, alignment: Any = None) -> Any:
-        thread: Any = threading.current_thread()
-        frame = sys._getframe(1)
-        key = thread.blockIdx.x, frame.f_code, frame.f_lineno
-        with lock:
-            if key not in self._allocations:
-                self._allocations[key] = np.full(shape, np.nan, dtype)
-            return self._allocations[key]
-
     interval = sys.getswitchinterval()
-    runner.BlockManager, api.FakeCUDAShared.array = Together, array
+    runner.BlockManager = Together
     sys.setswitchinterval(1e-5)
     try:
         yield counts
     finally:
-        runner.BlockManager, api.FakeCUDAShared.array = manager, shared
+        runner.BlockManager = manager
         sys.setswitchinterval(interval)

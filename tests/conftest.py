@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ahead import Ahead
 
 from nnlib.backend.device import cuda_status
 from nnlib.backend.random import manual_seed
@@ -32,6 +35,22 @@ def seeds() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(20240611)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def jobs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ahead]:
+    """Begin what tests will wait for; see `ahead`."""
+    ahead = Ahead(request.session.items, tmp_path_factory.mktemp("ahead"))
+    yield ahead
+    ahead.stop()
+
+
+@pytest.fixture
+def begun(request: pytest.FixtureRequest, jobs: Ahead) -> Any:
+    """Return what the job of the test's mark `ahead` returned."""
+    return jobs.result(request.node)
 
 
 @pytest.fixture(scope="session")

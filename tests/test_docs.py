@@ -7,11 +7,10 @@ import importlib
 import os
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ahead import run_script
 
 import nnlib
 
@@ -63,9 +62,8 @@ def python_blocks(page: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_run(page, tmp_path):
-    """The blocks of one page run in order, as one program, in a folder of their own."""
+def run_page(folder, page):
+    """Run the blocks of one page in order, as one program, in a folder of their own."""
     code = "\n".join(python_blocks(page))
     if not code:
         pytest.skip("no Python in it")
@@ -73,17 +71,15 @@ def test_pages_run(page, tmp_path):
     if needs_data and not os.environ.get("NNLIB_DATA"):
         pytest.skip("needs real data sets: set NNLIB_DATA")
     # Not under the page's own name, which may be a package's.
-    script = tmp_path / f"page_{page.stem}.py"
+    script = folder / f"page_{page.stem}.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{page.name}:\n{done.stdout}\n{done.stderr}"
+    return run_script(["-W", "error", str(script)], folder, timeout=300)
+
+
+@pytest.mark.ahead(job=run_page)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_run(page, begun):
+    assert begun.returncode == 0, f"{page.name}:\n{begun.stdout}\n{begun.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

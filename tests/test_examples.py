@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ahead import run_script
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -286,25 +287,30 @@ def data_for(name: str, folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_example(name: str, tmp_path: Path) -> None:
-    data, check = CHECKS[name]
+def run_example(
+    folder: Path, name: str
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Run an example as the test wants it; return the folder of its pictures too."""
+    data, _ = CHECKS[name]
     if data and not (Path(DATA) / data).is_dir():
         pytest.skip(f"{data} is not in {DATA}")
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package)
-    script = [sys.executable, str(EXAMPLES / f"{name}.py"), *QUICK.get(name, [])]
-    done = subprocess.run(
-        [*script, "--output", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NNLIB_DATA": data_for(data, tmp_path)},
-        cwd=tmp_path,
-        timeout=900,
-    )
+    script = [str(EXAMPLES / f"{name}.py"), *QUICK.get(name, [])]
+    script += ["--output", str(folder)]
+    return folder, run_script(script, folder, NNLIB_DATA=data_for(data, folder))
+
+
+@pytest.mark.ahead(job=run_example)
+@pytest.mark.parametrize("name", CHECKS)
+def test_example(
+    name: str, begun: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, done = begun
+    _, check = CHECKS[name]
     assert done.returncode == 0, done.stderr
     assert check(done.stdout), done.stdout
-    assert list(tmp_path.glob("*.png"))
+    assert list(folder.glob("*.png"))
 
 
 def test_custom_kernel_in_the_simulator(tmp_path: Path) -> None:

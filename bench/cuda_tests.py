@@ -115,7 +115,9 @@ def _run_shard(
 
 def _watch(process: Any, outcomes: Path, deadline: float, silence: float) -> Any:
     """Wait for a process of tests; end it when it is silent or the time is up."""
-    size, heard = -1, time.monotonic()
+    # Until its first outcome it loads and collects, which no test's limit is for.
+    first = size = outcomes.stat().st_size if outcomes.exists() else 0
+    heard = time.monotonic()
     try:
         while True:
             try:
@@ -128,7 +130,7 @@ def _watch(process: Any, outcomes: Path, deadline: float, silence: float) -> Any
             if now > deadline:
                 stop(process)
                 return "stopped: the time was up"
-            if now - heard > silence:
+            if now - heard > (max(silence, SILENCE) if size == first else silence):
                 stop(process)
                 return "stopped: no outcome for too long"
     except BaseException:

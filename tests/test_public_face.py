@@ -14,8 +14,8 @@ from nnlib.autograd.registry import OPS
 
 def test_the_import_is_light() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import nnlib; "
-        "print(time.perf_counter() - start, "
+        "import sys, time; start = time.process_time(); import nnlib; "
+        "print(time.process_time() - start, "
         "[m for m in ('numba', 'cupy', 'matplotlib', 'torch') if m in sys.modules])"
     )
     runs = []
@@ -26,7 +26,7 @@ def test_the_import_is_light() -> None:
         seconds, _, loaded = done.stdout.partition(" ")
         assert loaded.strip() == "[]"
         runs.append(float(seconds))
-    # The aim is 0.3 s; a busy machine takes longer.
+    # Of the processor, which other programs do not add to. The aim is 0.3 s.
     assert min(runs) < 1.0
 
 

@@ -57,13 +57,13 @@ def survive(
     loaded = 0
     for made in mutated(data, count, seed):
         path.write_bytes(made)
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             load(path)
             loaded += 1
         except nnlib.Error:
             pass
-        assert time.perf_counter() - start < SLOW
+        assert time.thread_time() - start < SLOW
     assert 0 < loaded < count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,13 +58,20 @@ def room_of(module: str) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in FLOOR else ""
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.stmt]:
+    """Return the imports and the asserts of a file, those inside functions too."""
+    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    kinds = ast.Import, ast.ImportFrom, ast.Assert
+    return [node for node in found if isinstance(node, kinds)]
+
+
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, full module name) of every import, those inside functions too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -135,7 +143,7 @@ def test_no_assert_in_the_library():
         where(path, node.lineno)
         for path in sources()
         if room_of(module_name(path)) != "examples"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Assert)
     ]
     assert not wrong, f"raise an exception instead: {wrong}"

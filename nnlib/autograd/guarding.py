@@ -56,6 +56,10 @@ class NoTensorError(DTypeError):
         self.value, self.wanted = value, wanted
 
 
+# What Python's and NumPy's errors say of None.
+_OF_NONE = ("NoneType", "not supported for the input types")
+
+
 def is_direct(function: Callable[..., Any]) -> bool:
     """Tell whether a function does no more than hand its arguments to the door.
 
@@ -151,11 +155,15 @@ def no_tensor(
     argument that is left out, unless `error` says that it was needed.
     """
     strange = [x for x in args if _is_strange(x)]
-    if not strange and isinstance(error, AttributeError | TypeError):
-        lacking = getattr(error, "obj", None)
+    if not strange and isinstance(error, AttributeError):
+        lacking = error.obj
         strange = [x for x in args if x is lacking and not hasattr(x, "dtype")]
         if not strange and isinstance(lacking, int | float | None):
             # NumPy came as far as the elements.
+            strange = [x for x in args if x is None]
+    elif not strange and isinstance(error, TypeError):
+        # Other errors of types come of arrays, not of what was left out.
+        if any(sign in str(error) for sign in _OF_NONE):
             strange = [x for x in args if x is None]
     if not strange:
         return None

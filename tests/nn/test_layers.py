@@ -266,7 +266,7 @@ def test_inplace_activation_changes_its_input() -> None:
         (
             lambda: nn.Sequential(nn.Flatten(), nn.ReLU())(input=[[1.0]]),
             nnlib.DTypeError,
-            "Flatten: input: expected a Tensor, got list",
+            "flatten: input: expected a Tensor, got list",
         ),
         (
             lambda: nn.CrossEntropyLoss()(None, nnlib.tensor([0])),

@@ -47,6 +47,18 @@ def test_a_fault_inside_an_operation_stays_what_it_is() -> None:
         Broken.apply(nnlib.ones(1).numpy())
 
 
+def test_what_is_left_out_is_not_blamed_for_another_fault() -> None:
+    class Product(nnlib.autograd.Function):
+        def forward(self, x, bias):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+
+    # As of nnlib's own, whose errors are retold.
+    Product.__module__ = "nnlib.ops.played"
+    with pytest.raises(TypeError, match="Unsupported type") as told:
+        Product.apply(nnlib.ones(1), None)
+    assert not isinstance(told.value, DTypeError)
+
+
 WRONG: list[Any] = [
     [1.0, 2.0],
     None,

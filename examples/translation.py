@@ -127,8 +127,8 @@ def draw(model, item, vocabulary, path):
     figure = new_figure(6, 6)
     axes = figure.subplots()
     axes.imshow(look, cmap="gray")
-    axes.set_xticks(range(len(item[2])), item[2], rotation=60)
-    axes.set_yticks(range(len(text)), text)
+    axes.set_xticks(range(len(item[2])), item[2], rotation=60, parse_math=False)
+    axes.set_yticks(range(len(text)), text, parse_math=False)
     save(figure, path)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.text import UnknownWordError, WordVectors
 from nnlib.viz import VizError, plot_words, project
 
@@ -43,6 +45,11 @@ def test_bad_projections():
         project(np.ones((1, 3)))
     with pytest.raises(ArgumentError, match="expected pca or tsne, got 'umap'"):
         project(np.eye(3), "umap")
+    with pytest.raises(ArgumentError, match="NaN or infinite"):
+        project([[1.0, float("nan")], [2, 3]])
+    if importlib.util.find_spec("sklearn"):
+        with pytest.raises(ArgumentError, match="t-SNE cannot part vectors that are"):
+            project(np.ones((5, 3)), "tsne")
 
 
 def test_plot(tmp_path):
@@ -55,5 +62,9 @@ def test_plot(tmp_path):
     assert [text.get_text() for text in axes.texts] == words[:3] + words[6:]
     assert (tmp_path / "map.png").stat().st_size > 1000
     assert len(plot_words(vectors, words).axes[0].texts) == 9
+    with pytest.raises(DTypeError, match="expected a list of words, got a str"):
+        plot_words(vectors, "w1")
+    dollars = WordVectors(["$$", "$x_1$"], np.eye(2))
+    plot_words(dollars, dollars.words, tmp_path / "dollars.png")  # no formulae
     with pytest.raises(UnknownWordError, match="'x' is none of its 9 words"):
         plot_words(vectors, ["w1", "x"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnlib.backend.errors import ArgumentError, ShapeError
+from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.text.word_vectors import WordVectors
 from nnlib.viz.figures import VizError, new_figure, save
 
@@ -39,7 +39,8 @@ def project(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[A
     ShapeError
         If there are not two vectors at least, of two columns.
     ArgumentError
-        If the method is another one.
+        If the method is another one, a number is not finite, or t-SNE is to part
+        vectors that are all equal.
     VizError
         If scikit-learn is missing.
 
@@ -53,6 +54,8 @@ def project(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[A
         raise ShapeError(
             f"project: vectors: expected shape (N, D), both from 2, got {x.shape}"
         )
+    if not np.isfinite(x).all():
+        raise ArgumentError("project: vectors: a number is NaN or infinite")
     if method == "pca":
         centred = x - x.mean(0)
         _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -64,6 +67,11 @@ def project(vectors: ArrayLike, method: str = "pca", seed: int = 0) -> NDArray[A
         return result
     if method != "tsne":
         raise ArgumentError(f"project: method: expected pca or tsne, got {method!r}")
+    if (x == x[0]).all():
+        # scikit-learn would divide by their deviation, and crash on what comes out.
+        raise ArgumentError(
+            "project: vectors: t-SNE cannot part vectors that are equal"
+        )
     try:
         from sklearn.manifold import TSNE
     except ModuleNotFoundError as error:
@@ -106,9 +114,13 @@ def plot_words(
     ------
     UnknownWordError
         If a word has no vector.
+    DTypeError
+        If `words` is a string.
     VizError
         If matplotlib is not installed.
     """
+    if isinstance(words, str):
+        raise DTypeError("plot_words: words: expected a list of words, got a str")
     groups = words if isinstance(words, Mapping) else {"": list(words)}
     names = [word for group in groups.values() for word in group]
     rows = [vectors.number(word) for word in names]
@@ -121,8 +133,9 @@ def plot_words(
         axes.scatter(*part.T, s=12, label=label or None)
         for word, (x, y) in zip(group, part, strict=True):
             axes.annotate(
-                word, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8
-            )
+                word, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=8,
+                parse_math=False,  # a dollar is a dollar
+            )  # fmt: skip
         first += len(group)
     if any(groups):
         axes.legend()

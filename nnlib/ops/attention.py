@@ -62,7 +62,8 @@ class PackedAttention(Function):
         self.heads, self.setting = heads, setting
         q, k, v = unpack(packed, heads)
         out, self.lse = kernels.attention.forward(q, k, v, mask, setting)
-        y = out.reshape(*out.shape[:2], -1)  # (B, L, H, D) -> (B, L, H D)
+        batch, length, width = packed.shape
+        y = out.reshape(batch, length, width // 3)  # (B, L, H, D) -> (B, L, H D)
         self.save_for_backward(packed, mask, y)
         return y
 
@@ -70,15 +71,15 @@ class PackedAttention(Function):
         """Return the gradient by the packed projection."""
         packed, mask, y = self.saved
         q, k, v = unpack(packed, self.heads)
-        batch, length, _ = packed.shape
+        batch, length, width = packed.shape
+        shape = batch, length, self.heads, width // (3 * self.heads)
         if isinstance(grad, Tensor):
-            g = grad.reshape(batch, length, self.heads, -1).transpose(1, 2)
+            g = grad.reshape(shape).transpose(1, 2)
             parts = composed_gradients(g, q, k, v, mask, self.setting)
             # (B, H, L, D) -> (B, L, H D)
-            flat = [x.transpose(1, 2).reshape(batch, length, -1) for x in parts]
+            flat = [x.transpose(1, 2).reshape(grad.shape) for x in parts]
             return cat(flat, -1), None
         made = array_module(packed).empty(packed.shape, packed.dtype)
-        shape = batch, length, self.heads, -1
         kernels.attention.backward(
             grad.reshape(shape), q, k, v, mask, y.reshape(shape), self.lse,
             self.setting, unpack(made, self.heads),
@@ -336,9 +337,9 @@ def scaled_dot_product_attention(
     )  # (..., L, E) -> (B, H, L, E)
     if k.shape[1] != v.shape[1]:
         k, v = _spread_heads(k, q.shape[1]), _spread_heads(v, q.shape[1])
+    heads = query.shape[-3:-2] if enable_gqa else ()
     mask = None
     if attn_mask is not None:
-        heads = query.shape[-3:-2] if enable_gqa else ()
         whole = (*leading, *heads, length, keys)
         mask = _read_mask(op, attn_mask, query, whole, q.shape)
     setting = kernels.attention.Setting(float(scale), bool(is_causal))
@@ -347,7 +348,6 @@ def scaled_dot_product_attention(
         seed, offset = default_generator.reserve(count)
         setting = setting._replace(rate=float(dropout_p), seed=seed, offset=offset)
     out = attend(q, k, v, mask, setting)
-    heads = query.shape[-3:-2] if enable_gqa else ()
     return out.reshape(*leading, *heads, length, value.shape[-1])  # type: ignore[no-any-return]
 
 

@@ -199,6 +199,21 @@ def test_tiles_and_the_whole_matrix_agree_under_dropout_rates_of_0() -> None:
     assert not np.triu(array(weights)[0], 1).any()
 
 
+@pytest.mark.parametrize("shape", [(0, 2, 8), (3, 0, 8)])
+def test_no_steps_and_no_sequences(shape: tuple[int, ...]) -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    for need_weights in (True, False):
+        x = nnlib.zeros(shape, requires_grad=True)
+        out, _ = attention(x, x, x, need_weights=need_weights)
+        (grad,) = nnlib.autograd.grad(out.sum(), x, create_graph=True)
+        assert tuple(out.shape) == tuple(grad.shape) == shape
+        grad.sum().backward()
+    layer = nn.TransformerDecoderLayer(8, 2, 16)
+    out = layer(nnlib.zeros(shape), nnlib.zeros(shape))
+    out.sum().backward()
+    assert tuple(out.shape) == shape
+
+
 def test_dropout_in_training_alone() -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
     x = nnlib.randn(2, 5, 8)

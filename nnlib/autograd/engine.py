@@ -135,7 +135,7 @@ def _roots(
     outputs = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if grads is None or isinstance(grads, Tensor) or hasattr(grads, "dtype"):
         grads = [grads] * len(outputs) if grads is None else [grads]
-    if not isinstance(grads, Sequence) or isinstance(grads, str):
+    if type(grads) is not list and not isinstance(grads, list | tuple):
         kind = type(grads).__name__
         raise DTypeError(f"{name}: gradient: expected Tensors, got {kind}")
     if len(grads) != len(outputs):

@@ -113,3 +113,40 @@ def test_errors() -> None:
             [(layer, "weight")], prune.LnStructured, amount=1, n=2
         )
     assert not prune.is_pruned(layer) and len(list(layer.parameters())) == 2
+
+
+@needs_torch
+def test_methods_that_prune_one_after_the_other_are_a_container() -> None:
+    mine, theirs = layers()
+    for layer, room in ((mine, prune), (theirs, peer)):
+        room.l1_unstructured(layer, "weight", 0.3)
+        room.ln_structured(layer, "weight", 2, 2, 0)
+        last = room.L1Unstructured.apply(layer, "weight", 3)
+        assert type(last).__name__ == "PruningContainer"
+        assert [type(method).__name__ for method in last] == [
+            "L1Unstructured",
+            "LnStructured",
+            "L1Unstructured",
+        ]
+        assert len(last) == 3 and last[0].amount == 0.3
+        room.l1_unstructured(layer, "bias", 2)
+        assert len(layer._forward_pre_hooks) == 2
+    same(mine, theirs)
+    container, other = (hook for hook, _ in mine._forward_pre_hooks.values())
+    with pytest.raises(nnlib.ArgumentError, match="expected one that prunes 'weight'"):
+        container.add_pruning_method(other)
+    with pytest.raises(nnlib.DTypeError, match="expected a BasePruningMethod, got int"):
+        container.add_pruning_method(3)
+    container.remove(mine)
+    assert "weight" in mine._parameters and len(mine._forward_pre_hooks) == 1
+
+
+def test_a_method_prunes_a_tensor_by_itself() -> None:
+    t = nnlib.tensor([3.0, -1.0, 2.0, 0.5])
+    method = prune.L1Unstructured(2)
+    assert method.prune(t).tolist() == [3.0, 0.0, 2.0, 0.0]
+    left = nnlib.tensor([0.0, 1.0, 1.0, 1.0])
+    assert method.prune(t, left).tolist() == [0.0, 0.0, 2.0, 0.0]
+    assert method.prune(t, importance_scores=-t).tolist() == [3.0, 0.0, 2.0, 0.0]
+    with pytest.raises(nnlib.Error, match="L1Unstructured: apply_mask: it has pruned"):
+        method.apply_mask(nn.Linear(1, 1))

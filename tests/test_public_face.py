@@ -198,3 +198,31 @@ def test_cuda_with_a_device() -> None:
     assert nnlib.cuda.max_memory_allocated() >= nnlib.cuda.memory_allocated()
     free, total = nnlib.cuda.mem_get_info()
     assert 0 < free <= total
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "empty", "full", "rand", "randn"])
+def test_tensors_alike_lie_alike(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    value = (2.0,) if name == "full" else ()
+
+    def strides(lib, x, **options):
+        return getattr(lib, f"{name}_like")(x, *value, **options).stride()
+
+    x, y = nnlib.ones(2, 3, 4, 5), torch.ones(2, 3, 4, 5)
+    pairs = [(x, y), (x.permute(1, 0, 3, 2), y.permute(1, 0, 3, 2))]
+    pairs += [
+        (
+            x.contiguous(memory_format=nnlib.channels_last),
+            y.contiguous(memory_format=torch.channels_last),
+        )
+    ]
+    for mine, theirs in pairs:
+        assert strides(nnlib, mine) == strides(torch, theirs)
+        for order in ("channels_last", "contiguous_format", "preserve_format"):
+            assert strides(nnlib, mine, memory_format=getattr(nnlib, order)) == strides(
+                torch, theirs, memory_format=getattr(torch, order)
+            )
+    with pytest.raises(nnlib.ShapeError, match=f"{name}_like: memory_format: channels"):
+        strides(nnlib, nnlib.ones(2), memory_format=nnlib.channels_last)
+    with pytest.raises(nnlib.DTypeError, match=f"{name}_like: memory_format: expected"):
+        strides(nnlib, x, memory_format="channels_last")

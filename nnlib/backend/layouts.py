@@ -11,6 +11,7 @@ from nnlib.backend.errors import DTypeError, ShapeError
 __all__ = [
     "MemoryFormat",
     "arrange",
+    "arrange_like",
     "channels_last",
     "channels_last_3d",
     "check_format",
@@ -99,3 +100,28 @@ def arrange(array: Any, memory_format: MemoryFormat) -> Any:
     behind = module.ascontiguousarray(_channels_behind(array))
     # (N, *spatial, C) -> (N, C, *spatial), a view
     return behind.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
+
+
+def arrange_like(op: str, array: Any, memory_format: Any, other: Any) -> Any:
+    """Return the elements in this order; `preserve_format` is that of `other`.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        As `check_format`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrange_like("op", np.ones((2, 3)), preserve_format, np.ones((3, 2)).T).strides
+    (8, 16)
+    """
+    check_format(op, memory_format, array.ndim)
+    if memory_format is not preserve_format:
+        return arrange(array, memory_format)
+    module = array_module(array)
+    if other.flags.c_contiguous or module is not array_module(other):
+        return array
+    out = module.empty_like(other, dtype=array.dtype)
+    out[...] = array
+    return out

@@ -19,6 +19,7 @@ from nnlib.backend.device import (
 )
 from nnlib.backend.dtypes import bool_, get_default_dtype, int64, resolve_dtype
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.layouts import arrange_like, preserve_format
 from nnlib.ops.dims import number_as, raw
 
 __all__ = [
@@ -80,17 +81,25 @@ def filled(
 
 
 def like(
-    name: str, input: Any, dtype: Any, device: Any, requires_grad: bool, *value: Any
+    name: str,
+    input: Any,
+    dtype: Any,
+    device: Any,
+    requires_grad: bool,
+    memory_format: Any,
+    *value: Any,
 ) -> Any:
     """Make zeros, ones, ... with the shape of `input`, on its device."""
     array = input._array if isinstance(input, Tensor) else input
     kind = array.dtype if dtype is None else resolve_dtype(dtype)
     if device is None and type(array) is np.ndarray:
         made = getattr(np, name)(array.shape, *value, dtype=kind)
-        return made if array is input else finish(made, requires_grad)
-    place = device_of(array) if device is None else resolve_device(device)
-    with device_context(place):
-        made = getattr(module_of(place), name)(array.shape, *value, dtype=kind)
+    else:
+        place = device_of(array) if device is None else resolve_device(device)
+        with device_context(place):
+            made = getattr(module_of(place), name)(array.shape, *value, dtype=kind)
+    if memory_format is not preserve_format or not array.flags.c_contiguous:
+        made = arrange_like(f"{name}_like", made, memory_format, array)
     return made if array is input else finish(made, requires_grad)
 
 
@@ -208,9 +217,19 @@ def _dtype_of(value: Any) -> Any:
 
 @public(method=False)
 def zeros_like(
-    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return zeros with the shape, dtype and device of `input`.
+
+    Parameters
+    ----------
+    memory_format : MemoryFormat, default nnlib.preserve_format
+        The order of the elements in memory, by default that of `input`.
 
     Examples
     --------
@@ -218,12 +237,17 @@ def zeros_like(
     >>> nnlib.zeros_like(nnlib.tensor([3, 4]))
     tensor([0, 0])
     """
-    return like("zeros", input, dtype, device, requires_grad)  # type: ignore[no-any-return]
+    return like("zeros", input, dtype, device, requires_grad, memory_format)  # type: ignore[no-any-return]
 
 
 @public(method=False)
 def ones_like(
-    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return ones with the shape, dtype and device of `input`.
 
@@ -233,12 +257,17 @@ def ones_like(
     >>> nnlib.ones_like(nnlib.tensor([3, 4]))
     tensor([1, 1])
     """
-    return like("ones", input, dtype, device, requires_grad)  # type: ignore[no-any-return]
+    return like("ones", input, dtype, device, requires_grad, memory_format)  # type: ignore[no-any-return]
 
 
 @public(method=False)
 def empty_like(
-    input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return uninitialised memory with the shape, dtype and device of `input`.
 
@@ -248,7 +277,7 @@ def empty_like(
     >>> nnlib.empty_like(nnlib.tensor([3, 4])).shape
     Size([2])
     """
-    return like("empty", input, dtype, device, requires_grad)  # type: ignore[no-any-return]
+    return like("empty", input, dtype, device, requires_grad, memory_format)  # type: ignore[no-any-return]
 
 
 @public(method=False)
@@ -259,6 +288,7 @@ def full_like(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return one number with the shape, dtype and device of `input`.
 
@@ -270,7 +300,9 @@ def full_like(
     """
     kind = raw(input).dtype if dtype is None else resolve_dtype(dtype)
     fill_value = number_as("full_like", "fill_value", fill_value, kind)
-    return like("full", input, dtype, device, requires_grad, fill_value)  # type: ignore[no-any-return]
+    return like(  # type: ignore[no-any-return]
+        "full", input, dtype, device, requires_grad, memory_format, fill_value
+    )
 
 
 def _new(name: str) -> Any:

@@ -33,6 +33,7 @@ from nnlib.backend.dtypes import (
     resolve_dtype,
 )
 from nnlib.backend.errors import DTypeError, ShapeError
+from nnlib.backend.layouts import arrange_like, preserve_format
 from nnlib.backend.random import Generator, default_generator
 from nnlib.ops.creation import finish, shape_of
 from nnlib.ops.look_ahead import FEW, Ahead
@@ -306,10 +307,12 @@ def rand_like(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return `rand` with the shape, dtype and device of `input`."""
     shape, kind, place = _alike(input, dtype, device)
     made = draw_uniform("rand_like", shape, kind, place, generator, 0.0, 1.0)
+    made = arrange_like("rand_like", made, memory_format, input._array)
     return finish(made, requires_grad)
 
 
@@ -321,10 +324,12 @@ def randn_like(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return `randn` with the shape, dtype and device of `input`."""
     shape, kind, place = _alike(input, dtype, device)
     made = draw_normal("randn_like", shape, kind, place, generator, 0.0, 1.0)
+    made = arrange_like("randn_like", made, memory_format, input._array)
     return finish(made, requires_grad)
 
 
@@ -338,10 +343,12 @@ def randint_like(
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
+    memory_format: Any = preserve_format,
 ) -> Tensor:
     """Return `randint` with the shape, dtype and device of `input`."""
     if high is None:
         low, high = 0, low
     shape, kind, place = _alike(input, dtype, device)
     made = draw_integers("randint_like", shape, kind, place, generator, low, high)
+    made = arrange_like("randint_like", made, memory_format, input._array)
     return finish(made, requires_grad)

@@ -22,6 +22,8 @@ from nnlib.ops import (
     softmax,
     xlogy,
 )
+from nnlib.ops import igamma as gammainc
+from nnlib.ops import igammac as gammaincc
 from nnlib.ops import lgamma as gammaln
 from nnlib.ops import mvlgamma as multigammaln
 from nnlib.ops import sigmoid as expit
@@ -38,6 +40,8 @@ __all__ = [
     "exp2",
     "expit",
     "expm1",
+    "gammainc",
+    "gammaincc",
     "gammaln",
     "log1p",
     "log_softmax",

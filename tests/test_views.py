@@ -112,3 +112,34 @@ def test_shapes_of_nothing():
     assert nnlib.broadcast_shapes((3, 1), (4,)) == (3, 4)
     assert nnlib.numel(nnlib.zeros(0, 3)) == 0
     assert nnlib.zeros(0, 3).reshape(3, 0).shape == (3, 0)
+
+
+@pytest.mark.parametrize("kind", ["strides", "windows"])
+def test_writing_into_a_view_by_strides_changes_its_base(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+
+    def run(lib):
+        leaf = lib.tensor(np.arange(20.0).reshape(4, 5))
+        leaf.requires_grad_(True)
+        x = leaf * 1
+        if kind == "strides":
+            view = x[1:].as_strided((2, 3), (5, 1), 6)
+        else:
+            view = x.unfold(0, 2, 2)
+        view.mul_(3)
+        (x * x).sum().backward()
+        return leaf.grad.numpy(), x.detach().numpy()
+
+    for mine, theirs in zip(run(nnlib), run(torch), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_storage_offset_and_memory_named_several_times() -> None:
+    x = nnlib.arange(20.0).reshape(4, 5)
+    assert (x.storage_offset(), x[1:, 2:].storage_offset()) == (0, 7)
+    view = x[1:, 1:].as_strided((2, 2), (1, 1))
+    assert view.tolist() == [[6.0, 7.0], [7.0, 8.0]] and view.storage_offset() == 6
+    with pytest.raises(nnlib.Error, match="share memory"):
+        view.add_(1)
+    y = nnlib.arange(4.0)
+    assert y.as_strided_((2, 2), (2, 1)) is y and tuple(y.shape) == (2, 2)

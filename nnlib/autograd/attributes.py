@@ -8,7 +8,12 @@ import numpy as np
 
 from nnlib.backend.device import Device, device_of
 from nnlib.backend.dtypes import FLOATING
-from nnlib.backend.layouts import check_format, contiguous_format, lies_in
+from nnlib.backend.layouts import (
+    check_format,
+    contiguous_format,
+    elements_before,
+    lies_in,
+)
 
 __all__ = ["Attributes", "Size"]
 
@@ -108,6 +113,10 @@ class Attributes:
         """Return the strides in elements (of one dimension if `dim` is given)."""
         steps = tuple(step // self._array.itemsize for step in self._array.strides)
         return steps if dim is None else steps[dim]
+
+    def storage_offset(self) -> int:
+        """Return the place of the first element in the memory that it lies in."""
+        return elements_before(self._array)[0]
 
     def is_contiguous(self, memory_format: Any = contiguous_format) -> bool:
         """Tell whether the elements lie in C order, or another, without gaps."""

@@ -196,8 +196,11 @@ def mark_view(
         out._array = mine = its[...]
     memory = mine.base
     # NumPy names the array that owns the memory, or the one the view was taken of.
-    if memory is not its and (memory is None or memory is not its.base):
-        return
+    while memory is not its and (memory is None or memory is not its.base):
+        if memory is None:
+            return
+        # A view by strides hangs on an object of NumPy's in between.
+        memory = getattr(memory, "base", None)
     step = (cls, args[1:], params, index)
     root = source._base
     if root is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+import numpy as np
+
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import DTypeError, ShapeError
 
@@ -16,8 +18,10 @@ __all__ = [
     "channels_last_3d",
     "check_format",
     "contiguous_format",
+    "elements_before",
     "lies_in",
     "preserve_format",
+    "strided_view",
 ]
 
 
@@ -125,3 +129,73 @@ def arrange_like(op: str, array: Any, memory_format: Any, other: Any) -> Any:
     out = module.empty_like(other, dtype=array.dtype)
     out[...] = array
     return out
+
+
+def _address(array: Any) -> int:
+    return int(array.ctypes.data if array_module(array) is np else array.data.ptr)
+
+
+def elements_before(array: Any) -> tuple[int, int]:
+    """Return how many elements of its memory lie before an array, and in all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> elements_before(np.zeros((4, 5))[2:, 1:])
+    (11, 20)
+    """
+    root, base = array, array.base
+    while base is not None:
+        if isinstance(base, type(array)):
+            root = base
+        base = getattr(base, "base", None)
+    low = high = 0
+    for length, step in zip(root.shape, root.strides, strict=True):
+        if step < 0:
+            low += (length - 1) * step
+        else:
+            high += (length - 1) * step
+    if not array.size or not root.size:
+        return 0, array.size
+    before = _address(array) - _address(root) - low
+    return before // array.itemsize, (high - low) // array.itemsize + 1
+
+
+def strided_view(
+    array: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
+) -> Any:
+    """Return a view by a shape, and strides and a first element counted in elements.
+
+    `offset` counts from the array's own first element. Nothing is checked. Where
+    elements share memory, NumPy's view is not to be written into.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> strided_view(np.arange(6)[2:], (2, 2), (1, 1), -1)
+    array([[1, 2],
+           [2, 3]])
+    """
+    module, item = array_module(array), array.itemsize
+    first = module.lib.stride_tricks.as_strided(array, (1,), (item,))
+    if offset:
+        # A step to the element, wherever it lies in the memory.
+        pair = module.lib.stride_tricks.as_strided(array, (2,), (offset * item,))
+        first = pair[1:]
+    view = module.lib.stride_tricks.as_strided(
+        first, shape, tuple(step * item for step in strides)
+    )
+    if module is np and _overlap(shape, strides):
+        view.flags.writeable = False
+    return view
+
+
+def _overlap(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Tell whether elements may share memory: dimensions that do not nest."""
+    reach = 0
+    for step, length in sorted(zip(strides, shape, strict=True)):
+        if length > 1:
+            if step <= reach:
+                return True
+            reach += step * (length - 1)
+    return False

@@ -35,6 +35,7 @@ from nnlib.ops.normalization_rows import *  # noqa: F403
 from nnlib.ops.padding import *  # noqa: F403
 from nnlib.ops.pooling import *  # noqa: F403
 from nnlib.ops.pooling_average import *  # noqa: F403
+from nnlib.ops.pooling_fractional import *  # noqa: F403
 from nnlib.ops.resize import channel_shuffle as channel_shuffle
 from nnlib.ops.resize import interpolate as interpolate
 from nnlib.ops.resize import pixel_shuffle as pixel_shuffle

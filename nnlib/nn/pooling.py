@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.errors import ArgumentError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
@@ -18,6 +19,8 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GaussianAvgPool2d",
     "LPPool1d",
     "LPPool2d",
@@ -102,6 +105,74 @@ class MaxPool3d(_MaxPool):
     """Maximum of the windows of a volume; see `nnlib.nn.functional.max_pool3d`."""
 
     _function = "max_pool3d"
+
+
+class _FractionalMaxPool(_Windows):
+    def __init__(
+        self,
+        kernel_size: Any,
+        output_size: Any = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> None:
+        super().__init__()
+        if (output_size is None) == (output_ratio is None):
+            raise ArgumentError(
+                f"{type(self).__name__}: expected output_size or output_ratio, one of "
+                "them"
+            )
+        self.kernel_size = kernel_size
+        self.output_size = output_size
+        self.output_ratio = output_ratio
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+
+    def forward(self, input: Tensor) -> Any:
+        """Return the maxima of the windows, with `return_indices` also their places."""
+        return getattr(F, self._function)(
+            input,
+            self.kernel_size,
+            self.output_size,
+            self.output_ratio,
+            self.return_indices,
+            self._random_samples,
+        )
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Maximum of windows at random places, of a wanted number, not only a fraction 1/n.
+
+    See `nnlib.nn.functional.fractional_max_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+    output_size : int or pair of int, optional
+    output_ratio : float or pair of float, optional
+        Share of the input's size; one of both is needed.
+    return_indices : bool, default False
+
+    Raises
+    ------
+    ArgumentError
+        If not one of `output_size` and `output_ratio` is given.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> pool = FractionalMaxPool2d(2, output_ratio=0.7)
+    >>> tuple(pool(nnlib.zeros(1, 3, 10, 10)).shape)
+    (1, 3, 7, 7)
+    """
+
+    _function = "fractional_max_pool2d"
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The same of volumes; see `nnlib.nn.functional.fractional_max_pool3d`."""
+
+    _function = "fractional_max_pool3d"
 
 
 class _MaxUnpool(_Windows):

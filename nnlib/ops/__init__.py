@@ -33,7 +33,9 @@ from nnlib.ops.exponential import *  # noqa: F403
 from nnlib.ops.extremes import *  # noqa: F403
 from nnlib.ops.filling import *  # noqa: F403
 from nnlib.ops.gathering import *  # noqa: F403
+from nnlib.ops.histograms import *  # noqa: F403
 from nnlib.ops.hyperbolic import *  # noqa: F403
+from nnlib.ops.incomplete_gamma import *  # noqa: F403
 from nnlib.ops.indexing import *  # noqa: F403
 from nnlib.ops.interpolation import *  # noqa: F403
 from nnlib.ops.joining import *  # noqa: F403
@@ -79,6 +81,7 @@ from nnlib.ops.softmax import softmax as softmax
 from nnlib.ops.sorting import *  # noqa: F403
 from nnlib.ops.special_functions import *  # noqa: F403
 from nnlib.ops.statistics import *  # noqa: F403
+from nnlib.ops.striding import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
 from nnlib.ops.writing import *  # noqa: F403
 

@@ -21,3 +21,17 @@ class MinMax(NamedTuple):
 
     min: Tensor
     max: Tensor
+
+
+class Histogram(NamedTuple):
+    """What fell into the bins, and where they begin and end."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+
+class HistogramDD(NamedTuple):
+    """What fell into the cells, and where these begin and end along each dimension."""
+
+    hist: Tensor
+    bin_edges: tuple[Tensor, ...]

@@ -73,3 +73,21 @@ def test_names_of_torch_special() -> None:
         np.testing.assert_allclose(getattr(nnlib.special, name)(x).numpy(), want, 1e-12)
     edges = nnlib.special.entr(nnlib.tensor([0.0, -1.0, NAN])).numpy()
     np.testing.assert_array_equal(edges, np.array([0, -INF, NAN], np.float32))
+
+
+@pytest.mark.parametrize("name", ["gammainc", "gammaincc"])
+def test_incomplete_gamma_functions_of_all_sizes(name: str) -> None:
+    scipy = pytest.importorskip("scipy.special")
+    function, exact = getattr(nnlib.special, name), getattr(scipy, name)
+    rng = np.random.default_rng(6)
+    for low, high in ((1e-3, 1.0), (1.0, 20.0), (20.0, 1e3), (1e3, 1e5)):
+        a = rng.uniform(low, high, 400)
+        near = np.abs(a + np.sqrt(a) * rng.standard_normal(400))
+        for x in (near, a * rng.uniform(0, 3, 400)):
+            found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
+            np.testing.assert_allclose(found, exact(a, x), 1e-10, 3e-14)
+    ends = np.array([0.0, 1.0, 2.0, np.inf, -1.0])
+    a, x = np.meshgrid(ends, ends)
+    found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
+    np.testing.assert_allclose(found, exact(a, x), 1e-14)
+    assert np.isnan(function(nnlib.tensor(np.nan), nnlib.ones(()))).all()

@@ -103,14 +103,15 @@ def _incomplete(a: Any, x: Any, upper: bool) -> Any:
         out = 1 - out
     inner = valid & (a > 0) & (x > 0) & module.isfinite(a) & module.isfinite(x)
     left = inner & (x < a + 1)
-    for chosen, compute, is_upper in (
-        (left, lambda p, q: _scale(p, q) * _series(p, q), False),
-        (inner & ~left, lambda p, q: _scale(p, q) * p * _fraction(p, q), True),
-    ):
-        p, q = a[chosen], x[chosen]
-        if p.size:
-            value = compute(p, q)
-            out[chosen] = value if is_upper is upper else 1 - value
+    p, q = a[left], x[left]
+    if p.size:
+        value = _scale(p, q) * _series(p, q)
+        out[left] = 1 - value if upper else value
+    right = inner & ~left
+    p, q = a[right], x[right]
+    if p.size:
+        value = _scale(p, q) * p * _fraction(p, q)
+        out[right] = value if upper else 1 - value
     return module.where(valid, out, math.nan)
 
 

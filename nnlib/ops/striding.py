@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,7 +119,7 @@ def as_strided(
     before, total = elements_before(array)
     start = before if storage_offset is None else int(storage_offset)
     last = start + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    if start < 0 or (math.prod(shape) and last >= total):
+    if start < 0 or (all(shape) and last >= total):
         raise BoundsError(
             f"{op}: the last element of shape {shape}, strides {strides} from "
             f"{start} on would be number {last}, the memory has {total}"

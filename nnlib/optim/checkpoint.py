@@ -110,4 +110,4 @@ _NUMBERS = frozenset(
     {"step", "mu_product", "eta", "mu", "ro", "H_diag", "t", "prev_loss"}
 )
 # Vectors of LBFGS over all parameters.
-_FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps"})
+_FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps", "row_var", "col_var"})

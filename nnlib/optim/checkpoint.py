@@ -109,5 +109,5 @@ def _value(where: str, name: str, value: Any, p: Tensor) -> Any:
 _NUMBERS = frozenset(
     {"step", "mu_product", "eta", "mu", "ro", "H_diag", "t", "prev_loss"}
 )
-# Vectors of LBFGS over all parameters.
+# What has not the shape of its parameter: of LBFGS, and of Adafactor.
 _FREE = frozenset({"d", "prev_flat_grad", "old_dirs", "old_stps", "row_var", "col_var"})

@@ -17,6 +17,7 @@ from nnlib.backend.errors import DeviceError
 from nnlib.backend.graphs import CUDAGraph, Pool, graph
 from nnlib.backend.random import default_generator
 from nnlib.backend.recording import current, refuse
+from nnlib.func.graphed import make_graphed_callables
 
 __all__ = [
     "CUDAGraph",
@@ -33,6 +34,7 @@ __all__ = [
     "graph_pool_handle",
     "is_available",
     "is_current_stream_capturing",
+    "make_graphed_callables",
     "manual_seed",
     "manual_seed_all",
     "max_memory_allocated",

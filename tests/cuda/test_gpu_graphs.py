@@ -209,3 +209,19 @@ def test_results_outlive_their_graph() -> None:
     nnlib.cuda.empty_cache()
     others = [nnlib.zeros(1 << 16, device="cuda") for _ in range(8)]
     assert y.tolist() == expected and len(others) == 8
+
+
+@pytest.mark.cuda
+def test_graphed_callables() -> None:
+    models = [Training(convolutions, "Adam").model for _ in range(2)]
+    x = nnlib.rand(ROWS, 1, 12, 12, device="cuda")
+    # The warm-up moves the running statistics.
+    twins = nnlib.cuda.make_graphed_callables(models[1], (x,))
+    models[1].load_state_dict(models[0].state_dict())
+    for factor in (1.0, 2.0):
+        for model in models:
+            loss = (model(x * factor) * factor).square().sum()
+            loss.backward()
+    pairs = zip(models[0].parameters(), twins.parameters(), strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one.grad.cpu().array, other.grad.cpu().array)

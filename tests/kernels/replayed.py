@@ -314,3 +314,41 @@ def test_bad_indices_are_told_after_a_replay():
     assert y.tolist() == [[3], [0]]
     del graph
     nnlib.cuda.synchronize()
+
+
+# -- callables of two graphs ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, None])
+def test_graphed_callables(kind):
+    nnlib.manual_seed(1)
+    weight = nnlib.rand(3, 2, device="cuda")
+    modules = [nn.Linear(3, 2, bias=False).to("cuda") for _ in range(2)]
+    modules[1].load_state_dict(modules[0].state_dict())
+    calls = modules if kind else [lambda x: (x @ weight, x * 2)] * 2
+    sample = nnlib.ones(2, 3, device="cuda").requires_grad_()
+    graphed = nnlib.cuda.make_graphed_callables(calls[1], (sample,))
+    for factor in (1.0, 2.0):
+        found = []
+        for call in (calls[0], graphed):
+            x = nnlib.full((2, 3), factor, device="cuda").requires_grad_()
+            y = call(x)
+            y = y if kind else y[0] * y[1][:, :2]
+            (y * y).backward(nnlib.ones(2, 2, device="cuda"))
+            found.append([y.tolist(), x.grad.tolist()])
+        assert found[0] == found[1]
+    if kind:
+        # Gradients of parameters have been added up.
+        assert modules[1].weight.grad.tolist() == modules[0].weight.grad.tolist()
+        assert graphed is modules[1]
+        graphed.eval()
+        assert graphed(nnlib.ones(5, 3, device="cuda")).shape == (5, 2)
+        graphed.train()
+    with pytest.raises(nnlib.ShapeError, match="argument 0: expected float32 of shape"):
+        graphed(nnlib.ones(5, 3, device="cuda"))
+    with pytest.raises(nnlib.ShapeError, match="expected 1 arguments, got 2"):
+        graphed(sample, sample)
+    with pytest.raises(
+        nnlib.DeviceError, match="argument 0: expected a tensor on CUDA"
+    ):
+        nnlib.cuda.make_graphed_callables(calls[0], (nnlib.ones(2, 3),))

@@ -38,6 +38,9 @@ def test_without_cuda_the_reason_is_told():
     for make in (nnlib.cuda.CUDAGraph, nnlib.cuda.graph_pool_handle):
         with pytest.raises(nnlib.DeviceError, match="device 'cuda': .*to mend it"):
             make()
+    x = nnlib.ones(2)
+    with pytest.raises(nnlib.DeviceError, match="device 'cuda': .*to mend it"):
+        nnlib.cuda.make_graphed_callables(nnlib.relu, (x,))
     assert not nnlib.cuda.is_current_stream_capturing()
 
 

@@ -90,7 +90,8 @@ def max_rows(
         top_places(
             rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
             tap.ctypes.data, starts, 0, out_width, y.ctypes.data + to * y.itemsize,
-            out.ctypes.data + to * out.itemsize, 0, channels, dense, y[0], out[0],
+            out.ctypes.data + to * out.itemsize, 0, channels, channels, dense, y[0],
+            out[0],
         )  # fmt: skip
 
 
@@ -119,8 +120,8 @@ def max_value_rows(
         top_values(
             rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
             tap.ctypes.data, starts, 0, out_width,
-            y.ctypes.data + r * out_width * pitch, 0, 0, channels, dense, y[0],
-            np.uint8(0),
+            y.ctypes.data + r * out_width * pitch, 0, 0, channels, channels, dense,
+            y[0], np.uint8(0),
         )  # fmt: skip
 
 
@@ -161,7 +162,7 @@ def max_grad_rows(
             pick_windows(
                 rows.ctypes.data, numbers.ctypes.data, count, index.ctypes.data,
                 tap.ctypes.data, starts, first, last, staged if batch else target,
-                places.ctypes.data, base, channels, 0, y[0], places[0],
+                places.ctypes.data, base, channels, channels, 0, y[0], places[0],
             )  # fmt: skip
             if batch:
                 stream_bytes(target, staged, (last - first) * pitch)

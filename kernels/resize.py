@@ -81,7 +81,7 @@ def resample_rows(
             added = (line.ctypes.data + LINE - 1) // LINE * LINE
             add_windows(
                 rows.ctypes.data, factors.ctypes.data, count, whole.ctypes.data,
-                one.ctypes.data, whole.ctypes.data, 0, 1, added, 0, 0, width * c, 0,
+                one.ctypes.data, whole.ctypes.data, 0, 1, added, 0, 0, width * c, c, 0,
                 x[0], np.uint8(0),
             )  # fmt: skip
             rows[0] = added
@@ -94,7 +94,7 @@ def resample_rows(
             add_windows(
                 rows.ctypes.data, factors.ctypes.data, count, index.ctypes.data,
                 weight.ctypes.data, starts, first, last, staged if batch else target,
-                0, 0, c, dense, x[0], np.uint8(0),
+                0, 0, c, c, dense, x[0], np.uint8(0),
             )  # fmt: skip
             if batch:
                 stream_bytes(target, staged, (last - first) * pitch)

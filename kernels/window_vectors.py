@@ -32,6 +32,7 @@ from nnlib.kernels.window_walk import (
 
 __all__ = [
     "add_windows",
+    "add_to_windows",
     "pick_windows",
     "top_places",
     "top_values",
@@ -282,14 +283,67 @@ class Pick:
         return run
 
 
+class Spread:
+    """A pixel, times the weights of its window's row and entry, is added to those."""
+
+    shapes: tuple[tuple[int, int], ...] = ((2, 2),)
+
+    def weight(self, window: Window) -> Any:
+        """Return the type of weights."""
+        return window.real
+
+    def _pixel(self, window: Window, lanes: Access, count: int, shift: Any) -> Any:
+        return [
+            lanes.load(next_vector(window, lanes, window.target, shift, v), window.real)
+            for v in range(count)
+        ]
+
+    def general(self, window: Window, lanes: Access, count: int, shift: Any) -> None:
+        """Add some channels to a window of any extents."""
+        builder = window.builder
+        given = self._pixel(window, lanes, count, shift)
+
+        def pixel(address: Any, factor: Any, own: Any) -> None:
+            weight = lanes.fill(builder.fmul(factor, own, flags=_FLAGS))
+            for v, value in enumerate(given):
+                at = next_vector(window, lanes, address, shift, v)
+                value = builder.fmul(value, weight, flags=_FLAGS)
+                value = builder.fadd(lanes.load(at, window.real), value, flags=_FLAGS)
+                lanes.store(value, at)
+
+        window.walk(window.real, pixel)
+
+    def small(self, small: Small) -> Callable[[Access, int, Any], Any]:
+        """Return what adds some channels to a small window."""
+        window, builder = small.window, small.window.builder
+        weights = [
+            builder.fmul(small.factors[m], small.owns[e], flags=_FLAGS)
+            for m, e in small.visits()
+        ]
+
+        def run(lanes: Access, count: int, shift: Any) -> Any:
+            given = self._pixel(window, lanes, count, shift)
+            for (m, e), weight in zip(small.visits(), weights, strict=True):
+                wide = lanes.fill(weight)
+                for v, value in enumerate(given):
+                    at = small.address(lanes, m, e, shift, v)
+                    value = builder.fmul(value, wide, flags=_FLAGS)
+                    old = lanes.load(at, window.real)
+                    lanes.store(builder.fadd(old, value, flags=_FLAGS), at)
+            return _BIT(1)
+
+        return run
+
+
 # Each is called as ``f(rows, factors, count, index, values, starts, first, last,
-# target, places, source, channels, dense, like, like_place)`` and writes the output
-# pixels `first` to `last` - 1 of a row, one after another from `target` on. Tables and
-# arrays are addresses: `rows` holds `count` addresses of rows, `factors` a number for
-# each, `index` and `values` the plan's entries, of which output pixel p takes those
-# from ``starts[p]`` to ``starts[p + 1] - 1``; `dense` is 0 where windows overlap, so
-# that most pixels were read before; `like` and `like_place` are values of the types of
-# elements and places.
+# target, places, source, channels, width, dense, like, like_place)`` and writes the
+# output pixels `first` to `last` - 1 of a row, one after another from `target` on.
+# Tables and arrays are addresses: `rows` holds `count` addresses of rows, `factors` a
+# number for each, `index` and `values` the plan's entries, of which output pixel p
+# takes those from ``starts[p]`` to ``starts[p + 1] - 1``; `channels` of each pixel are
+# taken, and `width` elements lie from one to the next; `dense` is 0 where windows
+# overlap, so that most pixels were read before; `like` and `like_place` are values of
+# the types of elements and places.
 #
 # ``target = sum of factors[m] * (sum of values[e] * pixel)``: numbers are floats.
 add_windows = over_pixels(Sum())
@@ -300,3 +354,5 @@ top_values = over_pixels(Top(False))
 # The sum of the pixels whose place (in `places`, which lies as the pixels do from
 # `source` on) is ``factors[m] + values[e]``.
 pick_windows = over_pixels(Pick())
+# To the pixels of windows ``factors[m] * values[e] * target`` is added.
+add_to_windows = over_pixels(Spread())

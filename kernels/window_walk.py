@@ -62,11 +62,11 @@ class Window:
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
         (self.rows, self.factors, self.count, self.index, self.values, self.starts,
          self.first, self.last, self.target_row, self.places_row, self.source,
-         self.channels, dense, _, _) = args  # fmt: skip
+         self.channels, self.width, dense, _, _) = args  # fmt: skip
         self.builder = builder
         self.real = context.get_value_type(signature.args[-2])
         self.place = context.get_value_type(signature.args[-1])
-        self.pitch = scaled(builder, self.channels, self.real)
+        self.pitch = scaled(builder, self.width, self.real)
         self.dense = builder.icmp_signed("!=", dense, number(0))
 
     def begin(self, pixel: Any) -> None:
@@ -74,7 +74,7 @@ class Window:
         builder = self.builder
         self.low = self.at(self.starts, pixel, _WORD)
         self.high = self.at(self.starts, builder.add(pixel, number(1)), _WORD)
-        done = builder.mul(builder.sub(pixel, self.first), self.channels)
+        done = builder.mul(builder.sub(pixel, self.first), self.width)
         self.target = builder.add(self.target_row, scaled(builder, done, self.real))
         self.places = builder.add(self.places_row, scaled(builder, done, self.place))
 
@@ -136,7 +136,7 @@ class Small:
         for e in range(entries):
             entry = builder.add(window.low, number(e))
             index = window.at(window.index, entry, _WORD)
-            self.entries.append(builder.mul(index, window.channels))
+            self.entries.append(builder.mul(index, window.width))
             self.owns.append(window.at(window.values, entry, weight))
 
     def visits(self) -> list[tuple[int, int]]:
@@ -147,9 +147,10 @@ class Small:
 
     def read(self, lanes: Access, m: int, e: int, shift: Any, v: int) -> Any:
         """Read a vector of a pixel."""
-        return lanes.load(self._address(lanes, m, e, shift, v), self.window.real)
+        return lanes.load(self.address(lanes, m, e, shift, v), self.window.real)
 
-    def _address(self, lanes: Access, m: int, e: int, shift: Any, v: int) -> Any:
+    def address(self, lanes: Access, m: int, e: int, shift: Any, v: int) -> Any:
+        """Return the address of a vector of a pixel."""
         builder = self.window.builder
         index = builder.add(self.entries[e], shift)
         at = builder.add(self.bases[m], scaled(builder, index, self.window.real))
@@ -164,7 +165,7 @@ class Small:
 
         def one(m: int, e: int) -> None:
             for v in range(count):
-                at = self._address(lanes, m, e, shift, v)
+                at = self.address(lanes, m, e, shift, v)
                 lanes.fetch(builder.add(at, number(AHEAD)))
 
         *others, last = self.visits()
@@ -281,8 +282,8 @@ def over_pixels(rule: Rule) -> Any:
     def reduce(
         context: Any, rows: Any, factors: Any, count: Any, index: Any, values: Any,
         starts: Any, first: Any, last: Any, target: Any, places: Any, source: Any,
-        channels: Any, dense: Any, like: Any, like_place: Any,
+        channels: Any, width: Any, dense: Any, like: Any, like_place: Any,
     ) -> Any:  # fmt: skip
-        return types.void(*(types.int64,) * 13, like, like_place), lower
+        return types.void(*(types.int64,) * 14, like, like_place), lower
 
     return reduce

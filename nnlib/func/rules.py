@@ -326,6 +326,15 @@ def cross_entropy(level: Any, cls: Any, args: Any, params: Any) -> Any:
     return _reduce(out, "sum") / counted.clamp(min=1)
 
 
+def grid_sample(level: Any, cls: Any, args: Any, params: Any) -> Any:
+    """Make samples and batch one batch."""
+    count = args[0].shape[0]
+    # (B, N, ...) -> (B*N, ...)
+    values = [reshape(level.value(x), (level.size * count, *x.shape[1:])) for x in args]
+    out = cls.apply(*values, **params)
+    return reshape(out, (level.size, count, *out.shape[1:]))
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, elementwise),
     **dict.fromkeys(ONE_DIM, one_dim),
@@ -338,6 +347,7 @@ RULES: dict[str, Rule] = {
     "CrossEntropy": cross_entropy,
     "Diagonal": diagonal,
     "Flip": flip,
+    "GridSample": grid_sample,
     "Kron": kron,
     "Linear": linear,
     "Permute": permute,

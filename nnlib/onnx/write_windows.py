@@ -1,4 +1,4 @@
-"""Export of images as columns and back (unfold, fold), by Gather: no rounding."""
+"""Export of images as columns and back, by Gather: no rounding; of grid_sample."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from nnlib.onnx.tracing import Record
 from nnlib.onnx.writers import writes
 from nnlib.onnx.writing import Writer
+from nnlib.ops.grid import GridSample
 from nnlib.ops.unfolding import Fold, Unfold
 
 
@@ -75,3 +76,22 @@ def _gets(layout: Any, axis: int) -> Any:
         inside = (reads >= 0) & (reads < size)
         found[tap, reads[inside]] = np.flatnonzero(inside)
     return found + np.arange(taps)[:, None] * (windows + 1)
+
+
+@writes(GridSample)
+def grid_sample(g: Writer, record: Record) -> str:
+    """Write GridSample, of images from opset 16 and of volumes from opset 20."""
+    volumes = len(record.shape(0)) == 5
+    least = 20 if volumes else 16
+    if g.opset < least:
+        raise g.unknown(f"grid_sample before opset {least}")
+    mode = record.params["mode"]
+    if g.opset >= 20:
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    return g.add(
+        "GridSample",
+        [g.value(0), g.value(1)],
+        mode=mode,
+        padding_mode=record.params["padding"],
+        align_corners=int(record.params["align"]),
+    )

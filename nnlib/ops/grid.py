@@ -1,8 +1,9 @@
 """Images sampled at places of a grid, and the grids of affine maps.
 
-M. Jaderberg and others, "Spatial Transformer Networks", 2015. The samples are composed
-of rows of channels, taken and weighted, so that there are derivatives of any order by
-the images and by the grid.
+M. Jaderberg and others, "Spatial Transformer Networks", 2015. Kernels make the samples
+and their first derivatives (`nnlib.kernels.grid`). The same is composed of rows of
+channels, taken and weighted: so there are derivatives of any order by the images and by
+the grid, and samples where the kernels have no form.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from nnlib import kernels
 from nnlib.autograd.function import Function
+from nnlib.autograd.mode import enable_grad
 from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -27,6 +30,8 @@ from nnlib.ops.gathering import IndexSelect
 from nnlib.ops.matmul import matmul
 
 __all__ = ["affine_grid", "grid_sample"]
+
+Gradients = tuple[Any, Any]
 
 _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
@@ -158,6 +163,71 @@ def _check(input: Any, grid: Any, mode: str, padding_mode: str) -> None:
         raise ShapeError(f"grid_sample: bicubic takes images, got shape {x.shape}")
 
 
+class GridSample(Function):
+    """Values of images at places between their pixels."""
+
+    def forward(
+        self, x: Any, grid: Any, *, mode: str, padding: str, align: bool
+    ) -> Any:
+        """Return the values, (N, C, H', W') or (N, C, D', H', W')."""
+        self.setting = mode, padding, align
+        self.save_for_backward(x, grid)
+        return kernels.grid.sample(x, grid, mode, padding, align)
+
+    def backward(self, grad: Any) -> Gradients:
+        """Return the gradients by the images and by the places."""
+        x, grid = self.saved
+        if isinstance(grad, Tensor):
+            return self._composed(grad, x, grid)
+        dx = dg = None
+        if self.needs(0):
+            dx = kernels.grid.input_gradient(grad, grid, x.shape, *self.setting)
+        if self.needs(1):
+            dg = kernels.grid.grid_gradient(grad, x, grid, *self.setting)
+        return dx, dg
+
+    def _composed(self, grad: Tensor, x: Tensor, grid: Tensor) -> Gradients:
+        """Return the gradients as functions that have derivatives."""
+        from nnlib.autograd import grad as gradients  # here, for it needs operations
+
+        with enable_grad():
+            # Copies: two arguments may depend on one another.
+            given = x.clone(), grid.clone()
+            y = composed(*given, *self.setting)
+        wanted = [k for k in (0, 1) if self.needs(k)]
+        found: list[Any] = [None, None]
+        made = gradients(
+            y, [given[k] for k in wanted], grad, create_graph=True, allow_unused=True
+        )
+        for k, value in zip(wanted, made, strict=True):
+            found[k] = value
+        return found[0], found[1]
+
+
+def composed(input: Any, grid: Any, mode: str, padding: str, align: bool) -> Tensor:
+    """Return what `grid_sample` does, made of operations that have derivatives."""
+    dtype = raw(input).dtype
+    count, channels, *sizes = raw(input).shape
+    shape = raw(grid).shape[1:-1]
+    xp = array_module(raw(grid))
+    # (N, C, H, W) -> (N * H * W, C): a pixel's channels are a row.
+    order = (0, *range(2, 2 + len(sizes)), 1)
+    pixels = input.permute(*order).reshape(count * math.prod(sizes), channels)
+    start = xp.repeat(xp.arange(count), math.prod(shape))
+    taps = _taps(grid, sizes, mode, padding, align)
+    total: Any = None
+    for rows, inside, weights in _corners(taps, sizes, start):
+        weight = constant(inside.astype(dtype), grid)
+        for factor in weights:
+            weight = weight * factor
+        taken = IndexSelect.apply(pixels, constant(rows, grid), dim=0)
+        part = taken * weight.reshape(-1, 1)
+        total = part if total is None else total + part
+    # (N * H' * W', C) -> (N, C, H', W')
+    back = (0, 1 + len(sizes), *range(1, 1 + len(sizes)))
+    return total.reshape(count, *shape, channels).permute(*back)  # type: ignore[no-any-return]
+
+
 @public(method=False)
 @on_its_device
 def grid_sample(
@@ -207,25 +277,11 @@ def grid_sample(
     if dtype in HALF:
         x, places = cast(input, float32), cast(grid, float32)
         return cast(grid_sample(x, places, mode, padding_mode, align), dtype)  # type: ignore[no-any-return]
-    count, channels, *sizes = raw(input).shape
-    shape = raw(grid).shape[1:-1]
-    xp = array_module(raw(grid))
-    # (N, C, H, W) -> (N * H * W, C): a pixel's channels are a row.
-    order = (0, *range(2, 2 + len(sizes)), 1)
-    pixels = input.permute(*order).reshape(count * math.prod(sizes), channels)
-    start = xp.repeat(xp.arange(count), math.prod(shape))
-    taps = _taps(grid, sizes, mode, padding_mode, align)
-    total: Any = None
-    for rows, inside, weights in _corners(taps, sizes, start):
-        weight = constant(inside.astype(dtype), grid)
-        for factor in weights:
-            weight = weight * factor
-        taken = IndexSelect.apply(pixels, constant(rows, grid), dim=0)
-        part = taken * weight.reshape(-1, 1)
-        total = part if total is None else total + part
-    # (N * H' * W', C) -> (N, C, H', W')
-    back = (0, 1 + len(sizes), *range(1, 1 + len(sizes)))
-    return total.reshape(count, *shape, channels).permute(*back)  # type: ignore[no-any-return]
+    if not kernels.grid.fits(raw(input)):
+        return composed(input, grid, mode, padding_mode, align)
+    return GridSample.apply(  # type: ignore[no-any-return]
+        input, grid, mode=mode, padding=padding_mode, align=align
+    )
 
 
 @public(method=False)

@@ -1,4 +1,4 @@
-"""Export of bags of embeddings, and of images as columns and back."""
+"""Export of bags of embeddings, of images as columns and back, of samples on grids."""
 
 from __future__ import annotations
 
@@ -110,3 +110,40 @@ def test_what_cannot_be_said_of_bags() -> None:
         nnlib.onnx.export(Bags(nn.EmbeddingBag(5, 2)), (ids, starts), opset_version=15)
     with pytest.raises(OnnxError, match="embedding_bag: max_norm changes the table"):
         nnlib.onnx.export(nn.EmbeddingBag(5, 2, max_norm=1.0), ids.reshape(1, 3))
+
+
+class Sampler(nn.Module):
+    """An image sampled on a grid."""
+
+    def __init__(self, *setting: Any) -> None:
+        super().__init__()
+        self.setting = setting
+
+    def forward(self, x: Any, grid: Any) -> Any:
+        return F.grid_sample(x, grid, *self.setting)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("bilinear", "zeros", False),
+        ("nearest", "border", True),
+        ("bicubic", "reflection", True),
+    ],
+    ids=str,
+)
+def test_samples_on_grids(setting: Any, opset: int) -> None:
+    images, more = nnlib.randn(2, 3, 4, 5), nnlib.randn(3, 3, 4, 5)
+    # Places without a rounding, none in the middle between two pixels.
+    grid, other = (
+        nnlib.round(nnlib.rand(n, 3, 4, 2) * 32 - 16) / 16 + 1 / 64 for n in (2, 3)
+    )
+    model = Sampler(*setting)
+    agree(model, (images, grid), (more, other), opset_version=opset)
+
+
+def test_samples_on_grids_need_an_opset() -> None:
+    volume, places = nnlib.randn(1, 1, 3, 3, 3), nnlib.rand(1, 2, 2, 2, 3)
+    with pytest.raises(OnnxError, match="grid_sample before opset 20"):
+        nnlib.onnx.export(Sampler(), (volume, places))

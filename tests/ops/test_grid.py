@@ -77,3 +77,35 @@ def test_images_without_channels():
         nnlib.ones(1, 0, 3, 3), nnlib.zeros(1, 2, 2, 2)
     )
     assert out.shape == (1, 0, 2, 2)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_gradients_do_not_depend_on_threads(count: int) -> None:
+    shape = (count, 40, 20, 20)
+    x = nnlib.from_numpy(RANDOM.standard_normal(shape)).float().requires_grad_()
+    places = RANDOM.uniform(-1.2, 1.2, (count, 30, 30, 2))
+    grid = nnlib.from_numpy(places).float().requires_grad_()
+    threads = nnlib.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 2):
+            nnlib.set_num_threads(number)
+            y = F.grid_sample(x, grid, "bicubic", "reflection")
+            made = nnlib.autograd.grad((y * y).sum(), (x, grid))
+            found.append([part.detach().numpy() for part in (y, *made)])
+    finally:
+        nnlib.set_num_threads(threads)
+    for other in found[1:]:
+        for mine, its in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
+def test_a_batch_of_batches_is_one_batch() -> None:
+    x = nnlib.from_numpy(RANDOM.standard_normal((3, 2, 4, 5, 6)))
+    grid = nnlib.from_numpy(RANDOM.uniform(-1, 1, (3, 2, 3, 3, 2)))
+    wanted = nnlib.stack([F.grid_sample(a, g) for a, g in zip(x, grid, strict=True)])
+    found = nnlib.func.vmap(F.grid_sample)(x, grid)
+    np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+    shared = nnlib.func.vmap(F.grid_sample, in_dims=(0, None))(x, grid[0])
+    wanted = nnlib.stack([F.grid_sample(a, grid[0]) for a in x])
+    np.testing.assert_array_equal(shared.numpy(), wanted.numpy())

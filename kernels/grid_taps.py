@@ -135,7 +135,8 @@ def find_taps(
     `shapes` are depth, height, width, channels, places of an image, axes, mode,
     padding and alignment, of which modes and paddings are numbers.
     """
-    size, rank, mode, padding, align = shapes[axis], *shapes[5:]
+    size = shapes[axis]
+    rank, mode, padding, align = shapes[5:]
     counts, index, weight, slope = tables
     item = grid.itemsize
     kind = grid.dtype.type

@@ -193,7 +193,8 @@ class GridSample(Function):
         with enable_grad():
             # Copies: two arguments may depend on one another.
             given = x.clone(), grid.clone()
-            y = composed(*given, *self.setting)
+            mode, padding, align = self.setting
+            y = composed(given[0], given[1], mode, padding, align)
         wanted = [k for k in (0, 1) if self.needs(k)]
         found: list[Any] = [None, None]
         made = gradients(

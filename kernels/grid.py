@@ -290,7 +290,7 @@ def grid_gradient(
     --------
     >>> x, grid = np.array([[[[1.0, 3.0]]]]), np.zeros((1, 1, 1, 2))
     >>> grid_gradient(np.ones((1, 1, 1, 1)), x, grid, "bilinear", "zeros", False)
-    array([[[[2., 0.]]]])
+    array([[[[ 2., -1.]]]])
     """
     images, grads, grid = images_of(x), images_of(grad), np.ascontiguousarray(grid)
     y = np.zeros(grid.shape, grid.dtype)

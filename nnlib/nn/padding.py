@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, ClassVar
 
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.errors import ShapeError
+from nnlib.backend.errors import DTypeError, ShapeError
 from nnlib.nn import functional as F
 from nnlib.nn.module import Module
 
@@ -39,6 +40,8 @@ class _Pad(Module):
 
     Raises
     ------
+    DTypeError
+        If a width is no int.
     ShapeError
         If there are not two widths for each dimension; in `forward`, if the input has
         not one or two dimensions more (batch and channels).
@@ -49,13 +52,18 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
-        widths = (padding,) * (2 * self.dims) if isinstance(padding, int) else padding
-        if len(widths) != 2 * self.dims:
+        layer, sides = type(self).__name__, 2 * self.dims
+        try:
+            several = padding if hasattr(padding, "__len__") else (padding,) * sides
+            self.padding = tuple(map(operator.index, several))
+        except TypeError:
+            raise DTypeError(
+                f"{layer}: padding: expected an int or {sides} of them, got {padding!r}"
+            ) from None
+        if len(self.padding) != sides:
             raise ShapeError(
-                f"{type(self).__name__}: padding: expected {2 * self.dims} widths, got "
-                f"{tuple(widths)}"
+                f"{layer}: padding: expected {sides} widths, got {self.padding}"
             )
-        self.padding = tuple(widths)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input with its border."""

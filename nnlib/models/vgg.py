@@ -75,11 +75,11 @@ class VGG(nn.Module):
         features: list[nn.Module] = []
         channels, side = in_channels, image_size
         for entry in configuration:
-            if isinstance(entry, str) and entry == "M":
+            if entry == "M":
                 features.append(nn.MaxPool2d(2, 2))
                 side //= 2
                 continue
-            if not hasattr(entry, "__index__"):
+            if isinstance(entry, str) or not hasattr(entry, "__index__"):
                 raise ArgumentError(
                     f'VGG: configuration: expected ints and "M", got {entry!r}'
                 )

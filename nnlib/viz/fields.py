@@ -65,6 +65,7 @@ def receptive_field(
     9
     """
     extent = per_dim("receptive_field", "size", size, 2, 1)
+    (draws,) = per_dim("receptive_field", "draws", draws, 1, 1)
     total = np.zeros(extent, np.float32)
     like = next(iter(getattr(model, "parameters", tuple)()), None)
     place = None if like is None else like.device

@@ -48,3 +48,12 @@ def test_what_does_not_fit_is_refused() -> None:
         nn.functional.pad([1.0], (1, 1))
     with pytest.raises(ArgumentError, match="value: not used by the mode 'reflect'"):
         nn.functional.pad(nnlib.ones(1, 3), (1, 1), "reflect", 2.0)
+
+
+def test_widths_are_integers() -> None:
+    assert nn.ZeroPad2d(np.int64(1)).padding == (1, 1, 1, 1)
+    for padding in (1.5, None, "12", (1, 2.5, 3, 4)):
+        with pytest.raises(
+            DTypeError, match="ZeroPad2d: padding: expected an int or 4"
+        ):
+            nn.ZeroPad2d(padding)

@@ -341,7 +341,7 @@ def away(array: Any) -> AbstractContextManager[Any] | None:
     >>> away(np.zeros(2)) is None
     True
     """
-    if isinstance(array, np.ndarray) or not _several():
+    if isinstance(array, np.ndarray | np.generic) or not _several():
         return None
     module = cupy().cuda
     number = array.data.device_id

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import Device, resolve_device
+from nnlib.backend.device import Device, context_of, resolve_device
 from nnlib.backend.errors import (
     ArgumentError,
     BoundsError,
@@ -207,7 +207,10 @@ class TensorDataset(BatchDataset[tuple[Tensor, ...]]):
 
     def get_batch(self, indices: Any) -> tuple[Tensor, ...]:
         """Return the rows `indices` of each tensor, copied."""
-        return tuple(as_tensor(item.array.take(indices, 0)) for item in self.tensors)
+        with context_of(self.tensors[0].array):
+            return tuple(
+                as_tensor(item.array.take(indices, 0)) for item in self.tensors
+            )
 
     def to(self, device: str | Device) -> TensorDataset:
         """Return the same data on `device`."""

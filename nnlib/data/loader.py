@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import get_default_dtype
 from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
@@ -292,7 +292,8 @@ def default_collate(samples: list[Any]) -> Any:
     first = samples[0]
     if isinstance(first, Tensor):
         xp = array_module(first.array)
-        return as_tensor(_stack(xp, [sample.array for sample in samples]))
+        with context_of(first.array):
+            return as_tensor(_stack(xp, [sample.array for sample in samples]))
     if isinstance(first, np.ndarray):
         return as_tensor(_stack(np, samples))
     if isinstance(first, bool | int | np.generic):

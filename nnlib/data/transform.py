@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnlib.autograd.construct import as_tensor
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import context_of
 from nnlib.backend.dtypes import FLOATING
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
@@ -107,7 +108,8 @@ class Transform:
         if isinstance(batch, tuple | list):
             return (self(batch[0]), *batch[1:])
         if isinstance(batch, Tensor):
-            return as_tensor(self(batch.detach().array))
+            with context_of(batch.array):
+                return as_tensor(self(batch.detach().array))
         if getattr(batch, "ndim", 0) != 4:
             raise ShapeError(
                 f"{type(self).__name__}: expected images (N, C, H, W), got "

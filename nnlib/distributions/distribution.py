@@ -12,6 +12,7 @@ from nnlib import ops
 from nnlib.autograd.construct import tensor
 from nnlib.autograd.mode import no_grad
 from nnlib.autograd.tensor import Size, Tensor
+from nnlib.backend.device import context_of
 from nnlib.backend.dtypes import get_default_dtype
 from nnlib.backend.errors import ArgumentError, DTypeError, ShapeError
 from nnlib.backend.random import Generator
@@ -236,9 +237,9 @@ class Distribution:
         """Raise unless all entries of `good` are true, naming the first that is not."""
         if not self._validate:
             return
-        array = good._array
-        if bool(array.all()):
-            return
+        with context_of(good._array):
+            if bool(good._array.all()):
+                return
         at = tuple(int(i) for i in np.argwhere(np.asarray(good.cpu()._array) == 0)[0])
         wide = ops.broadcast_to(value.detach(), good.shape)
         found = wide[at].item() if at else wide.item()

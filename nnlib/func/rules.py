@@ -14,7 +14,7 @@ from typing import Any
 from nnlib.autograd.function import Function
 from nnlib.autograd.promotion import promote_arguments
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.ops import arange, matmul, reshape
 from nnlib.ops.products import interleaved
 
@@ -96,7 +96,9 @@ def elementwise(level: Any, cls: Any, args: Any, params: Any) -> Any:
 def _example(x: Any) -> Tensor:
     """Return a tensor of the shape and dtype of a sample."""
     like = x._value._array
-    return Tensor._from_array(array_module(like).zeros(like.shape[1:], like.dtype))
+    with context_of(like):
+        zeros = array_module(like).zeros(like.shape[1:], like.dtype)
+    return Tensor._from_array(zeros)
 
 
 def _cast(level: Any, x: Any, dtype: Any) -> Any:

@@ -15,7 +15,7 @@ from nnlib.autograd.function import Function
 from nnlib.autograd.inplace import run_inplace
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.dtypes import float32
 from nnlib.backend.errors import ShapeError
 from nnlib.backend.random import Generator, default_generator
@@ -316,10 +316,12 @@ def rrelu(
         return LeakyRelu.apply(input, slope=(lower + upper) / 2)  # type: ignore[no-any-return]
     array = raw(input)
     wide = float32 if array.dtype.itemsize < 4 else array.dtype
-    slopes = array_module(array).empty(array.shape, wide)
-    seed, offset = (generator or default_generator).reserve(slopes.size)
-    kernels.philox.uniform(slopes, seed, offset, lower, upper)
-    return PRelu.apply(input, slopes.astype(array.dtype, copy=False))  # type: ignore[no-any-return]
+    seed, offset = (generator or default_generator).reserve(array.size)
+    with context_of(array):
+        slopes = array_module(array).empty(array.shape, wide)
+        kernels.philox.uniform(slopes, seed, offset, lower, upper)
+        slopes = slopes.astype(array.dtype, copy=False)
+    return PRelu.apply(input, slopes)  # type: ignore[no-any-return]
 
 
 def rrelu_(

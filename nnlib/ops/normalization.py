@@ -334,8 +334,9 @@ def instance_norm(
         return _by_groups(op, input, shape[1], weight, bias, eps)  # type: ignore[no-any-return]
     y, mean, var = Normalize.apply(input, weight, bias, groups=shape[1], eps=eps)
     if running_mean is not None or running_var is not None:
+        with context_of(raw(mean)):
+            means, variances = raw(mean).mean(0), raw(var).mean(0)
         update_running_stats(
-            running_mean, running_var, raw(mean).mean(0), raw(var).mean(0), count,
-            momentum,
-        )  # fmt: skip
+            running_mean, running_var, means, variances, count, momentum
+        )
     return y  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnlib import kernels
-from nnlib.backend.device import Device, array_module, resolve_device
+from nnlib.backend.device import Device, array_module, context_of, resolve_device
 from nnlib.backend.errors import ArgumentError, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.data.order import as_generator
@@ -209,11 +209,12 @@ class Word2Vec:
                 starts = np.arange(first, last, self.batch)
                 done = (epoch + starts / max(count, 1)) / epochs
                 rates = self.lr + (min(least_rate, self.lr) - self.lr) * done
-                kernels.skipgram.train(
-                    self.inputs, self.outputs, text, first, last,
-                    rates.astype(np.float32), batch=self.batch, seed=seed,
-                    offset=offset,
-                )  # fmt: skip
+                with context_of(self.inputs):
+                    kernels.skipgram.train(
+                        self.inputs, self.outputs, text, first, last,
+                        rates.astype(np.float32), batch=self.batch, seed=seed,
+                        offset=offset,
+                    )  # fmt: skip
                 if report is not None:
                     report((epoch + last / count) / epochs, float(rates[-1]))
         self.epochs += epochs
@@ -224,7 +225,8 @@ class Word2Vec:
         """The words' vectors as they are now, copied."""
         matrix = self.inputs[:, : self.size]
         module = array_module(matrix)
-        host = matrix.copy() if module is np else module.asnumpy(matrix)
+        with context_of(matrix):
+            host = matrix.copy() if module is np else module.asnumpy(matrix)
         return WordVectors(self.vocabulary.tokens, host, self.vocabulary.counts)
 
 

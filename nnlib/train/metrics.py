@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.places import on_its_device
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import context_of
 from nnlib.backend.errors import ShapeError
 
 __all__ = ["Metric", "RunningMeans", "accuracy", "binary_accuracy"]
@@ -14,6 +17,7 @@ __all__ = ["Metric", "RunningMeans", "accuracy", "binary_accuracy"]
 Metric = Callable[[Tensor, Tensor], Any]
 
 
+@on_its_device
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Return the fraction of samples whose highest score is that of their class.
 
@@ -58,6 +62,7 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
     return as_tensor((scores.argmax(1) == classes).mean(keepdims=True).reshape(()))
 
 
+@on_its_device
 def binary_accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Return the fraction of logits whose sign tells their class, 0 or 1.
 
@@ -104,12 +109,15 @@ class RunningMeans:
         """Add batch means (Tensors or floats) over `samples` samples."""
         for name, value in figures.items():
             if isinstance(value, Tensor):
-                # float64, for a sum over thousands of batches; () on the device
-                term = value.array.astype("float64") * samples
+                with context_of(value.array):
+                    # float64, for a sum over thousands of batches; () on the device
+                    self._add(name, value.array.astype("float64") * samples)
             else:
-                term = float(value) * samples
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
+                self._add(name, float(value) * samples)
         self._count += samples
+
+    def _add(self, name: str, term: Any) -> None:
+        self._sums[name] = self._sums[name] + term if name in self._sums else term
 
     @property
     def samples(self) -> int:
@@ -126,4 +134,8 @@ class RunningMeans:
         """
         if not self._count:
             raise ShapeError("RunningMeans: expected at least one sample, got none")
-        return {name: float(total) / self._count for name, total in self._sums.items()}
+        found = {}
+        for name, total in self._sums.items():
+            with nullcontext() if isinstance(total, float) else context_of(total):
+                found[name] = float(total) / self._count
+        return found

@@ -111,6 +111,56 @@ def networks() -> None:
     train(Reader(encoder), WORDS, nnlib.optim.AdamW)
 
 
+def layers() -> None:
+    """Run every layer that can be made of a few numbers, on inputs of all kinds."""
+    made = 0
+    numbers: tuple[Any, ...] = ((), (4,), (8,), (2,), (4, 4, 3), (8, 8), (0.5,))
+    inputs = [
+        nnlib.ones(*shape, device=DEVICE, requires_grad=True)
+        for shape in ((2, 4, 8, 8), (2, 4, 8), (2, 8))
+    ]
+    kinds = [x for x in vars(nn).values() if isinstance(x, type) and x is not nn.Module]
+    for kind, given in itertools.product(kinds, numbers):
+        try:
+            layer = kind(*given).to(DEVICE) if issubclass(kind, nn.Module) else None
+        except Exception:  # noqa: BLE001, S112 - no layer of these numbers
+            continue
+        for x in inputs if layer is not None else ():
+            try:
+                outputs(layer(x))[0].sum().backward()
+            except cupy.ElsewhereError:
+                raise
+            except Exception:  # noqa: BLE001, S112 - no input of this layer
+                cupy.Device(0).use()
+                continue
+            made += 1
+            on(1, *layer.parameters(), *layer.buffers())
+    assert made > 150, made
+
+
+def loops() -> None:
+    """Train by `fit`, and draw from distributions."""
+    batches = [(nnlib.ones(4, 3, 8, 8), nnlib.tensor([0, 1, 2, 3]))] * 2
+    model = network()
+    nnlib.train.fit(
+        model, batches, optimizer=nnlib.optim.SGD(model.parameters(), lr=0.1),
+        epochs=1, validation=batches, clip_norm=1.0, device=DEVICE, progress=False,
+        metrics={"accuracy": nnlib.train.accuracy},
+    )  # fmt: skip
+    on(1, *model.parameters())
+    data = nnlib.data.TensorDataset(IMAGES, LABELS)
+    for batch in nnlib.data.DataLoader(data, batch_size=2, shuffle=True):
+        on(1, *batch)
+    sentences = [["a", "b", "c", "a"], ["c", "b"]] * 3
+    words = nnlib.text.Word2Vec(sentences, size=4, min_count=1, device=DEVICE)
+    assert len(words.train(1).vectors) == 3
+    one = nnlib.ones(3, device=DEVICE)
+    for kind in (nnlib.distributions.Normal, nnlib.distributions.Laplace):
+        spread = kind(one, one)
+        drawn = spread.rsample()
+        on(1, drawn, spread.log_prob(drawn))
+
+
 def sparse() -> None:
     for kind in (nnlib.optim.SGD, nnlib.optim.Adagrad, nnlib.optim.SparseAdam):
         table = nn.Embedding(5, 4, sparse=True).to(DEVICE)
@@ -256,8 +306,8 @@ def main() -> None:
     gpu.tests_launcher = launch
     cublas.multiply = multiply
     for part in (
-        networks, sparse, halves, whole_batch, gradients, two_devices, changes,
-        operations,
+        networks, layers, loops, sparse, halves, whole_batch, gradients, two_devices,
+        changes, operations,
     ):  # fmt: skip
         try:
             part()

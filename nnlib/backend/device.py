@@ -385,7 +385,7 @@ def to_device(array: Any, device: Device, *, non_blocking: bool = False) -> Any:
     """Copy `array` to `device`; an array that is there already is returned as is."""
     if device_of(array) == device:
         return array
-    refuse("a copy between the CPU and the GPU")
+    refuse("a copy to another device")
     if device.type == "cpu":
         # On the stream of its own device, where it is made.
         with context_of(array):

@@ -238,9 +238,9 @@ def refused(work: Any, words: str) -> None:
     [
         (lambda x: x.sum().item(), "item: not while a CUDA graph"),
         (lambda x: bool(x[0, 0]), "item: not while"),
-        (lambda x: x.tolist(), "copy between the CPU and the GPU: not while"),
-        (lambda x: nnlib.ones(2).to("cuda"), "copy between"),
-        (lambda x: nnlib.tensor([1.0, 2.0], device="cuda"), "copy between"),
+        (lambda x: x.tolist(), "a copy to another device: not while"),
+        (lambda x: nnlib.ones(2).to("cuda"), "a copy to another device"),
+        (lambda x: nnlib.tensor([1.0, 2.0], device="cuda"), "a copy to another device"),
         (lambda x: cupy.asarray(np.ones(3)), "a copy from the CPU: not while"),
         (lambda x: nnlib.cuda.synchronize(), "synchronize: not while"),
         (lambda x: nnlib.manual_seed(3), "manual_seed: not while"),

@@ -1,9 +1,10 @@
 """Blocks of neighbouring outputs, channel by channel: the loops of `depthwise`.
 
-A block is a few neighbouring outputs of a row, for a vector of channels. Its sums, or
-the sums for the taps of a line, stay in registers; each input of a line is read once
+A block is a few neighbouring outputs of a row, or of several, for a vector of channels.
+Its sums, or the sums for the taps, stay in registers; each input of a line is read once
 for all the outputs whose windows hold it. Columns outside the image are read from a
-vector of zeros, lines outside are not listed, so that no image is copied into a frame.
+vector of zeros, lines outside are not listed or are zeros themselves, so that no image
+is copied into a frame.
 
 Emitted as vector code like `nnlib.kernels.tiles`: one function for each form of block,
 which is compiled when it is first needed and called by its address.
@@ -12,23 +13,42 @@ which is compiled when it is first needed and called by its address.
 from __future__ import annotations
 
 import functools
+import platform
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 
 from nnlib.kernels.machinery import cpu_kernel
 from nnlib.kernels.tiles import count_turns, opaque
 from nnlib.kernels.vectors import REGISTER_BYTES, REGISTERS
 
-__all__ = ["MOST_OUTPUTS", "Form", "block_of", "run_block"]
+__all__ = ["MOST_OUTPUTS", "ROWS", "Form", "block_of", "run_block"]
 
 _WORD = ir.IntType(64)
 _FLAGS = ("contract", "nsz")
 # Of 32 registers 8 hold sums, beside the weights of a line and what is read; of 16, 4.
 MOST_OUTPUTS = REGISTERS // 4
-_ARGUMENTS = 11
+# Rows, and outputs in each, of a block of several rows: as many sums, or gradients, as
+# leave room for nine weights, or their sums.
+ROWS = 4 if REGISTERS > 16 else 2
+_ARGUMENTS = 12
+
+
+def _vector_register() -> str | None:
+    """Return the letter for a register that holds a vector of ours, if it is known."""
+    machine = platform.machine().lower()
+    if config.CPU_NAME or config.CPU_FEATURES:
+        # Code for another processor than this, whose registers may be smaller.
+        return None
+    if machine in ("x86_64", "amd64"):
+        return "v" if REGISTER_BYTES > 16 else None
+    return "w" if machine in ("aarch64", "arm64") else None
+
+
+_REGISTER = _vector_register()
 
 
 class Form(NamedTuple):
@@ -44,6 +64,9 @@ class Form(NamedTuple):
         Columns at either end that may lie outside the image.
     grad : int
         0: outputs are summed; 1: the gradient by the weights.
+    rows : int
+        Neighbouring rows of outputs; with more than one, windows have as many lines as
+        taps of a line, and stride 1.
     """
 
     outputs: int
@@ -51,6 +74,7 @@ class Form(NamedTuple):
     stride: int
     outside: int
     grad: int
+    rows: int = 1
 
     @property
     def columns(self) -> int:
@@ -84,11 +108,18 @@ class _Block:
         function = ir.Function(module, kind, name=name)
         function.linkage = "internal"
         builder = self.builder = ir.IRBuilder(function.append_basic_block())
+        # fmt: off
         (self.table, self.lines, self.shift, self.pixel, self.lead, self.tail,
-         self.zeros, self.tap, target, pitch, channels) = function.args  # fmt: skip
+         self.zeros, self.tap, target, pitch, channels, below) = function.args
+        # fmt: on
         steps = [builder.mul(self.pixel, _number(odd)) for odd in self.odd]
+        rows = [
+            builder.add(target, builder.mul(below, _number(r)))
+            for r in range(self.form.rows)
+        ]
         places = [
-            builder.add(target, builder.mul(pitch, _number(u)))
+            builder.add(row, builder.mul(pitch, _number(u)))
+            for row in rows
             for u in range(self.form.outputs)
         ]
         end = builder.sub(channels, _number(REGISTER_BYTES))
@@ -101,7 +132,10 @@ class _Block:
             early = builder.icmp_signed("<", slot, end)
             at = builder.select(early, slot, end)
             here = [builder.add(place, at) for place in places]
-            work = self._weights if self.form.grad else self._outputs
+            if self.form.rows > 1:
+                work = self._square_weights if self.form.grad else self._square_outputs
+            else:
+                work = self._weights if self.form.grad else self._outputs
             return work(here, at, slot, carried)
 
         count_turns(builder, vectors, steps, vector)
@@ -166,6 +200,78 @@ class _Block:
 
         return count_turns(builder, self.lines, steps, line)
 
+    def _square_outputs(
+        self, here: list[Any], at: Any, slot: Any, steps: list[Any]
+    ) -> list[Any]:
+        """Sum the outputs of some rows, line by line."""
+        builder, form = self.builder, self.form
+        first = self._load(builder.add(self._entry(self.table, _number(0)), at))
+        weights = [self._load(place) for place in self._taps(at)]
+        hidden, _ = self._hide(steps)
+        sums = [first] * len(here)
+        for line in range(form.rows + form.taps - 1):
+            sums = self._pin(sums)
+            for value, r, tap, u in self._products(line, at, hidden):
+                number = r * form.outputs + u
+                sums[number] = self._fma(value, weights[tap], sums[number])
+        for place, total in zip(here, sums, strict=True):
+            self._store(total, place)
+        return hidden
+
+    def _square_weights(
+        self, here: list[Any], at: Any, slot: Any, steps: list[Any]
+    ) -> list[Any]:
+        """Add to the sums of all taps, over some rows."""
+        form = self.form
+        places = self._taps(slot)
+        sums = [self._load(place) for place in places]
+        grads = [self._load(place) for place in here]
+        hidden, _ = self._hide(steps)
+        for line in range(form.rows + form.taps - 1):
+            sums = self._pin(sums)
+            for value, r, tap, u in self._products(line, at, hidden):
+                grad = grads[r * form.outputs + u]
+                sums[tap] = self._fma(value, grad, sums[tap])
+        for place, total in zip(places, sums, strict=True):
+            self._store(total, place)
+        return hidden
+
+    def _taps(self, at: Any) -> list[Any]:
+        """Return where the weights of all taps are, or their sums."""
+        builder = self.builder
+        first = builder.add(self._entry(self.table, _number(2)), at)
+        return [
+            builder.add(first, builder.mul(self.tap, _number(t)))
+            for t in range(self.form.taps**2)
+        ]
+
+    def _products(self, line: int, at: Any, steps: list[Any]) -> Any:
+        """Yield the inputs of a line with the row, tap and output that each is for."""
+        builder, form = self.builder, self.form
+        entry = self._entry(self.table, _number(1 + 2 * line))
+        inside = builder.icmp_signed("!=", entry, _number(0))
+        start = builder.select(inside, builder.add(entry, self.shift), self.zeros)
+        for value, pairs in self._columns(builder.add(start, at), steps):
+            for r in range(form.rows):
+                if 0 <= line - r < form.taps:
+                    for u, e in pairs:
+                        yield value, r, (line - r) * form.taps + e, u
+
+    def _pin(self, values: list[Any]) -> list[Any]:
+        """Return values through an empty instruction that needs them all.
+
+        The compiler would read all lines first, and keep what it read in memory.
+        """
+        if _REGISTER is None:
+            return values
+        kinds = [value.type for value in values]
+        count = len(values)
+        told = [f"={_REGISTER}"] * count + [str(i) for i in range(count)]
+        kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
+        constraints = ",".join([*told, "~{memory}"])
+        found = self.builder.asm(kind, "", constraints, values, True)
+        return [self.builder.extract_value(found, i) for i in range(count)]
+
     def _line(self, index: Any) -> tuple[Any, Any]:
         """Return where a line of inputs and one of weights begin."""
         builder = self.builder
@@ -228,8 +334,9 @@ class _Block:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _place_block(
-    typing: Any, outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any
-) -> Any:
+    typing: Any, outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any,
+    rows: Any,
+) -> Any:  # fmt: skip
     """Emit a block's function, return its address: tuples of one more tell the form."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -238,12 +345,14 @@ def _place_block(
         function = _Block(real, form).emit(builder.module, "nnlib_channel_block")
         return builder.ptrtoint(function, _WORD)
 
-    return types.int64(outputs, taps, stride, outside, grad), lower
+    return types.int64(outputs, taps, stride, outside, grad, rows), lower
 
 
-def place_block(outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any) -> Any:
+def place_block(
+    outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any, rows: Any
+) -> Any:
     """Return the address of a block's function; each form is a signature of its own."""
-    return _place_block(outputs, taps, stride, outside, grad)
+    return _place_block(outputs, taps, stride, outside, grad, rows)
 
 
 _PLACE = cpu_kernel(parallel=False)(place_block)
@@ -267,7 +376,7 @@ def block_of(form: Form, dtype: Any) -> int:
 @intrinsic  # type: ignore[untyped-decorator]
 def run_block(
     typing: Any, block: Any, table: Any, lines: Any, shift: Any, pixel: Any, lead: Any,
-    tail: Any, zeros: Any, tap: Any, target: Any, pitch: Any, channels: Any,
+    tail: Any, zeros: Any, tap: Any, target: Any, pitch: Any, channels: Any, below: Any,
 ) -> Any:  # fmt: skip
     """Compute a block, by the function `block_of` returned.
 
@@ -282,8 +391,13 @@ def run_block(
         right[l][e * tap + c] += sum over u of
             left[l][shift + (u * stride + e) * pixel + c] * target[u * pitch + c]
 
+    A block of several rows writes, or reads, the row r at ``target + r * below``, whose
+    windows begin with line r: `lines` is not read, the lines are the table's, 0 for one
+    of zeros, and the weights of all taps lie behind one another at ``table[2]``.
+
     All are bytes and addresses. `lead` and `tail` columns at the ends of the block are
-    zeros, read from a vector at `zeros`. There is at least one vector of `channels`.
+    zeros, read from a vector at `zeros`; as many pixels of zeros as a block of several
+    rows has columns lie there. There is at least one vector of `channels`.
     """
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:

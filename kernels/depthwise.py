@@ -1,8 +1,9 @@
 """Convolution of each channel with a filter of its own, on the CPU.
 
 Vectors run over neighbouring channels. Rows of outputs are cut into blocks, whose sums
-stay in registers (`nnlib.kernels.channel_blocks`); images are read where they lie. The
-gradient by the weights adds each block's products to sums of the thread's own.
+stay in registers (`nnlib.kernels.channel_blocks`), for 3x3 of stride 1 a few rows at a
+time; images are read where they lie. The gradient by the weights adds each block's
+products to sums of the thread's own.
 
 What this does not fit (several filters of a channel, fewer channels than a vector has
 elements, memory that is not channels-last, dilation, wide padding) is done by bands of
@@ -20,7 +21,7 @@ from numba import types
 
 from nnlib.backend.threads import get_num_threads
 from nnlib.kernels import depthwise_bands
-from nnlib.kernels.channel_blocks import MOST_OUTPUTS, Form, block_of, run_block
+from nnlib.kernels.channel_blocks import MOST_OUTPUTS, ROWS, Form, block_of, run_block
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
 from nnlib.kernels.vectors import REGISTER_BYTES, padded
@@ -29,6 +30,8 @@ __all__ = ["correlate", "weight_grad"]
 
 # Taps of a line that blocks are made for: each number is a function to compile.
 _MOST_TAPS = 7
+# Where sizes of blocks begin in the numbers of a `_Cut`.
+_SIZES = 25
 # Rows of outputs that a thread has at least.
 _GRAIN = 4
 # Bytes of partial sums, over all threads.
@@ -41,14 +44,32 @@ class _Cut(NamedTuple):
     Attributes
     ----------
     numbers : numpy.ndarray of int64
-        The plan's grid, start, step, stride, taps, first and gap, three each; then, for
-        each size of block from the largest, its outputs, columns and function.
+        The plan's grid, start, step, stride, taps, first and gap, three each; the rows
+        of a block of several rows, how many such blocks a slice has, and how many jobs
+        with the single rows left over; where the sizes of blocks of a single row begin.
+        From `_SIZES` on, for each size of a block of several rows from the largest, its
+        outputs, columns and function; then those of a single row.
     order : numpy.ndarray of int64
         The order of the taps.
     """
 
     numbers: Any
     order: Any
+
+
+def _sizes(grid: int, most: int, form: Form, dtype: Any) -> list[int]:
+    """Return outputs, columns and function of the blocks that a row is cut into."""
+    sizes = [n for n in (8, 4, 2, 1) if n <= min(grid, most)]
+    if not form.grad:
+        # The last block begins early; a gradient must not add an output twice.
+        sizes = sizes[:1]
+    found: list[int] = []
+    for size in sizes:
+        if grid >= size:
+            used = form._replace(outputs=size)
+            found += [size, used.columns, block_of(used, dtype)]
+            grid %= size
+    return found
 
 
 @functools.lru_cache(maxsize=512)
@@ -63,39 +84,55 @@ def _cut(key: tuple[Any, ...], width: int, dtype: Any, grad: bool) -> _Cut | Non
         return None
     # Few forms of blocks: none, a "same" convolution's or all columns but one.
     outside = min(n for n in (0, taps // 2, taps - 1) if n >= outside)
-    sizes = [n for n in (8, 4, 2, 1) if n <= min(grid, MOST_OUTPUTS)]
-    if not grad:
-        # The last block begins early; a gradient must not add an output twice.
-        sizes = sizes[:1]
+    form = Form(1, taps, stride, outside, int(grad))
+    square = plan.taps == (1, 3, 3) and plan.stride == plan.gap == (1, 1, 1)
+    blocks = plan.grid[1] // ROWS if square else 0
     numbers = [number for field in plan[:7] for number in field]
-    left = grid
-    for size in sizes:
-        if left >= size:
-            form = Form(size, taps, stride, outside, int(grad))
-            numbers += [size, form.columns, block_of(form, dtype)]
-            left %= size
+    sizes = []
+    if blocks:
+        sizes = _sizes(grid, 4, form._replace(rows=ROWS), dtype)
+    left = plan.grid[1] - blocks * ROWS
+    numbers += [ROWS, blocks, blocks + left, _SIZES + len(sizes), *sizes]
+    if left:
+        numbers += _sizes(grid, MOST_OUTPUTS, form, dtype)
     return _Cut(np.array(numbers, np.int64), plan.order)
 
 
 @body
+def place_of(job: int, numbers: Any) -> Any:
+    """Return image, slice and first row of a job, and how many rows it has."""
+    slices = job // numbers[23]
+    n = slices // numbers[0]
+    d = slices - n * numbers[0]
+    block = job - slices * numbers[23]
+    if block < numbers[22]:
+        return n, d, block * numbers[21], numbers[21]
+    return n, d, block + numbers[22] * (numbers[21] - 1), 1
+
+
+@body
 def list_lines(
-    x: Any, weights: int, tap: int, n: int, d: int, q: int, numbers: Any, table: Any
+    x: Any, weights: int, tap: int, place: Any, numbers: Any, table: Any
 ) -> int:
-    """Write where the lines of a row of windows and their weights begin; count them.
+    """Write where the lines of a job's windows and their weights begin; count them.
 
     `weights` is the address of the first tap's, `tap` the bytes from one to the next.
+    Of a single row's windows, lines outside of the image are left out.
     """
     _, depth, height, width, channels = x.shape
+    n, d, q, rows = place
     count = 0
     if not numbers[14]:
         return count
     for a in range(numbers[12]):
         z = d * numbers[9] + numbers[15] + a * numbers[18]
-        for b in range(numbers[13]):
+        for b in range(numbers[13] + rows - 1):
             h = q * numbers[10] + numbers[16] + b * numbers[19]
-            if 0 <= z < depth and 0 <= h < height:
+            inside = 0 <= z < depth and 0 <= h < height
+            if inside or rows > 1:
                 line = ((n * depth + z) * height + h) * width
-                table[1 + 2 * count] = x.ctypes.data + line * channels * x.itemsize
+                line = x.ctypes.data + line * channels * x.itemsize
+                table[1 + 2 * count] = line if inside else 0
                 first = (a * numbers[13] + b) * numbers[14]
                 table[2 + 2 * count] = weights + first * tap
                 count += 1
@@ -104,14 +141,18 @@ def list_lines(
 
 @body
 def run_blocks(
-    x: Any, row: int, step: int, lines: int, tap: int, overlap: bool, numbers: Any,
-    table: Any, zeros: Any,
+    x: Any, row: int, step: int, below: int, lines: int, tap: int, overlap: bool,
+    numbers: Any, size: int, table: Any, zeros: Any,
 ) -> None:  # fmt: skip
-    """Compute a row of outputs: the first is at `row`, the next `step` bytes on."""
+    """Compute a job's rows: their first outputs are at `row`, `below` bytes apart.
+
+    The next outputs of a row are `step` bytes on; `size` is where the largest size of
+    the blocks is in `numbers`.
+    """
     width = x.shape[3]
     pixel = x.shape[4] * x.itemsize
     grid = numbers[2]
-    i, size = 0, 21
+    i = 0
     while i < grid:
         if i + numbers[size] > grid:
             if overlap:
@@ -123,31 +164,38 @@ def run_blocks(
         run_block(
             numbers[size + 2], table.ctypes.data, lines, left * pixel, pixel,
             max(0, -left), max(0, left + numbers[size + 1] - width),
-            zeros.ctypes.data, tap, row + i * step, step, pixel,
+            zeros.ctypes.data, tap, row + i * step, step, pixel, below,
         )  # fmt: skip
         i += numbers[size]
+
+
+@body
+def make_zeros(x: Any) -> Any:
+    """Return the zeros that blocks read in place of what is outside."""
+    # Pixels for the columns of a block of several rows, four outputs of three taps.
+    return np.zeros(6 * x.shape[4], x.dtype)
 
 
 @cpu_loop
 def correlate_rows(
     begin: int, end: int, x: Any, packed: Any, start: Any, y: Any, numbers: Any
 ) -> None:
-    """Compute the rows of outputs `begin` to `end`."""
+    """Compute the jobs `begin` to `end`."""
     pixel = x.shape[4] * x.itemsize
-    zeros = np.zeros(REGISTER_BYTES // x.itemsize, x.dtype)
-    table = np.empty(1 + 2 * numbers[12] * numbers[13], np.int64)
+    zeros = make_zeros(x)
+    table = np.empty(1 + 2 * numbers[12] * (numbers[13] + numbers[21]), np.int64)
     table[0] = start.ctypes.data
     for job in range(begin, end):
-        q = job % numbers[1]
-        d = job // numbers[1] % numbers[0]
-        n = job // numbers[1] // numbers[0]
-        lines = list_lines(x, packed.ctypes.data, pixel, n, d, q, numbers, table)
+        place = place_of(job, numbers)
+        n, d, q, rows = place
+        lines = list_lines(x, packed.ctypes.data, pixel, place, numbers, table)
         # The row of the result, and its first output.
         at = (n * y.shape[1] + d * numbers[6] + numbers[3]) * y.shape[2]
         at = (at + q * numbers[7] + numbers[4]) * y.shape[3] + numbers[5]
         run_blocks(
-            x, y.ctypes.data + at * pixel, numbers[8] * pixel, lines, pixel, True,
-            numbers, table, zeros,
+            x, y.ctypes.data + at * pixel, numbers[8] * pixel,
+            numbers[7] * y.shape[3] * pixel, lines, pixel, True, numbers,
+            _SIZES if rows > 1 else numbers[24], table, zeros,
         )  # fmt: skip
 
 
@@ -159,29 +207,30 @@ def correlate_loop(
     for t in range(order.size):
         for c in range(w.shape[0]):
             packed[t, c] = w[c, order[t]]
-    rows = x.shape[0] * numbers[0] * numbers[1]
-    spread(correlate_rows, rows, _GRAIN, (x, packed, start, y, numbers))
+    jobs = x.shape[0] * numbers[0] * numbers[23]
+    grain = max(1, _GRAIN * numbers[23] // numbers[1])
+    spread(correlate_rows, jobs, grain, (x, packed, start, y, numbers))
 
 
 @cpu_loop
 def grad_parts(begin: int, end: int, x: Any, g: Any, sums: Any, numbers: Any) -> None:
-    """Sum the parts `begin` to `end` of all rows."""
+    """Sum the parts `begin` to `end` of all jobs."""
     pixel = x.shape[4] * x.itemsize
     tap = sums.shape[2] * sums.itemsize
-    zeros = np.zeros(REGISTER_BYTES // x.itemsize, x.dtype)
-    table = np.empty(1 + 2 * numbers[12] * numbers[13], np.int64)
-    rows = x.shape[0] * numbers[0] * numbers[1]
+    zeros = make_zeros(x)
+    table = np.empty(1 + 2 * numbers[12] * (numbers[13] + numbers[21]), np.int64)
+    jobs = x.shape[0] * numbers[0] * numbers[23]
     parts = sums.shape[0]
     for part in range(begin, end):
         weights = sums.ctypes.data + part * sums.shape[1] * tap
-        for job in range(part * rows // parts, (part + 1) * rows // parts):
-            q = job % numbers[1]
-            d = job // numbers[1] % numbers[0]
-            n = job // numbers[1] // numbers[0]
-            lines = list_lines(x, weights, tap, n, d, q, numbers, table)
+        for job in range(part * jobs // parts, (part + 1) * jobs // parts):
+            place = place_of(job, numbers)
+            n, d, q, rows = place
+            lines = list_lines(x, weights, tap, place, numbers, table)
+            row = ((n * numbers[0] + d) * numbers[1] + q) * numbers[2]
             run_blocks(
-                x, g.ctypes.data + job * numbers[2] * pixel, pixel, lines, tap, False,
-                numbers, table, zeros,
+                x, g.ctypes.data + row * pixel, pixel, numbers[2] * pixel, lines, tap,
+                False, numbers, _SIZES if rows > 1 else numbers[24], table, zeros,
             )  # fmt: skip
 
 

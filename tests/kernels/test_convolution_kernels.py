@@ -213,8 +213,8 @@ def test_bad_dtypes():
         kernel.weight_grad(x, x, (1, 1), PAIR, NONE, PAIR, 1)
 
 
-# Widths round the blocks; channels of whole vectors and not; both strides; padding of
-# none, half and all of a line's taps.
+# Heights and widths round the blocks; channels of whole vectors and not; both strides;
+# padding of none, half and all of a line's taps.
 @pytest.mark.parametrize(
     ("dtype", "n", "c", "size", "kernel_size", "stride", "before"),
     [
@@ -222,6 +222,8 @@ def test_bad_dtypes():
         ("float32", 1, 35, (8, 15), (3, 3), 2, 1),
         ("float32", 3, 64, (4, 4), (2, 3), 1, 2),
         ("float32", 1, 17, (1, 1), (3, 3), 1, 1),
+        ("float32", 2, 16, (9, 5), (3, 3), 1, 2),
+        ("float32", 1, 20, (6, 7), (3, 3), 1, 0),
         ("float32", 1, 16, (7, 6), (1, 5), 2, 0),
         ("float64", 2, 19, (6, 11), (3, 3), 1, 1),
         ("float64", 1, 16, (9, 8), (3, 3), 2, 1),

@@ -119,6 +119,16 @@ def test_files_that_cannot_be_loaded_are_failures(tmp_path):
     assert "no_such_module" in found["others"]["test_broken.py"]["message"]
 
 
+@pytest.fixture
+def short_times(monkeypatch):
+    """Let a measurement take a moment: nobody reads the figures."""
+    clock = cuda_figures.Clock
+    monkeypatch.setattr(
+        cuda_figures, "Clock", lambda device, **_: clock(device, 1, 0.001)
+    )
+
+
+@pytest.mark.usefixtures("short_times")
 def test_bandwidth_on_the_cpu(tmp_path, capsys, monkeypatch):
     for group in ("_updates", "_layers", "_elementwise"):
         monkeypatch.setattr(cuda_figures, group, lambda *arrays: iter(()))
@@ -156,6 +166,7 @@ def test_training_without_pytorch(tmp_path, monkeypatch):
     assert report.get("left_out") == "the time was up"
 
 
+@pytest.mark.usefixtures("short_times")
 def test_ways_of_recurrent_layers_on_the_cpu(tmp_path):
     report = Report(tmp_path / "f.json")
     cuda_figures.persistent(report, "cpu", time.monotonic() + 300)

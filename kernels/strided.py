@@ -335,7 +335,8 @@ def fits(plan: Plan, x: Any, k: int) -> bool:
     inside = x.shape[0] * math.prod(plan.grid) / (4 * tiles)
     saved = c * (36 * inside * padded(k, size) - 25 * wide) / 2
     saved -= 25 * padded(c, size) + 20 * wide
-    return tiles * saved * size / REGISTER_BYTES > 12 * c * k + 2000
+    pays: bool = tiles * saved * size / REGISTER_BYTES > 12 * c * k + 2000
+    return pays
 
 
 def _odd_lines(count: int, itemsize: int) -> int:

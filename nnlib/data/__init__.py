@@ -29,6 +29,12 @@ from nnlib.data.dataset import (
 from nnlib.data.errors import DataError, DownloadError
 from nnlib.data.idx import parse_idx, read_idx
 from nnlib.data.images import MNIST, Digits, FashionMNIST, ImageDataset
+from nnlib.data.joining import (
+    ChainDataset,
+    StackDataset,
+    default_convert,
+    get_worker_info,
+)
 from nnlib.data.loader import DataLoader, default_collate
 from nnlib.data.mixup import MixUp
 from nnlib.data.samplers import (
@@ -54,6 +60,7 @@ __all__ = [
     "MNIST",
     "BatchDataset",
     "BatchSampler",
+    "ChainDataset",
     "Compose",
     "ConcatDataset",
     "Cutout",
@@ -74,6 +81,7 @@ __all__ = [
     "Sampler",
     "SequentialSampler",
     "SignLanguageDigits",
+    "StackDataset",
     "Standardizer",
     "Subset",
     "SubsetRandomSampler",
@@ -81,6 +89,8 @@ __all__ = [
     "Transform",
     "WeightedRandomSampler",
     "default_collate",
+    "default_convert",
+    "get_worker_info",
     "parse_cifar_binary",
     "parse_cifar_pickle",
     "parse_idx",

@@ -33,6 +33,7 @@ from nnlib.ops.normalization import group_norm as group_norm
 from nnlib.ops.normalization import instance_norm as instance_norm
 from nnlib.ops.normalization_rows import *  # noqa: F403
 from nnlib.ops.padding import *  # noqa: F403
+from nnlib.ops.pairs import pdist as pdist
 from nnlib.ops.pooling import *  # noqa: F403
 from nnlib.ops.pooling_average import *  # noqa: F403
 from nnlib.ops.pooling_fractional import *  # noqa: F403

@@ -64,6 +64,7 @@ from nnlib.ops.products import *  # noqa: F403
 from nnlib.ops.quantiles import *  # noqa: F403
 from nnlib.ops.random_tensors import *  # noqa: F403
 from nnlib.ops.ranges import *  # noqa: F403
+from nnlib.ops.redrawing import *  # noqa: F403
 from nnlib.ops.reduction import *  # noqa: F403
 from nnlib.ops.replacing import *  # noqa: F403
 from nnlib.ops.resize import channel_shuffle as channel_shuffle
@@ -83,6 +84,7 @@ from nnlib.ops.special_functions import *  # noqa: F403
 from nnlib.ops.statistics import *  # noqa: F403
 from nnlib.ops.striding import *  # noqa: F403
 from nnlib.ops.trigonometric import *  # noqa: F403
+from nnlib.ops.window_functions import *  # noqa: F403
 from nnlib.ops.writing import *  # noqa: F403
 
 if not TYPE_CHECKING:

@@ -9,9 +9,11 @@ import numpy as np
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
+from nnlib.backend.device import array_module
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.arranging import diag
-from nnlib.ops.dims import one_dim, raw
+from nnlib.ops.dims import constant, one_dim, raw
+from nnlib.ops.gathering import index_select
 from nnlib.ops.joining import cat, stack
 from nnlib.ops.loss import check_float
 from nnlib.ops.matmul import dot
@@ -27,6 +29,7 @@ __all__ = [
     "cross",
     "diagflat",
     "dist",
+    "pdist",
     "trapezoid",
     "trapz",
     "vdot",
@@ -72,6 +75,42 @@ def cdist(x1: Any, x2: Any, p: float = 2.0) -> Tensor:
             f"{a.shape} and {b.shape}"
         )
     return norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+@public(method=False)
+def pdist(input: Any, p: float = 2.0) -> Tensor:
+    """Return the p-norm distances of all pairs of rows, each pair once.
+
+    The upper triangle of ``cdist(input, input)``, row by row.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, M), floating
+    p : float, default 2
+
+    Returns
+    -------
+    Tensor, shape (N (N - 1) / 2,)
+
+    Raises
+    ------
+    ShapeError
+        If `input` is no matrix.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> nnlib.pdist(nnlib.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
+    tensor([5.    , 1.    , 4.2426])
+    """
+    check_float("pdist", "input", input)
+    rows = raw(input)
+    if rows.ndim != 2:
+        raise ShapeError(f"pdist: input: expected shape (N, M), got {rows.shape}")
+    first, second = array_module(rows).triu_indices(rows.shape[0], 1)
+    a = index_select(input, 0, constant(first, input))
+    b = index_select(input, 0, constant(second, input))
+    return norm(a - b, p, -1)
 
 
 @public()

@@ -101,6 +101,22 @@ CASES = [
         errors=quantile_errors("nanquantile"),
     ),
     Case(
+        "pdist",
+        samples=[
+            normal(4, 3),
+            Sample((normal(3, 5),), {"p": 1.0}),
+            Sample((normal(3, 2),), {"p": 3.0}),
+        ],
+        torch="nn.functional.pdist",
+        errors=[
+            (
+                lambda: nnlib.pdist(ones(3)),
+                ShapeError,
+                r"pdist: input: expected shape \(N, M\), got \(3,\)",
+            )
+        ],
+    ),
+    Case(
         "cdist",
         samples=[
             (normal(3, 4), normal(2, 4)),

@@ -189,4 +189,21 @@ CASES = [
         2.0,
         errors=[(lambda: ones(2).exponential_(0), Error, "exponential_: lambd")],
     ),
+    in_place(
+        "geometric_",
+        0.3,
+        errors=[(lambda: ones(2).geometric_(1.0), Error, "geometric_: p: expected")],
+    ),
+    in_place(
+        "cauchy_",
+        1.0,
+        2.0,
+        errors=[(lambda: ones(2).cauchy_(0.0, 0.0), Error, "cauchy_: sigma: expected")],
+    ),
+    in_place(
+        "log_normal_",
+        0.5,
+        0.25,
+        errors=[(lambda: ones(2).log_normal_(0.0, 0.0), Error, "log_normal_: std")],
+    ),
 ]

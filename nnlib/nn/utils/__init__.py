@@ -4,7 +4,12 @@ from nnlib.nn.utils import parametrizations as parametrizations
 from nnlib.nn.utils import parametrize as parametrize
 from nnlib.nn.utils import prune as prune
 from nnlib.nn.utils import rnn as rnn
-from nnlib.nn.utils.clip_grad import clip_grad_norm_, clip_grad_value_, get_total_norm
+from nnlib.nn.utils.clip_grad import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
+)
 from nnlib.nn.utils.fusion import (
     fuse_conv_bn_eval,
     fuse_conv_bn_weights,
@@ -18,6 +23,7 @@ from nnlib.nn.utils.weight_norm import remove_weight_norm, weight_norm
 __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
+    "clip_grads_with_norm_",
     "fuse_conv_bn_eval",
     "fuse_conv_bn_weights",
     "fuse_linear_bn_eval",

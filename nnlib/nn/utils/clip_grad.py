@@ -15,7 +15,12 @@ from nnlib.backend.dtypes import HALF, float32
 from nnlib.backend.errors import ArgumentError, Error
 from nnlib.backend.quiet import QUIET, restore_errors, set_errors
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "get_total_norm",
+]
 
 
 def _gradients(parameters: Any) -> list[Any]:
@@ -169,6 +174,32 @@ def clip_grad_norm_(
         finally:
             restore_errors(token)
     return total
+
+
+@guarded
+def clip_grads_with_norm_(
+    parameters: Iterable[Tensor] | Tensor, max_norm: float, total_norm: Tensor
+) -> None:
+    """Scale all gradients by ``min(1, max_norm / (total_norm + 1e-6))``.
+
+    The second half of `clip_grad_norm_`, for a norm known from elsewhere.
+
+    Examples
+    --------
+    >>> import nnlib
+    >>> x = nnlib.tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> clip_grads_with_norm_(x, 1.0, nnlib.tensor(20.0))
+    >>> x.grad
+    tensor([0.3, 0.4])
+    """
+    arrays = _gradients(parameters)
+    if arrays:
+        token = set_errors(QUIET)
+        try:
+            _scale(arrays, total_norm._array, float(max_norm))
+        finally:
+            restore_errors(token)
 
 
 def _scale(arrays: list[Any], total: Any, max_norm: float) -> None:

@@ -208,12 +208,13 @@ class TransformerLM(nn.Module):
                     f"{value}"
                 )
         with no_grad(), evaluating(self):
-            text, new, caches = prompt, prompt, None
+            text, new, caches = prompt, prompt[:, -self.max_len :], None
             for _ in range(count):
-                if caches is None or caches[0].filled == self.max_len:
+                full = caches is not None and caches[0].filled == self.max_len
+                if full:
+                    new = text[:, -max(1, self.max_len // 2) :]
+                if caches is None or full:
                     caches = self.new_caches(len(prompt))
-                    most = self.max_len if text.shape == prompt.shape else 0
-                    new = text[:, -(most or max(1, self.max_len // 2)) :]
                 logits = self.forward(new, caches)[:, -1]
                 new = _choose(logits, temperature, top_k, generator)
                 text = cat([text, new], 1)

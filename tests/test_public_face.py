@@ -51,6 +51,7 @@ def test_older_names_of_tensors() -> None:
     assert x.dtype == nnlib.int64 and x.tolist() == [1, 2]
     assert isinstance(x, nnlib.LongTensor) and not isinstance(x, nnlib.FloatTensor)
     assert nnlib.FloatTensor(2, 3).shape == (2, 3)
+    assert x.new(2, 3).shape == (2, 3) and x.new(2, 3).dtype == nnlib.int64
     assert nnlib.BoolTensor([True]).dtype == nnlib.bool
     assert not isinstance(np.zeros(1), nnlib.DoubleTensor)
 

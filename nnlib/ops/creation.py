@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.construct import tensor
+from nnlib.autograd.construct import from_class, tensor
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import (
@@ -330,6 +330,16 @@ def _new(name: str) -> Any:
 new_zeros = public()(_new("zeros"))
 new_ones = public()(_new("ones"))
 new_empty = public()(_new("empty"))
+
+
+@public()
+def new(input: Tensor, *data: Any, device: Any = None) -> Tensor:
+    """Return values, or zeros of a shape, in this tensor's dtype.
+
+    The name of PyTorch's older programs for `new_tensor` and `new_zeros`.
+    """
+    place = input.device if device is None else device
+    return from_class(data, dtype=input.dtype, device=place)
 
 
 @public()

@@ -120,6 +120,12 @@ CASES = [
         lambda x, data: np.asarray(data, x.dtype),
         torch=lambda torch, x, data: x.new_tensor(data),
     ),
+    creation(
+        "new",
+        [(normal(1), [1.0, 2.0]), (integers(1), [[1], [2]])],
+        lambda x, data: np.asarray(data, x.dtype),
+        torch=lambda torch, x, data: x.new(data),
+    ),
     creation("eye", [(3,), (2, 4), (0,)], np.eye),
     creation(
         "arange",

@@ -37,8 +37,8 @@ def _reflected(place: Any, size: int, corners: bool) -> Any:
 class _Sampler:
     """The attributes of GridSample.
 
-    Not `nn.functional.grid_sample`, which reads where the places lie: this is composed
-    of operations that an export can write again, and takes any number of dimensions.
+    Not `nn.functional.grid_sample`: this takes any number of dimensions, and is
+    composed of operations that an export can write for any opset.
     """
 
     def __init__(self, node: Node) -> None:

@@ -302,11 +302,22 @@ def _call(function: Any, args: Any, kwargs: Any, changes: bool = False) -> Any:
         return None
     with np.errstate(all="ignore"):
         # While recording too: for the shapes. The numbers are none.
-        found = function(*plain, **named)
+        try:
+            found = function(*plain, **named)
+        except IndexError:
+            if machine.graph is None:
+                raise
+            # Indices that are none yet.
+            found = function(*map(_zeroed, plain), **named)
     if out is not None:
         machine.do(lambda: _put(out._a, function(*plain, **named)))
         return out
     return _wrapped(function, args, plain, named, found)
+
+
+def _zeroed(value: Any) -> Any:
+    whole = isinstance(value, np.ndarray) and value.dtype.kind in "iu"
+    return np.zeros_like(value) if whole else value
 
 
 def _put(to: Any, value: Any) -> None:

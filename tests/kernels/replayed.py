@@ -316,6 +316,31 @@ def test_bad_indices_are_told_after_a_replay():
     nnlib.cuda.synchronize()
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_gradients_of_rows_without_a_sort(count, monkeypatch):
+    draw = np.random.default_rng(count)
+    rows = nnlib.tensor(draw.integers(0, 4, count)).to("cuda")
+    slopes = nnlib.rand(count, 1, device="cuda")
+    table = nnlib.rand(4, 1, device="cuda").requires_grad_()
+
+    def work() -> Any:
+        table.grad = None
+        nn.functional.embedding(rows, table).backward(slopes)
+        return table.grad
+
+    work()
+    graph = nnlib.cuda.CUDAGraph()
+    with nnlib.cuda.graph(graph):
+        found = work()
+    for _ in range(2):
+        rows.copy_(nnlib.tensor(draw.integers(0, 4, count)).to("cuda"))
+        graph.replay()
+        replayed = found.tolist()
+        assert replayed == work().tolist()
+    monkeypatch.setattr(nnlib.kernels.add_rows, "_COUNTED", 0)
+    refused(work, "gradient of more than 0 looked-up rows, which CuPy sorts: not while")
+
+
 # -- callables of two graphs ----------------------------------------------------------
 
 

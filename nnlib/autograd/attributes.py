@@ -8,6 +8,7 @@ import numpy as np
 
 from nnlib.backend.device import Device, device_of
 from nnlib.backend.dtypes import FLOATING
+from nnlib.backend.errors import ShapeError
 from nnlib.backend.layouts import (
     check_format,
     contiguous_format,
@@ -136,3 +137,35 @@ class Attributes:
     def is_same_size(self, other: Any) -> bool:
         """Tell whether `other` has the same shape."""
         return bool(self._array.shape == tuple(other.shape))
+
+    def is_complex(self) -> bool:
+        """Return False: elements are real."""
+        return False
+
+    def is_pinned(self) -> bool:
+        """Return False: the CPU's memory is never locked for a GPU's sake."""
+        return False
+
+    @property
+    def is_sparse(self) -> bool:
+        """False: every element is in memory (of gradients see `RowSparse`)."""
+        return False
+
+    @property
+    def is_quantized(self) -> bool:
+        """False: elements are what they say."""
+        return False
+
+    def is_nonzero(self) -> bool:
+        """Tell whether the only element is not zero.
+
+        Raises
+        ------
+        ShapeError
+            If there is not one element.
+        """
+        if self._array.size != 1:
+            raise ShapeError(
+                f"is_nonzero: expected one element, got shape {self._array.shape}"
+            )
+        return bool(self)

@@ -37,4 +37,8 @@ def test_descriptions() -> None:
     assert x.data_ptr() == x.array.ctypes.data
     assert x.is_signed() and not nnlib.tensor([1], dtype="uint8").is_signed()
     assert nnlib.tensor([1]).is_signed() and not nnlib.tensor([True]).is_signed()
+    assert not (x.is_complex() or x.is_pinned() or x.is_sparse or x.is_quantized)
+    assert nnlib.tensor([[2]]).is_nonzero() and not nnlib.tensor(0.0).is_nonzero()
+    with pytest.raises(nnlib.ShapeError, match="is_nonzero: expected one element"):
+        x.is_nonzero()
     assert x.is_same_size(nnlib.zeros(2, 3)) and not x.is_same_size(nnlib.zeros(3))

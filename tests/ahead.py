@@ -61,11 +61,13 @@ class Ahead:
         self._pool.shutdown()
 
 
+# Seconds until a process counts as hanging, on a machine that is too busy as well.
+_LONGEST = 900
 _running: set[subprocess.Popen[str]] = set()
 
 
 def run_script(
-    script: list[str], folder: Path, timeout: float = 900, **environment: str
+    script: list[str], folder: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the arguments `script` in `folder`, on half of the cores."""
     threads = str(max(1, available_cores() // 2))
@@ -80,7 +82,7 @@ def run_script(
     ) as process:
         _running.add(process)
         try:
-            output, errors = process.communicate(timeout=timeout)
+            output, errors = process.communicate(timeout=_LONGEST)
         except BaseException:
             process.kill()
             raise

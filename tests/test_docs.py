@@ -73,7 +73,7 @@ def run_page(folder, page):
     # Not under the page's own name, which may be a package's.
     script = folder / f"page_{page.stem}.py"
     script.write_text(code, encoding="utf-8")
-    return run_script(["-W", "error", str(script)], folder, timeout=300)
+    return run_script(["-W", "error", str(script)], folder)
 
 
 @pytest.mark.ahead(job=run_page)

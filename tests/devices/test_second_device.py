@@ -19,7 +19,7 @@ def run(*command: object) -> None:
         env={**os.environ, "NNLIB_DISABLE_CUDA": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]

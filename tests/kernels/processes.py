@@ -25,7 +25,7 @@ def run_python(code, *, path=None, **environment):
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

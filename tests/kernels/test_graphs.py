@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ahead import run_script
 
 import nnlib
 from nnlib.backend import device, recording
@@ -16,20 +14,17 @@ from nnlib.backend import device, recording
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed"
-)
-def test_recorded_and_replayed_on_a_stand_in():
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, str(HERE / "replayed.py")],
-        cwd=HERE.parent.parent,
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+def replay(folder):
+    """Run all tests of `replayed.py`."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        pytest.skip("numba-cuda is not installed")
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "replayed.py"]
+    return run_script(command, HERE, NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.ahead(job=replay)
+def test_recorded_and_replayed_on_a_stand_in(begun):
+    assert begun.returncode == 0, begun.stdout[-8000:] + begun.stderr[-2000:]
 
 
 def test_without_cuda_the_reason_is_told():

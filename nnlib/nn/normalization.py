@@ -143,14 +143,18 @@ class _BatchNorm(_ChannelNorm):
         self._check_rank(input)
         self._check_channels(input, 1)
         momentum = 0.0 if self.momentum is None else self.momentum
-        tracked = self.num_batches_tracked
-        if self.training and tracked is not None:
-            tracked.add_(1)
-            if self.momentum is None:
-                # The mean of all batches so far.
-                momentum = 1.0 / tracked.item()
         mean, var = self.running_mean, self.running_var
-        training = self.training or mean is None
+        training = self.training or (mean is None and var is None)
+        if self.training:
+            tracked = self.num_batches_tracked
+            if not self.track_running_stats:
+                # Switched off after the statistics were made: they stay.
+                mean = var = None
+            elif tracked is not None:
+                tracked.add_(1)
+                if self.momentum is None:
+                    # The mean of all batches so far.
+                    momentum = 1.0 / tracked.item()
         return F.batch_norm(
             input, mean, var, self.weight, self.bias, training, momentum, self.eps
         )
@@ -241,7 +245,7 @@ class _InstanceNorm(_ChannelNorm):
         if self.affine or self.track_running_stats:
             self._check_channels(input, 0 if single else 1)
         mean, var = self.running_mean, self.running_var
-        own = self.training or mean is None
+        own = self.training or not self.track_running_stats
         y = F.instance_norm(
             input[None] if single else input, mean, var, self.weight, self.bias, own,
             self.momentum or 0.0, self.eps,

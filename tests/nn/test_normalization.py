@@ -227,3 +227,21 @@ def test_states_of_old_networks_have_no_count():
     del state["0.running_mean"]
     with pytest.raises(Error, match=r"missing: 0\.running_mean$"):
         layer.load_state_dict(state)
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm1d"])
+@pytest.mark.parametrize("training", [True, False])
+def test_statistics_switched_off_later(name, training):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 3, 5)) + 2
+    mine = getattr(nn, name)(3, track_running_stats=True).double()
+    theirs = getattr(torch.nn, name)(3, track_running_stats=True).double()
+    for layer, value in ((mine, nnlib.tensor(x)), (theirs, torch.tensor(x))):
+        layer(value + 1)
+        layer.train(training).track_running_stats = False
+    np.testing.assert_allclose(
+        array(mine(nnlib.tensor(x))), array(theirs(torch.tensor(x))), 1e-10
+    )
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(array(mine.state_dict()[key]), value, 1e-12)

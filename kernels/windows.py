@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,11 @@ __all__ = [
     "sliding",
     "sliding_mean",
 ]
+
+
+# Axes of up to so many elements are short. Of the tables of longer ones a few are kept.
+_SHORT = 1 << 14
+_FEW = 8
 
 
 class Axis(NamedTuple):
@@ -68,13 +73,32 @@ def axis_from_rows(size: int, rows: list[list[tuple[int, float]]], taps: int) ->
     return Axis(size, ptr, index, value, taps)
 
 
+def _axis(size: int, index: Any, value: Any, held: Any, taps: int) -> Axis:
+    """Return the table whose output o reads what is held of row o, (outputs, taps)."""
+    ptr = np.concatenate([[0], np.cumsum(held.sum(1))]).astype(np.int64)
+    value = np.broadcast_to(value, held.shape)[held].astype(np.float64)
+    return Axis(size, ptr, index[held].astype(np.int64), value, taps)
+
+
+def _remembered(build: Callable[..., Axis]) -> Callable[..., Axis]:
+    """Keep the tables that `build` made last; of long axes a few, for their memory."""
+    small, long = lru_cache(1024)(build), lru_cache(_FEW)(build)
+
+    @wraps(build)
+    def table(size: int, out: int, *rest: Any, **named: Any) -> Axis:
+        kept = small if size <= _SHORT and out <= _SHORT else long
+        return kept(size, out, *rest, **named)
+
+    return table
+
+
 def one(make: Any) -> Axis:
     """Return the table of an axis of length 1 that stays as it is."""
     value = 0.0 if make in (sliding, adaptive) else 1.0
     return axis_from_rows(1, [[(0, value)]], 1)
 
 
-@lru_cache(1024)
+@_remembered
 def sliding(
     size: int, out: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> Axis:
@@ -85,15 +109,12 @@ def sliding(
     >>> sliding(4, 2, 3, 2, 1, 1).index
     array([0, 1, 1, 2, 3])
     """
-    rows = []
-    for o in range(out):
-        start = o * stride - padding
-        row = [(start + t * dilation, float(t)) for t in range(kernel)]
-        rows.append([(i, t) for i, t in row if 0 <= i < size])
-    return axis_from_rows(size, rows, kernel)
+    taps = np.arange(kernel)
+    index = np.arange(out)[:, None] * stride - padding + taps * dilation
+    return _axis(size, index, taps, (index >= 0) & (index < size), kernel)
 
 
-@lru_cache(1024)
+@_remembered
 def adaptive(size: int, out: int) -> Axis:
     """Return the table of windows that split an axis evenly (PyTorch's rule).
 
@@ -102,14 +123,14 @@ def adaptive(size: int, out: int) -> Axis:
     >>> adaptive(5, 2).index
     array([0, 1, 2, 2, 3, 4])
     """
-    rows = []
-    for o in range(out):
-        start, stop = o * size // out, -((o + 1) * size // -out)
-        rows.append([(i, float(i - start)) for i in range(start, stop)])
-    return axis_from_rows(size, rows, max(map(len, rows), default=1))
+    outputs = np.arange(out)[:, None]
+    start = outputs * size // max(out, 1)
+    count = -((outputs + 1) * size // -max(out, 1)) - start
+    taps = np.arange(count.max(initial=1))
+    return _axis(size, start + taps, taps, taps < count, len(taps))
 
 
-@lru_cache(1024)
+@_remembered
 def adaptive_mean(size: int, out: int) -> Axis:
     """Return the table of the means over the windows of `adaptive`.
 
@@ -123,7 +144,7 @@ def adaptive_mean(size: int, out: int) -> Axis:
     return axis._replace(value=np.repeat(1.0 / np.maximum(count, 1), count))
 
 
-@lru_cache(1024)
+@_remembered
 def sliding_mean(
     size: int,
     out: int,
@@ -155,23 +176,22 @@ def sliding_mean(
         1.0 if sigma is None else math.exp(-((t - middle) ** 2) / (2 * sigma**2))
         for t in range(kernel)
     ]
-    rows = []
-    for o in range(out):
-        start = o * stride - padding
-        row = [(start + t, weights[t]) for t in range(kernel)]
-        held = [(i, w) for i, w in row if 0 <= i < size]
-        # With ceil_mode a window may reach beyond the padding: that never counts.
-        counted = (
-            [w for i, w in row if i < size + padding]
-            if include_pad
-            else [w for _, w in held]
-        )
-        total = sum(counted) if divisor is None else divisor
-        rows.append([(i, w / total) for i, w in held])
-    return axis_from_rows(size, rows, kernel)
+    index = np.arange(out)[:, None] * stride - padding + np.arange(kernel)
+    held = (index >= 0) & (index < size)
+    # With ceil_mode a window may reach beyond the padding: that never counts.
+    counted = index < size + padding if include_pad else held
+    total: Any = divisor
+    if divisor is None:
+        # Tap by tap, so that windows of one content have one sum.
+        total = np.zeros((out, 1))
+        for tap in range(kernel):
+            total[:, 0] += np.where(counted[:, tap], weights[tap], 0.0)
+    with np.errstate(divide="ignore"):  # windows that hold nothing
+        value = np.array(weights) / total
+    return _axis(size, index, value, held, kernel)
 
 
-@lru_cache(1024)
+@_remembered
 def neighbours(size: int, width: int) -> Axis:
     """Return the table of sums over `width` neighbours, divided by `width`.
 
@@ -180,28 +200,25 @@ def neighbours(size: int, width: int) -> Axis:
     >>> neighbours(3, 2).index
     array([0, 0, 1, 1, 2])
     """
-    rows = []
-    for o in range(size):
-        start = o - width // 2
-        row = [(i, 1 / width) for i in range(start, start + width)]
-        rows.append([(i, w) for i, w in row if 0 <= i < size])
-    return axis_from_rows(size, rows, width)
+    index = np.arange(size)[:, None] - width // 2 + np.arange(width)
+    held = (index >= 0) & (index < size)
+    return _axis(size, index, np.float64(1 / width), held, width)
 
 
-def _cubic(t: float) -> tuple[float, float, float, float]:
-    """Return the weights of four neighbours at distance `t` behind the second."""
+def _cubic(t: Any) -> Any:
+    """Return the weights of four neighbours at distances `t` behind the second."""
     a = -0.75  # Keys 1981; OpenCV's and PyTorch's constant
 
-    def near(d: float) -> float:
+    def near(d: Any) -> Any:
         return ((a + 2) * d - (a + 3)) * d * d + 1
 
-    def far(d: float) -> float:
+    def far(d: Any) -> Any:
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
-    return far(1 + t), near(t), near(1 - t), far(2 - t)
+    return np.stack([far(1 + t), near(t), near(1 - t), far(2 - t)], 1)
 
 
-@lru_cache(1024)
+@_remembered
 def interpolated(
     size: int, out: int, mode: str, align_corners: bool, factor: float | None
 ) -> Axis:
@@ -221,31 +238,28 @@ def interpolated(
     scale = 1 / factor if factor is not None else size / out
     if align_corners:
         scale = (size - 1) / (out - 1) if out > 1 else 0.0
-    # The positions of the nearest are found in single precision, as PyTorch does.
-    single = np.float32(scale)
-    rows: list[list[tuple[int, float]]] = []
-    for o in range(out):
-        if mode[:7] == "nearest":
-            shift = np.float32(0.5 if mode == "nearest-exact" else 0)
-            rows.append([(min(int((np.float32(o) + shift) * single), size - 1), 1.0)])
-            continue
-        place = o * scale if align_corners else (o + 0.5) * scale - 0.5
-        if mode == "bicubic":
-            first = math.floor(place)
-            weights = _cubic(place - first)
-            rows.append(
-                [
-                    (min(max(first + t - 1, 0), size - 1), weight)
-                    for t, weight in enumerate(weights)
-                ]
-            )
-            continue
-        place = max(place, 0.0)
-        first = min(int(place), size - 1)
-        part = min(place - first, 1.0)
-        row = [(first, 1 - part), (min(first + 1, size - 1), part)]
-        rows.append([(i, w) for i, w in row if w])
-    return axis_from_rows(size, rows, 1)
+    outputs = np.arange(out)
+    if mode[:7] == "nearest":
+        # The positions are found in single precision, as PyTorch does.
+        shift = np.float32(0.5 if mode == "nearest-exact" else 0)
+        place = (outputs.astype(np.float32) + shift) * np.float32(scale)
+        first = place.astype(np.int64)[:, None]
+        value = np.ones((out, 1))
+    elif mode == "bicubic":
+        place = outputs * scale if align_corners else (outputs + 0.5) * scale - 0.5
+        left = np.floor(place)
+        first = left.astype(np.int64)[:, None] + np.arange(-1, 3)
+        value = _cubic(place - left)
+    else:
+        place = outputs * scale if align_corners else (outputs + 0.5) * scale - 0.5
+        place = place.clip(0.0)
+        left = np.minimum(place.astype(np.int64), size - 1)
+        first = left[:, None] + np.arange(2)
+        part = np.minimum(place - left, 1.0)
+        value = np.stack([1 - part, part], 1)
+    # A neighbour of weight 0 is not read: it may be NaN.
+    held = (value != 0) | (mode == "bicubic")
+    return _axis(size, first.clip(0, size - 1), value, held, 1)
 
 
 def turned(axis: Axis) -> Axis:
@@ -331,7 +345,6 @@ class Plan:
         return found
 
 
-@lru_cache(512)
 def plan(make: Callable[..., Axis], *axes: tuple[Any, ...]) -> Plan:
     """Return the plan of ``make(*arguments)`` for each axis; equal ones are one.
 
@@ -340,6 +353,17 @@ def plan(make: Callable[..., Axis], *axes: tuple[Any, ...]) -> Plan:
     >>> plan(adaptive, (5, 2), (4, 4)).outputs
     (1, 2, 4)
     """
+    for axis in axes:
+        if axis[0] > _SHORT or axis[1] > _SHORT:
+            return _long_plans(make, *axes)
+    return _plans(make, *axes)
+
+
+def _make_plan(make: Callable[..., Axis], *axes: tuple[Any, ...]) -> Plan:
     made = [make(*arguments) for arguments in axes]
     depth, height, width = [*[one(make)] * (3 - len(made)), *made]
     return Plan((depth, height, width))
+
+
+_plans = lru_cache(512)(_make_plan)
+_long_plans = lru_cache(_FEW)(_make_plan)

@@ -215,3 +215,12 @@ def test_more_than_256_taps() -> None:
     np.testing.assert_array_equal(places.ravel(), flat.argmax(1))
     back = kernels.pooling.max_pool_backward(y, places, whole)
     np.testing.assert_array_equal(back.reshape(20, -1).argmax(1), flat.argmax(1))
+
+
+def test_long_signals_have_tables_at_once_and_few_are_kept():
+    for length in range(20_000, 20_030):
+        axis = sliding(length, length - 2, 3, 1, 0, 1)
+        assert axis.index[-1] == length - 1 and len(axis.ptr) == length - 1
+        plan(interpolated, (length, 2 * length, "linear", False, None))
+    assert sliding(10**6, 10**6, 3, 1, 1, 1).ptr[-1] == 3 * 10**6 - 2
+    assert kernels.windows._long_plans.cache_info().currsize <= kernels.windows._FEW

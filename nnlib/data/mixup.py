@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnlib.autograd.construct import as_tensor
+from nnlib.autograd.places import away_from_tensors
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import ArgumentError, BoundsError, DTypeError, ShapeError
@@ -62,6 +63,10 @@ class MixUp(Transform):
         """
         if not isinstance(batch, tuple | list) or len(batch) < 2:
             raise ShapeError("MixUp: expected a batch (images, labels)")
+        there = away_from_tensors(batch[:2], {})
+        if there is not None:
+            with there:
+                return self(batch)
         images, labels = (
             part.detach().array if isinstance(part, Tensor) else part
             for part in batch[:2]

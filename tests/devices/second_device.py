@@ -149,8 +149,9 @@ def loops() -> None:
     )  # fmt: skip
     on(1, *model.parameters())
     data = nnlib.data.TensorDataset(IMAGES, LABELS)
+    mix = nnlib.data.MixUp(4)
     for batch in nnlib.data.DataLoader(data, batch_size=2, shuffle=True):
-        on(1, *batch)
+        on(1, *batch, *mix(batch))
     sentences = [["a", "b", "c", "a"], ["c", "b"]] * 3
     words = nnlib.text.Word2Vec(sentences, size=4, min_count=1, device=DEVICE)
     assert len(words.train(1).vectors) == 3

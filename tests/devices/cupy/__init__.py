@@ -158,7 +158,8 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     @property
     def base(self) -> Any:
-        return None if self.host.base is None else self
+        base = self.host.base
+        return ndarray._of(base, self.number) if type(base) is np.ndarray else None
 
     @property
     def _c_contiguous(self) -> bool:

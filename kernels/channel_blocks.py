@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.core import config
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from nnlib.kernels.machinery import cpu_kernel
@@ -67,6 +67,9 @@ class Form(NamedTuple):
     rows : int
         Neighbouring rows of outputs; with more than one, windows have as many lines as
         taps of a line, and stride 1.
+    fetch : int
+        1: a block of several rows asks for the memory of the one below. It costs a
+        fourth of the time where that is in the caches, and saves half where it is not.
     """
 
     outputs: int
@@ -75,6 +78,7 @@ class Form(NamedTuple):
     outside: int
     grad: int
     rows: int = 1
+    fetch: int = 0
 
     @property
     def columns(self) -> int:
@@ -110,11 +114,11 @@ class _Block:
         builder = self.builder = ir.IRBuilder(function.append_basic_block())
         # fmt: off
         (self.table, self.lines, self.shift, self.pixel, self.lead, self.tail,
-         self.zeros, self.tap, target, pitch, channels, below) = function.args
+         self.zeros, self.tap, target, pitch, channels, self.below) = function.args
         # fmt: on
         steps = [builder.mul(self.pixel, _number(odd)) for odd in self.odd]
         rows = [
-            builder.add(target, builder.mul(below, _number(r)))
+            builder.add(target, builder.mul(self.below, _number(r)))
             for r in range(self.form.rows)
         ]
         places = [
@@ -209,8 +213,10 @@ class _Block:
         weights = [self._load(place) for place in self._taps(at)]
         hidden, _ = self._hide(steps)
         sums = [first] * len(here)
+        self._fetch_rows(here)
         for line in range(form.rows + form.taps - 1):
             sums = self._pin(sums)
+            self._fetch_line(line, at)
             for value, r, tap, u in self._products(line, at, hidden):
                 number = r * form.outputs + u
                 sums[number] = self._fma(value, weights[tap], sums[number])
@@ -227,14 +233,49 @@ class _Block:
         sums = [self._load(place) for place in places]
         grads = [self._load(place) for place in here]
         hidden, _ = self._hide(steps)
+        self._fetch_rows(here)
         for line in range(form.rows + form.taps - 1):
             sums = self._pin(sums)
+            self._fetch_line(line, at)
             for value, r, tap, u in self._products(line, at, hidden):
                 grad = grads[r * form.outputs + u]
                 sums[tap] = self._fma(value, grad, sums[tap])
         for place, total in zip(places, sums, strict=True):
             self._store(total, place)
         return hidden
+
+    def _fetch_rows(self, here: list[Any]) -> None:
+        """Ask for what the block of rows below will write, or read its gradients."""
+        ahead = self.builder.mul(self.below, _number(self.form.rows))
+        self._fetch([self.builder.add(x, ahead) for x in here], 1 - self.form.grad)
+
+    def _fetch_line(self, line: int, at: Any) -> None:
+        """Ask for a line of the block of rows below, that this one does not read."""
+        # Lines are taken to be as far apart as rows of outputs: where they are not, or
+        # this block's is outside of the image, other memory is asked for.
+        builder, form = self.builder, self.form
+        if line < form.taps - 1:
+            return
+        ahead = builder.mul(self.below, _number(form.rows))
+        start = builder.add(self._entry(self.table, _number(1 + 2 * line)), ahead)
+        start = builder.add(start, builder.add(self.shift, at))
+        columns = range(form.taps // 2, form.taps // 2 + form.outputs)
+        steps = [builder.mul(self.pixel, _number(k)) for k in columns]
+        self._fetch([builder.add(start, step) for step in steps], 0)
+
+    def _fetch(self, places: list[Any], write: int) -> None:
+        """Ask for lines of memory, if the form says so."""
+        if not self.form.fetch:
+            return
+        builder = self.builder
+        small, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, small, small, small])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, "llvm.prefetch.p0i8"
+        )
+        for place in places:
+            address = builder.inttoptr(place, pointer)
+            builder.call(function, [address, small(write), small(3), small(1)])
 
     def _taps(self, at: Any) -> list[Any]:
         """Return where the weights of all taps are, or their sums."""
@@ -335,7 +376,7 @@ class _Block:
 @intrinsic  # type: ignore[untyped-decorator]
 def _place_block(
     typing: Any, outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any,
-    rows: Any,
+    rows: Any, fetch: Any,
 ) -> Any:  # fmt: skip
     """Emit a block's function, return its address: tuples of one more tell the form."""
 
@@ -345,14 +386,15 @@ def _place_block(
         function = _Block(real, form).emit(builder.module, "nnlib_channel_block")
         return builder.ptrtoint(function, _WORD)
 
-    return types.int64(outputs, taps, stride, outside, grad, rows), lower
+    kinds = outputs, taps, stride, outside, grad, rows, fetch
+    return types.int64(*kinds), lower
 
 
 def place_block(
-    outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any, rows: Any
+    outputs: Any, taps: Any, stride: Any, outside: Any, grad: Any, rows: Any, fetch: Any
 ) -> Any:
     """Return the address of a block's function; each form is a signature of its own."""
-    return _place_block(outputs, taps, stride, outside, grad, rows)
+    return _place_block(outputs, taps, stride, outside, grad, rows, fetch)
 
 
 _PLACE = cpu_kernel(parallel=False)(place_block)

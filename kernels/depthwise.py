@@ -24,6 +24,7 @@ from nnlib.kernels import depthwise_bands
 from nnlib.kernels.channel_blocks import MOST_OUTPUTS, ROWS, Form, block_of, run_block
 from nnlib.kernels.convolution_plan import Plan
 from nnlib.kernels.machinery import body, cpu_kernel, cpu_loop, spread
+from nnlib.kernels.machinery.caches import outgrows_caches
 from nnlib.kernels.vectors import REGISTER_BYTES, padded
 
 __all__ = ["correlate", "weight_grad"]
@@ -32,6 +33,9 @@ __all__ = ["correlate", "weight_grad"]
 _MOST_TAPS = 7
 # Where sizes of blocks begin in the numbers of a `_Cut`.
 _SIZES = 25
+# Times an image's bytes pass through the last cache before they are read again: itself,
+# the result, and as much of what else a step of training reads.
+_PASSED = 4
 # Rows of outputs that a thread has at least.
 _GRAIN = 4
 # Bytes of partial sums, over all threads.
@@ -73,7 +77,9 @@ def _sizes(grid: int, most: int, form: Form, dtype: Any) -> list[int]:
 
 
 @functools.lru_cache(maxsize=512)
-def _cut(key: tuple[Any, ...], width: int, dtype: Any, grad: bool) -> _Cut | None:
+def _cut(
+    key: tuple[Any, ...], width: int, dtype: Any, grad: bool, fetch: bool = False
+) -> _Cut | None:
     """Cut a plan (without order) over images of some width; None if it does not fit."""
     plan = Plan._make((*key[:7], np.frombuffer(key[7], np.int64)))
     grid, stride, first = plan.grid[2], plan.stride[2], plan.first[2]
@@ -90,7 +96,7 @@ def _cut(key: tuple[Any, ...], width: int, dtype: Any, grad: bool) -> _Cut | Non
     numbers = [number for field in plan[:7] for number in field]
     sizes = []
     if blocks:
-        sizes = _sizes(grid, 4, form._replace(rows=ROWS), dtype)
+        sizes = _sizes(grid, 4, form._replace(rows=ROWS, fetch=int(fetch)), dtype)
     left = plan.grid[1] - blocks * ROWS
     numbers += [ROWS, blocks, blocks + left, _SIZES + len(sizes), *sizes]
     if left:
@@ -285,7 +291,8 @@ def correlate(
     if not y.size:
         return
     if repeat == 1 and _fits(x):
-        found = [_cut(plan.key, x.shape[3], x.dtype, False) for plan in plans]
+        fetch = outgrows_caches(_PASSED * x.nbytes)
+        found = [_cut(plan.key, x.shape[3], x.dtype, False, fetch) for plan in plans]
         cuts = [cut for cut in found if cut is not None]
         if len(cuts) == len(plans):
             start = bias if bias.size else np.zeros(x.shape[4], x.dtype)
@@ -310,7 +317,8 @@ def weight_grad(plan: Plan, x: Any, g: Any, dw: Any) -> None:
         return
     cut = None
     if k == x.shape[4] and _fits(x):
-        cut = _cut(plan.key, x.shape[3], x.dtype, True)
+        fetch = outgrows_caches(_PASSED * x.nbytes)
+        cut = _cut(plan.key, x.shape[3], x.dtype, True, fetch)
     if cut is None:
         depthwise_bands.weight_grad(plan, x, g, dw)
         return

@@ -255,6 +255,19 @@ def test_depthwise_blocks_equal_bands(
         close(got, want, dtype)
 
 
+def test_depthwise_of_what_outgrows_the_caches_is_the_same(rng, monkeypatch):
+    x, g = rng.standard_normal((2, 2, 16, 9, 24), dtype="f4").transpose(0, 1, 4, 2, 3)
+    w = rng.standard_normal((24, 1, 3, 3), dtype="f4")
+    found = []
+    for large in (False, True):
+        monkeypatch.setattr(depthwise, "outgrows_caches", lambda count, so=large: so)
+        way = PAIR, PAIR, PAIR, 24
+        y = kernel.convolve(x, w, None, (16, 9), *way)
+        found.append((y, kernel.weight_grad(x, g, (3, 3), *way)))
+    for few, many in zip(*found, strict=True):
+        np.testing.assert_array_equal(few, many)
+
+
 @pytest.mark.parametrize(("c", "most"), [(16, 1.5e-6), (512, 6e-6)])
 def test_winograds_error_is_what_the_docs_say(rng, c, most):
     x = rng.standard_normal((2, c, 14, 14), dtype="f4")

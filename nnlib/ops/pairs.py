@@ -9,7 +9,7 @@ import numpy as np
 
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
-from nnlib.backend.device import array_module
+from nnlib.backend.device import array_module, context_of
 from nnlib.backend.errors import ShapeError
 from nnlib.ops.arranging import diag
 from nnlib.ops.dims import constant, one_dim, raw
@@ -107,7 +107,8 @@ def pdist(input: Any, p: float = 2.0) -> Tensor:
     rows = raw(input)
     if rows.ndim != 2:
         raise ShapeError(f"pdist: input: expected shape (N, M), got {rows.shape}")
-    first, second = array_module(rows).triu_indices(rows.shape[0], 1)
+    with context_of(rows):
+        first, second = array_module(rows).triu_indices(rows.shape[0], 1)
     a = index_select(input, 0, constant(first, input))
     b = index_select(input, 0, constant(second, input))
     return norm(a - b, p, -1)

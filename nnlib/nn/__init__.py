@@ -151,7 +151,7 @@ from nnlib.nn.pooling import (
 )
 from nnlib.nn.positions import LearnedPositions, RotaryPositions, SinusoidalPositions
 from nnlib.nn.recurrent import GRU, LSTM, RNN, RNNBase
-from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from nnlib.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from nnlib.nn.resize import (
     ChannelShuffle,
     PixelShuffle,
@@ -308,7 +308,6 @@ __all__ = [
     "RNN",
     "RNNBase",
     "RNNCell",
-    "RNNCellBase",
     "RotaryPositions",
     "RReLU",
     "SELU",

@@ -2,9 +2,8 @@
 
     python -P cupy_has.py FILE
 
-FILE is what `second_device` writes; -P keeps the played CuPy beside this out. Prints
-what is missing, or is called with arguments that it does not take. CuPy is imported;
-no GPU is needed.
+FILE is what `second_device` writes. Prints what is missing, or is called with arguments
+that it does not take. CuPy is imported; no GPU is needed.
 """
 
 from __future__ import annotations

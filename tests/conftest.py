@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -43,8 +42,6 @@ def jobs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ahead]:
     """Begin what tests will wait for; see `ahead`."""
-    # What is loaded by now stays: the collector need not look through it again.
-    gc.freeze()
     ahead = Ahead(request.session.items, tmp_path_factory.mktemp("ahead"))
     yield ahead
     ahead.stop()

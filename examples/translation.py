@@ -58,7 +58,7 @@ def prepare(options):
 
 def batches(data, size, seed=None):
     """Yield padded batches of sentences of about one length."""
-    lengths = [len(a) + len(b) / 100 for a, b, *_ in data]
+    lengths = [100 * len(a) + len(b) for a, b, *_ in data]
     order = BucketSampler(lengths, size, shuffle=seed is not None, generator=seed)
     order = order.epoch()
     for start in range(0, len(order), size):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnlib.autograd.guarding import NoTensorError, no_tensor
+from nnlib.autograd.guarding import NoTensorError, is_strange, no_tensor
 from nnlib.autograd.registry import op_call, op_name
 from nnlib.autograd.tensor import TENSOR_TYPES, Tensor
 from nnlib.backend.device import ARRAYS, CPU, away, device_of
@@ -31,6 +31,8 @@ def refuse_misfit(
     if not cls.__module__.startswith("nnlib.") or isinstance(error, NoTensorError):
         return
     if isinstance(error, Error) and not isinstance(error, DTypeError | ShapeError):
+        return
+    if error is None and not any(map(is_strange, args)):
         return
     # A number may stand beside a tensor, in operations that promote.
     several = cls.promotes is not None and len(args) > 1

@@ -268,7 +268,8 @@ class Function:
                     elif type(x) is _ndarray:
                         mixed = True
                     elif type(x) not in _WEAK:
-                        mixed = strange = True
+                        mixed = True
+                        strange = strange or not isinstance(x, np.generic)
             if dtype is None:
                 if sees_tensors:
                     return _forward_tensors(node, arrays, params)

@@ -23,6 +23,7 @@ __all__ = [
     "NoTensorError",
     "guarded",
     "is_direct",
+    "is_strange",
     "no_tensor",
     "retold",
     "takes_more_tensors",
@@ -154,7 +155,7 @@ def no_tensor(
     `op` and `given` are the public operation under way and its variables. None is an
     argument that is left out, unless `error` says that it was needed.
     """
-    strange = [x for x in args if _is_strange(x)]
+    strange = [x for x in args if is_strange(x)]
     if not strange and isinstance(error, AttributeError):
         lacking = error.obj
         strange = [x for x in args if x is lacking and not hasattr(x, "dtype")]
@@ -198,7 +199,7 @@ def _lacks(value: Any, error: Exception) -> bool:
     return value is error.obj and known and not isinstance(value, Tensor)
 
 
-def _is_strange(value: Any) -> bool:
+def is_strange(value: Any) -> bool:
     """Tell whether a value is neither tensor nor array nor number nor None."""
     dtype = getattr(value, "dtype", None)
     if dtype is not None:
@@ -221,10 +222,10 @@ def _strange(
         ):
             parts = [(f"{name}[{i}]", x) for i, x in enumerate(value)]
             yield from (
-                part for part in parts if part[1] is None or _is_strange(part[1])
+                part for part in parts if part[1] is None or is_strange(part[1])
             )
         elif (
-            _is_strange(value)
+            is_strange(value)
             or (value is None and known.default is not None)
             or (several and isinstance(value, int | float))
         ):

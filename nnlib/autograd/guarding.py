@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any, TypeVar, cast
@@ -56,6 +57,12 @@ class NoTensorError(DTypeError):
         super().__init__(f"{op}: {name}: expected {wanted}, got {kind}")
         self.value, self.wanted = value, wanted
 
+
+# In whose code an argument's fault comes up: nnlib's own, and what that calls.
+_OWN = sys.stdlib_module_names | {
+    *("nnlib", "numpy", "numba", "ml_dtypes"),
+    *("cupy", "cupy_backends", "cupyx"),
+}
 
 # What Python's and NumPy's errors say of None.
 _OF_NONE = ("NoneType", "not supported for the input types")
@@ -122,6 +129,8 @@ def retold(
 
     None where its arguments are not to blame, or the error tells enough.
     """
+    if _came_up_elsewhere(error):
+        return None
     given = _bound(function, args, kwargs)
     op, wanted = public_name(function.__name__), _TENSOR
     blamed: Iterator[tuple[str, Any]]
@@ -173,6 +182,17 @@ def no_tensor(
     place = next(i for i, x in enumerate(args) if x is value)
     name = known[0] if known else f"argument {place}"
     return NoTensorError(public_name(op), name, value, wanted)
+
+
+def _came_up_elsewhere(error: Exception) -> bool:
+    """Tell whether a function of the user's has raised it, a hook or a distance."""
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] not in _OWN:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def public_name(op: str) -> str:

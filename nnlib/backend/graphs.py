@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,9 @@ from nnlib.backend.errors import DeviceError
 from nnlib.backend.recording import Recording, refuse, state
 
 __all__ = ["CUDAGraph", "Pool", "graph"]
+
+# Held by the one recording under way.
+_under_way = threading.Lock()
 
 
 class Pool:
@@ -102,8 +106,15 @@ class CUDAGraph:
         DeviceError
             If a graph is being recorded already.
         """
-        if state.recording is not None:
+        if not _under_way.acquire(blocking=False):
             raise DeviceError("graph: another CUDA graph is being recorded already")
+        try:
+            self._begin(pool, stream)
+        except BaseException:
+            _under_way.release()
+            raise
+
+    def _begin(self, pool: Pool | None, stream: Any) -> None:
         self.reset()
         cuda = self._cupy.cuda
         cuda.runtime.deviceSynchronize()
@@ -141,13 +152,19 @@ class CUDAGraph:
             raise DeviceError("graph: the recording has not begun")
         self._stack, state.recording = None, None
         problem: Exception | None = None
-        with stack:
-            try:
-                captured = self._stream.end_capture()
-            except Exception as error:  # noqa: BLE001 - told below
-                problem = error
+        try:
+            with stack:
+                try:
+                    captured = self._stream.end_capture()
+                except Exception as error:  # noqa: BLE001 - told below
+                    problem = error
+        finally:
+            _under_way.release()
         if failed or problem is not None:
             self.reset()
+            # They know the recording, which would wait for the collector.
+            recording.after.clear()
+            recording.kept.clear()
             if failed:
                 return
             raise DeviceError(
@@ -240,8 +257,6 @@ class graph:  # noqa: N801 - PyTorch's name
 
 def _is_cuda(error: BaseException) -> bool:
     """Tell whether CUDA or CuPy has refused something (nnlib's errors explain)."""
-    if isinstance(error, NotImplementedError):
-        return True
     return isinstance(error, RuntimeError) and (
         "captur" in str(error).lower() or "cuda" in type(error).__name__.lower()
     )

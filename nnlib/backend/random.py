@@ -97,7 +97,7 @@ class Generator:
             seed = self._seed
         if state.recording is None:
             return seed, offset
-        return _recorded_seed(self, seed, offset), offset
+        return _recorded_seed(self, seed, offset, count), offset
 
 
 class RecordedSeed(int):
@@ -112,6 +112,8 @@ class RecordedSeed(int):
     recording : Recording
     start : int
         The generator's position when the recording first drew from it.
+    drawn : int
+        How many numbers the recording has drawn.
     memory : array or None
         The seed and the position, uint64, for kernels.
     write : callable or None
@@ -120,11 +122,12 @@ class RecordedSeed(int):
 
     recording: Recording
     start: int
+    drawn: int = 0
     memory: Any = None
     write: Callable[[Any, int, int], None] | None = None
 
 
-def _recorded_seed(generator: Generator, seed: int, offset: int) -> int:
+def _recorded_seed(generator: Generator, seed: int, offset: int, count: int) -> int:
     """Return what stands for a generator's seed during this thread's recording."""
     recording = current()
     if recording is None:
@@ -134,19 +137,25 @@ def _recorded_seed(generator: Generator, seed: int, offset: int) -> int:
         found = recording.kept[generator] = RecordedSeed(seed)
         found.recording, found.start = recording, offset
         recording.after.append(partial(_arrange, recording, generator, found))
+    found.drawn += count
     return found
 
 
 def _arrange(recording: Recording, generator: Generator, seed: RecordedSeed) -> None:
     """Give the counters back, for nothing was drawn yet; take them at each replay."""
+    # Not the seed itself, which knows the recording.
+    memory, write = seed.memory, seed.write
+    if write is None:
+        # The CPU alone has drawn, and what it has drawn is used.
+        return
     _, end = generator.get_state()
     count = (end - seed.start) & _MASK
-    generator.set_state((int(seed), seed.start))
+    if count <= seed.drawn:
+        generator.set_state((int(seed), seed.start))
+    # Else another thread has drawn meanwhile: these numbers are skipped.
 
     def renew() -> None:
-        now, position = generator.reserve(count)
-        if seed.write is not None:
-            seed.write(seed.memory, now, position)
+        write(memory, *generator.reserve(count))
 
     recording.before.append(renew)
 

@@ -54,6 +54,7 @@ class _Passes:
         self.several = True
         self._ahead, self._back = CUDAGraph(), CUDAGraph()
         tensors = [*self.inputs, *parameters]
+        self.weights = [p._array for p in parameters]
         # Which of inputs and parameters get a gradient, and which outputs have one.
         self.leaves = [i for i, x in enumerate(tensors) if x.requires_grad]
         leaves = [tensors[i] for i in self.leaves]
@@ -73,8 +74,12 @@ class _Passes:
             if roots and leaves:
                 with graph(self._back, pool=self._ahead.pool()):
                     self.found = gradients(
-                        roots, leaves, self.slopes, allow_unused=unused
-                    )
+                        roots, leaves, self.slopes,
+                        retain_graph=pool is not None, allow_unused=unused,
+                    )  # fmt: skip
+        # Another graph of the pool may run between the two: it gets no memory of what
+        # the forward pass has saved.
+        self.saved = None if pool is None else outputs
         self.outputs = [y.detach() for y in outputs]
         self.count = len(tensors)
 
@@ -99,6 +104,12 @@ class _Passes:
                     f"of shape {array.shape}"
                 )
             mine._array[...] = array
+        for mine, array in zip(self.weights, arrays[len(self.inputs) :], strict=True):
+            if array is not mine and array.data.ptr != mine.data.ptr:
+                raise DeviceError(
+                    "graphed callable: a parameter lies elsewhere than at the "
+                    "recording; call make_graphed_callables anew"
+                )
         self._ahead.replay()
         return tuple([y._array[...] for y in self.outputs])
 
@@ -129,7 +140,7 @@ def make_graphed_callables(
     """Return callables whose forward and backward passes are CUDA graphs.
 
     For a part of a step that can be recorded where the whole cannot. The results are
-    overwritten by the next call, before which its backward pass must have run.
+    overwritten by the next call, before which its backward pass must have run, once.
 
     Parameters
     ----------

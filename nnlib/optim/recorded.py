@@ -54,17 +54,27 @@ class RecordedBatch:
         finally:
             table.settings, table.launches = None, True
 
-    def record(self) -> None:
+    def record(self, recording: Recording) -> None:
         """Record the launch; the step does not count, for it does not run."""
         batch = self.batch
         step, states = batch.step, [dict(state) for state in batch.states]
-        batch.advance()
-        self._run(launches=True)
-        batch.finish()
-        batch.step = step
-        for state, before in zip(batch.states, states, strict=True):
-            state.clear()
-            state.update(before)
+        copies = len(recording.after)
+        try:
+            batch.advance()
+            self._run(launches=True)
+            batch.finish()
+        finally:
+            batch.step = step
+            for state, before in zip(batch.states, states, strict=True):
+                state.clear()
+                state.update(before)
+        if len(recording.after) == copies:
+            # No table was asked for. `renew` would make such an update once more.
+            raise DeviceError(
+                f"{type(self.optimizer).__name__}.step: its update is not one kernel "
+                "over a table of parameters, and cannot be part of a CUDA graph; make "
+                "the step after the replay"
+            )
 
     def renew(self) -> None:
         """Count the step that a replay is about to make, and write its numbers."""
@@ -86,5 +96,5 @@ def record(
 ) -> None:
     """Record the update of a batch of parameters, in place of running it."""
     update = RecordedBatch(recording, optimizer, batch, group)
-    update.record()
+    update.record(recording)
     recording.before.append(update.renew)

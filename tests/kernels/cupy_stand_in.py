@@ -370,7 +370,7 @@ def install() -> Any:
         Device=Device, Stream=Stream, Memory=Memory, MemoryPointer=MemoryPointer,
         UnownedMemory=UnownedMemory, MemoryPool=MemoryPool, runtime=_runtime(),
         using_allocator=using_allocator, get_current_stream=lambda: machine.stream,
-        set_pinned_memory_allocator=_pinned.append,
+        set_pinned_memory_allocator=lambda found: _pinned.__setitem__(0, found),
     )  # fmt: skip
     vars(cupy).update(
         cuda=cuda, asarray=asarray, array=array, ascontiguousarray=ascontiguousarray,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import weakref
 from typing import Any
 
 import cupy_stand_in
@@ -14,7 +16,7 @@ from test_cublas import Cublas
 
 import nnlib
 from nnlib import nn
-from nnlib.backend import cublas, cublas_recorded
+from nnlib.backend import cublas, cublas_recorded, graphs
 from nnlib.kernels.machinery import gpu
 from nnlib.kernels.machinery.arrays import DeviceArray
 
@@ -182,6 +184,23 @@ def test_numbers_drawn_anew():
     assert nnlib.randn(2, device="cuda").tolist() == normal
 
 
+def test_what_the_cpu_and_other_threads_draw_is_not_drawn_again():
+    nnlib.manual_seed(1)
+    expected = [nnlib.rand(2).tolist() for _ in range(5)]
+    nnlib.manual_seed(1)
+    with nnlib.cuda.graph(nnlib.cuda.CUDAGraph()):
+        found = [nnlib.rand(2).tolist()]
+    found.append(nnlib.rand(2).tolist())
+    graph = nnlib.cuda.CUDAGraph()
+    with nnlib.cuda.graph(graph):
+        nnlib.rand(2, device="cuda")
+        other = threading.Thread(target=lambda: found.append(nnlib.rand(2).tolist()))
+        other.start()
+        other.join()
+    found.append(nnlib.rand(2).tolist())
+    assert found == [*expected[:2], expected[3], expected[4]]
+
+
 # -- memory ---------------------------------------------------------------------------
 
 
@@ -199,6 +218,16 @@ def test_results_outlive_the_graph_and_the_graph_its_inputs():
     del graph, pool
     rubbish = [nnlib.rand(3, device="cuda") for _ in range(20)]
     assert z.tolist() == [3, 3, 3] and len(rubbish) == 20
+
+
+def test_nothing_of_a_graph_waits_for_the_collector():
+    graph = nnlib.cuda.CUDAGraph()
+    with nnlib.cuda.graph(graph):
+        x = nnlib.rand(2, device="cuda")
+    graph.replay()
+    found = weakref.ref(graph._recording)
+    del graph
+    assert found() is None and x.shape == (2,)
 
 
 def test_graphs_share_a_pool():
@@ -263,6 +292,44 @@ def test_a_hidden_wait_spoils_the_recording():
             x.array.get()
 
     refused(work, "cannot make a graph of what was recorded.*waited")
+
+
+def test_an_error_of_the_block_stays_what_it_is():
+    with pytest.raises(NotImplementedError, match="^to be written"):
+        with nnlib.cuda.graph(nnlib.cuda.CUDAGraph()):
+            raise NotImplementedError("to be written")
+
+
+def test_a_recording_that_begins_is_the_only_one(monkeypatch):
+    with monkeypatch.context() as patch:
+        other = nnlib.cuda.CUDAGraph()
+        patch.setattr(graphs.gc, "collect", other.capture_begin)
+        with pytest.raises(nnlib.DeviceError, match="another CUDA graph"):
+            nnlib.cuda.CUDAGraph().capture_begin()
+    with nnlib.cuda.graph(other):
+        pass
+
+
+class Halving(nnlib.optim.Optimizer):
+    """An optimiser that computes by itself."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {})
+
+    def slots(self, group: Any) -> tuple[str, ...]:
+        return ()
+
+    def update(self, batch: Any, group: Any) -> None:
+        for array in batch.arrays:
+            array *= 0.5
+
+
+def test_an_update_that_is_no_kernel_is_refused():
+    training = Trained()
+    training.optimizer = Halving(training.model.parameters())
+    training.run(1)
+    refused(training.step, "^Halving.step: its update is not one kernel")
+    assert [x["step"] for x in training.optimizer.state.values()] == [1]
 
 
 def test_products_only_by_cublas_itself(monkeypatch):
@@ -377,3 +444,29 @@ def test_graphed_callables(kind):
         nnlib.DeviceError, match="argument 0: expected a tensor on CUDA"
     ):
         nnlib.cuda.make_graphed_callables(calls[0], (nnlib.ones(2, 3),))
+
+
+def test_graphed_callables_of_one_pool_leave_each_other_s_memory():
+    x = nnlib.rand(3, device="cuda").requires_grad_()
+
+    def call(x: Any) -> Any:
+        return (x * 2) * (x * 3)
+
+    pool = nnlib.cuda.graph_pool_handle()
+    calls = nnlib.cuda.make_graphed_callables((call, call), ((x,), (x,)), pool=pool)
+    given = [nnlib.full((3,), n, device="cuda").requires_grad_() for n in (1.0, 2.0)]
+    found = [call(x) for call, x in zip(calls, given, strict=True)]
+    for y in reversed(found):
+        y.backward(nnlib.ones(3, device="cuda"))
+    assert [x.grad.tolist() for x in given] == [[12.0] * 3, [24.0] * 3]
+
+
+def test_graphed_callables_notice_other_parameters():
+    module = nn.Linear(3, 2, bias=False).to("cuda")
+    x = nnlib.ones(2, 3, device="cuda")
+    nnlib.cuda.make_graphed_callables(module, (x,))
+    module.load_state_dict(module.state_dict())
+    assert module(x).shape == (2, 2)
+    module.weight.data = nnlib.zeros(2, 3, device="cuda")
+    with pytest.raises(nnlib.DeviceError, match="parameter lies elsewhere"):
+        module(x)

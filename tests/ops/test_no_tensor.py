@@ -176,3 +176,22 @@ def test_good_steps_read_no_errors(monkeypatch):
     (loss * np.float32(2) + np.float64(1)).backward()
     hidden, _ = nn.LSTM(4, 3)(x)
     F.mse_loss(hidden, nnlib.zeros(5, 2, 3)).backward()
+
+
+def test_a_fault_of_a_callback_is_no_argument_s() -> None:
+    lost: Any = None
+
+    def hook(grad: Any) -> Any:
+        return lost.data
+
+    def distance(x: Any, y: Any) -> Any:
+        return nnlib.exp(2)
+
+    x = nnlib.ones(2, requires_grad=True)
+    y = x * 2
+    y.register_hook(hook)
+    with pytest.raises(AttributeError, match="NoneType"):
+        nnlib.autograd.grad(y.sum(), (p for p in [x]), None)
+    loss = F.triplet_margin_with_distance_loss
+    with pytest.raises(DTypeError, match="^exp: input: expected a Tensor, got int"):
+        loss(x, x, x, distance_function=distance, margin=2)

@@ -15,11 +15,12 @@ HERE = Path(__file__).parent
 
 
 def replay(folder):
-    """Run all tests of `replayed.py`."""
+    """Run all tests of `replayed.py` and `replayed_callables.py`."""
     if importlib.util.find_spec("numba_cuda") is None:
         pytest.skip("numba-cuda is not installed")
-    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "replayed.py"]
-    return run_script(command, HERE, NUMBA_ENABLE_CUDASIM="1")
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    files = ["replayed.py", "replayed_callables.py"]
+    return run_script([*command, *files], HERE, NUMBA_ENABLE_CUDASIM="1")
 
 
 @pytest.mark.ahead(job=replay)

@@ -211,6 +211,8 @@ def test_pad():
     for value in (0.5, float("nan")):
         with pytest.raises(ArgumentError, match="value: expected an integer for int64"):
             pad([[1, 2], [3]], value)
+    with pytest.raises(DTypeError, match="pad: value: 300 is out of the range of int8"):
+        pad([np.ones(2, np.int8)], 300)
 
 
 class Sequences(Dataset):
@@ -257,6 +259,7 @@ def test_bad_buckets():
             BucketSampler([1], bad)
     with pytest.raises(DTypeError, match="lengths: expected integers, got <U1"):
         BucketSampler(["a"], 2)
+    assert type(BucketSampler([1, 2, 3], np.int64(2)).batch_size) is int
 
 
 def test_pad_collate_of_bare_sequences():

@@ -134,7 +134,22 @@ def test_writing_into_a_view_by_strides_changes_its_base(kind: str) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_gradient_of_a_view_of_memory_that_the_input_names_several_times() -> None:
+    torch = pytest.importorskip("torch")
+
+    def run(lib):
+        x = lib.arange(4.0).requires_grad_(True)
+        twice = x.expand(3, 4).as_strided((2, 2), (2, 1))
+        over = (x * 1).as_strided((3, 2), (1, 1)).as_strided((3,), (1,))
+        ((twice * twice).sum() + (over * over).sum()).backward()
+        return x.grad.tolist()
+
+    assert run(nnlib) == run(torch)
+
+
 def test_storage_offset_and_memory_named_several_times() -> None:
+    with pytest.raises(nnlib.DTypeError, match="storage_offset: expected an integer"):
+        nnlib.arange(5.0).as_strided((2,), (1,), 1.5)
     x = nnlib.arange(20.0).reshape(4, 5)
     assert (x.storage_offset(), x[1:, 2:].storage_offset()) == (0, 7)
     view = x[1:, 1:].as_strided((2, 2), (1, 1))

@@ -230,6 +230,13 @@ def test_malformed_files(tmp_path, content, binary, message):
         WordVectors.load(tmp_path / "v", limit=0)
 
 
+def test_more_words_than_promised_within_the_limit(tmp_path):
+    (tmp_path / "v").write_bytes(b"1 2\na 1 2\nb 1 2\nc 1 2\n")
+    assert WordVectors.load(tmp_path / "v", limit=1).words == ["a"]
+    with pytest.raises(DataError, match="the header says 1 words, the file has 2"):
+        WordVectors.load(tmp_path / "v", limit=2)
+
+
 def test_spearman():
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)

@@ -20,6 +20,7 @@ __all__ = [
     "contiguous_format",
     "elements_before",
     "lies_in",
+    "may_share",
     "preserve_format",
     "strided_view",
 ]
@@ -126,6 +127,9 @@ def arrange_like(op: str, array: Any, memory_format: Any, other: Any) -> Any:
     module = array_module(array)
     if other.flags.c_contiguous or module is not array_module(other):
         return array
+    if 0 in other.strides:
+        # An expanded dimension has no place of its own in an order.
+        return array
     out = module.empty_like(other, dtype=array.dtype)
     out[...] = array
     return out
@@ -185,13 +189,19 @@ def strided_view(
     view = module.lib.stride_tricks.as_strided(
         first, shape, tuple(step * item for step in strides)
     )
-    if module is np and _overlap(shape, strides):
+    if module is np and may_share(shape, strides):
         view.flags.writeable = False
     return view
 
 
-def _overlap(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Tell whether elements may share memory: dimensions that do not nest."""
+def may_share(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Tell whether elements may share memory: dimensions that do not nest.
+
+    Examples
+    --------
+    >>> may_share((2, 3), (0, 1)), may_share((2, 3), (3, 1))
+    (True, False)
+    """
     reach = 0
     for step, length in sorted(zip(strides, shape, strict=True)):
         if length > 1:

@@ -226,12 +226,14 @@ def repeat_interleave(
     counts = raw(repeats)
     if not hasattr(counts, "dtype"):
         try:
-            counts = array_module(raw(input)).asarray(counts, dtype=np.int64)
-        except (TypeError, ValueError):
+            given = np.asarray(counts)
+        except ValueError:
+            given = np.asarray(None)
+        if given.size and given.dtype.kind not in "iu":
             raise DTypeError(
-                "repeat_interleave: repeats: expected integers, got "
-                f"{type(repeats).__name__}"
-            ) from None
+                f"repeat_interleave: repeats: expected integers, got {repeats!r}"
+            )
+        counts = array_module(raw(input)).asarray(given, dtype=np.int64)
     if counts.dtype.kind not in "iu":
         raise DTypeError(
             f"repeat_interleave: repeats: expected integers, got {counts.dtype}"

@@ -45,7 +45,7 @@ def _limits(op: str, points: Any, given: Any, place: int) -> tuple[float, float]
 def _edges(op: str, bins: Any, points: Any, given: Any, place: int) -> Any:
     """Return the edges of the bins along one dimension, in the points' dtype."""
     module, dtype = array_module(points), points.dtype
-    if hasattr(bins, "dtype"):
+    if hasattr(bins, "dtype") and not isinstance(bins, np.integer):
         edges = raw(bins)
         if edges.ndim != 1 or not edges.size:
             raise ShapeError(

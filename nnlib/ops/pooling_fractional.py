@@ -9,6 +9,7 @@ average so far apart that the outputs cover the input, whatever the ratio of bot
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def _output_size(
     if output_size is None:
         ratios = (
             [output_ratio] * rank
-            if isinstance(output_ratio, int | float)
+            if isinstance(output_ratio, numbers.Real)
             else list(output_ratio)
         )
         if len(ratios) != rank or not all(0 < ratio < 1 for ratio in ratios):
@@ -131,10 +132,11 @@ def _pool(
     module = array_module(index)
     values = raw(flat)
     windows = module.take_along_axis(
-        values, index.reshape(count, channels, -1), 2
+        values, index.reshape(count, channels, math.prod(index.shape[2:])), 2
     ).reshape(index.shape)
     best = module.argmax(windows, -1)[..., None]
-    chosen = module.take_along_axis(index, best, -1).reshape(count, channels, -1)
+    chosen = module.take_along_axis(index, best, -1)
+    chosen = chosen.reshape(count, channels, math.prod(outputs))
     places = constant(chosen, input)
     shape = (count, channels, *outputs)
     pooled = TakeAlong.apply(flat, places, dim=2).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
 from nnlib.backend.device import array_module
 from nnlib.backend.errors import BoundsError, DTypeError, ShapeError
-from nnlib.backend.layouts import elements_before, strided_view
+from nnlib.backend.layouts import elements_before, may_share, strided_view
 from nnlib.ops.dims import constant, raw
 from nnlib.ops.gathering import index_select
 from nnlib.ops.writing import index_add
@@ -57,6 +58,10 @@ class AsStrided(Function):
         memory = constant(module.zeros(size, raw(grad).dtype), grad)
         memory = index_add(memory, 0, constant(taken - lowest, grad), grad.reshape(-1))
         found = index_select(memory, 0, constant(own - lowest, grad))
+        if may_share(self.shape, self.strides):
+            # Where the input names an element several times, each has its part.
+            counts = module.bincount(own - lowest)[own - lowest]
+            found = found * constant((1 / counts).astype(raw(grad).dtype), grad)
         return found.reshape(self.shape)
 
 
@@ -71,6 +76,16 @@ def _whole(op: str, name: str, values: Any) -> tuple[int, ...]:
                 f"{op}: {name}: expected integers of at least 0, got {numbers}"
             )
     return tuple(map(int, numbers))
+
+
+def _offset(op: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise DTypeError(
+            f"{op}: storage_offset: expected an integer, got {kind}"
+        ) from None
 
 
 @public(inplace="view")
@@ -117,7 +132,7 @@ def as_strided(
         )
     array = raw(input)
     before, total = elements_before(array)
-    start = before if storage_offset is None else int(storage_offset)
+    start = before if storage_offset is None else _offset(op, storage_offset)
     last = start + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if start < 0 or (all(shape) and last >= total):
         raise BoundsError(

@@ -36,8 +36,10 @@ def _window(
 
     A periodic one is a window of one more element without its last.
     """
-    if not isinstance(length, int | np.integer) or length < 0:
-        raise ShapeError(f"{op}: window_length: expected at least 0, got {length!r}")
+    if not isinstance(length, int | np.integer):
+        raise DTypeError(f"{op}: window_length: expected an integer, got {length!r}")
+    if length < 0:
+        raise ShapeError(f"{op}: window_length: expected at least 0, got {length}")
     kind = get_default_dtype() if dtype is None else resolve_dtype(dtype)
     if kind not in FLOATING:
         raise DTypeError(f"{op}: dtype: expected a floating dtype, got {kind}")

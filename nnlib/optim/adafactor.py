@@ -59,6 +59,8 @@ class Adafactor(Optimizer):
     ['col_var', 'row_var', 'step']
     """
 
+    recordable = False
+
     def __init__(
         self,
         params: Any,

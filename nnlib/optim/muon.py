@@ -67,6 +67,7 @@ class Muon(Optimizer):
     """
 
     counts = False
+    recordable = False
 
     def __init__(
         self,

@@ -45,6 +45,8 @@ class Optimizer:
 
     # Whether the state of a parameter counts its steps.
     counts: bool = True
+    # Whether `update` is the launch of a kernel, whose numbers a CUDA graph can renew.
+    recordable: bool = True
     _pre_hooks: dict[int, Callable[..., Any]] | None = None
     _post_hooks: dict[int, Callable[..., Any]] | None = None
 

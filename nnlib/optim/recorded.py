@@ -11,7 +11,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from nnlib.backend.errors import DeviceError
-from nnlib.backend.recording import Recording
+from nnlib.backend.recording import Recording, refuse
 from nnlib.optim.batch import Batch
 
 if TYPE_CHECKING:
@@ -94,7 +94,15 @@ class RecordedBatch:
 def record(
     recording: Recording, optimizer: Optimizer, batch: Batch, group: dict[str, Any]
 ) -> None:
-    """Record the update of a batch of parameters, in place of running it."""
+    """Record the update of a batch of parameters, in place of running it.
+
+    Raises
+    ------
+    DeviceError
+        If the optimiser's update is more than the launch of a kernel.
+    """
+    if not optimizer.recordable:
+        refuse(f"{type(optimizer).__name__}.step")
     update = RecordedBatch(recording, optimizer, batch, group)
     update.record(recording)
     recording.before.append(update.renew)

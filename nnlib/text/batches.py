@@ -16,6 +16,7 @@ from nnlib.backend.random import Generator
 from nnlib.data.loader import default_collate
 from nnlib.data.order import as_generator, permutation
 from nnlib.data.samplers import Sampler
+from nnlib.ops.dims import number_as
 
 __all__ = ["BucketSampler", "PadCollate", "one_hot", "pad"]
 
@@ -45,7 +46,9 @@ def pad(
     ShapeError
         If there is no sequence, or they differ in more than length.
     ArgumentError
-        If `value` is no number of the sequences' dtype.
+        If `value` is a fraction beside integers.
+    DTypeError
+        If it is beyond the sequences' dtype.
 
     Examples
     --------
@@ -74,7 +77,8 @@ def pad(
     if dtype.kind in "iu" and value != value // 1:
         raise ArgumentError(f"pad: value: expected an integer for {dtype}, got {value}")
     longest = int(lengths.max())
-    padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), value, dtype)
+    shape = len(arrays), longest, *arrays[0].shape[1:]
+    padded = np.full(shape, number_as("pad", "value", value, dtype), dtype)
     for row, array in zip(padded, arrays, strict=True):
         row[: len(array)] = array
     if not batch_first:
@@ -202,13 +206,13 @@ class BucketSampler(Sampler[int]):
                 f"BucketSampler: lengths: expected integers, got {self.lengths.dtype}"
             )
         for name, value in (("batch_size", batch_size), ("pool", pool)):
-            if not isinstance(value, int) or value < 1:
+            if not hasattr(value, "__index__") or value < 1:
                 raise ArgumentError(
                     f"BucketSampler: {name}: expected an integer of at least 1, got "
                     f"{value}"
                 )
-        self.batch_size = batch_size
-        self.pool = pool
+        self.batch_size = int(batch_size)
+        self.pool = int(pool)
         self.shuffle = shuffle
         self.generator = as_generator(generator) if shuffle else None
 

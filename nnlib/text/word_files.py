@@ -140,7 +140,9 @@ def _read_text(
     first = 0 if header is None else 1
     columns = len(lines[0].split()) - 1 if header is None else header[1]
     count = len(lines) - first
-    if header is not None and header[0] != count and count != limit:
+    # With a limit there may be more than was read, but not less than was promised.
+    wrong = header is not None and header[0] != count
+    if header is not None and wrong and (count != limit or header[0] < count):
         raise DataError(
             f"{name}: the header says {header[0]} words, the file has {count}"
         )

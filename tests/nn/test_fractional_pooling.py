@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import nnlib
@@ -41,6 +42,10 @@ def test_without_a_batch_and_in_volumes() -> None:
     volumes = nn.FractionalMaxPool3d(2, output_ratio=(0.5, 0.6, 0.7))
     assert tuple(volumes(nnlib.zeros(1, 2, 8, 10, 10)).shape) == (1, 2, 4, 6, 7)
     assert "output_ratio=(0.5, 0.6, 0.7)" in repr(volumes)
+    nobody = F.fractional_max_pool2d(
+        nnlib.ones(0, 2, 6, 6), 2, output_ratio=np.single(0.5)
+    )
+    assert tuple(nobody.shape) == (0, 2, 3, 3)
 
 
 def test_one_of_both_sizes_is_needed() -> None:

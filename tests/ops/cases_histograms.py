@@ -29,7 +29,7 @@ CASES = [
         "histogram",
         samples=[
             call(normal(4, 5), 6),
-            call(np.array([1.0, 2.0, 1.0, 3.0]), 4, range=(0.0, 3.0)),
+            call(np.array([1.0, 2.0, 1.0, 3.0]), np.int64(4), range=(0.0, 3.0)),
             call(normal(4, 5), EDGES),
             call(normal(4, 5), 5, weight=positive(4, 5), density=True),
             call(np.full(3, 2.0), 4),

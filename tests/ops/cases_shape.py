@@ -313,6 +313,13 @@ REPETITIONS = [
                 kind=DTypeError,
                 message="repeat_interleave: repeats: expected integers, got float32",
             ),
+            error(
+                "repeat_interleave",
+                [1.7, 2],
+                0,
+                kind=DTypeError,
+                message=r"repeat_interleave: repeats: expected integers, got \[1.7",
+            ),
         ],
     ),
     same("atleast_1d", np.atleast_1d, [NUMBER, normal(3)]),

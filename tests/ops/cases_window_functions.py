@@ -31,6 +31,11 @@ def case(name, *options):
                 f"{name}: window_length: expected at least 0, got -1",
             ),
             (
+                lambda: function(4.0),
+                DTypeError,
+                f"{name}: window_length: expected an integer, got 4.0",
+            ),
+            (
                 lambda: function(3, dtype=nnlib.int64),
                 DTypeError,
                 f"{name}: dtype: expected a floating dtype, got int64",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import nnlib
 from nnlib.kernels import erf_gamma
+from nnlib.ops import incomplete_gamma
 
 INF, NAN = np.inf, np.nan
 
@@ -86,8 +89,45 @@ def test_incomplete_gamma_functions_of_all_sizes(name: str) -> None:
         for x in (near, a * rng.uniform(0, 3, 400)):
             found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
             np.testing.assert_allclose(found, exact(a, x), 1e-10, 3e-14)
+    a = 10 ** rng.uniform(6, 15, 400)
+    # Further away SciPy's series end too soon.
+    x = a + np.sqrt(a) * rng.uniform(-4, 4, 400)
+    found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
+    np.testing.assert_allclose(found, exact(a, x), 1e-10)
+    if name == "gammaincc":
+        a, x = 10 ** rng.uniform(-12, -0.31, 400), 10 ** rng.uniform(-6, 0.04, 400)
+        found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
+        np.testing.assert_allclose(found, exact(a, x), 1e-12)
     ends = np.array([0.0, 1.0, 2.0, np.inf, -1.0])
     a, x = np.meshgrid(ends, ends)
     found = function(nnlib.tensor(a), nnlib.tensor(x)).numpy()
     np.testing.assert_allclose(found, exact(a, x), 1e-14)
     assert np.isnan(function(nnlib.tensor(np.nan), nnlib.ones(()))).all()
+    for order in (0.3, 3.0, 1e7):  # without dimensions
+        one = function(nnlib.tensor(order), nnlib.tensor(1.0)).item()
+        np.testing.assert_allclose(one, exact(order, 1.0), 1e-6)
+    # One end or the other, and no search for it.
+    ends = function(nnlib.tensor(1e20), nnlib.tensor([1e19, 1e21])).tolist()
+    assert ends == ([0.0, 1.0] if name == "gammainc" else [1.0, 0.0])
+
+
+@pytest.mark.parametrize("function", [nnlib.igamma, nnlib.igammac])
+def test_both_ways_to_a_large_order_agree(function: Any, monkeypatch: Any) -> None:
+    rng = np.random.default_rng(0)
+    order = rng.uniform(1e5, 2e5, 400)
+    place = order + np.sqrt(order) * rng.uniform(-9, 9, 400)
+    a, x = nnlib.tensor(order), nnlib.tensor(place)
+    want = function(a, x).numpy()
+    monkeypatch.setattr(incomplete_gamma, "_LARGE", 1e5)
+    found = function(a, x).numpy()
+    np.testing.assert_allclose(found, want, 1e-9, 1e-14)
+    assert (found != want).any()
+
+
+def test_gradient_of_an_incomplete_gamma_function_in_float32() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    a, x = np.float32([1e4, 1e5, 2.5]), np.float32([1.01e4, 9.95e4, 3.0])
+    leaf = nnlib.tensor(x, requires_grad=True)
+    nnlib.igamma(nnlib.tensor(a), leaf).sum().backward()
+    want = stats.gamma.pdf(x.astype(np.float64), a.astype(np.float64))
+    np.testing.assert_allclose(leaf.grad.numpy(), want, 1e-6)

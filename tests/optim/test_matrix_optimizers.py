@@ -9,6 +9,8 @@ import pytest
 
 import nnlib
 from nnlib import nn, optim
+from nnlib.backend import recording
+from nnlib.optim import recorded
 
 SHAPES = [(3, 4), (6, 2), (5,), (), (2, 1, 3)]
 
@@ -110,6 +112,21 @@ def test_state_goes_to_a_file_and_back(name: str) -> None:
     assert sorted(state["state"][0]) == sorted(theirs)
     for key, value in theirs.items():
         assert tuple(np.shape(state["state"][0][key])) == tuple(value.shape)
+
+
+@pytest.mark.parametrize("name", ["Muon", "Adafactor"])
+def test_a_step_is_no_part_of_a_cuda_graph(name: str, monkeypatch: Any) -> None:
+    p = nnlib.ones(2, 2, requires_grad=True)
+    optimizer = getattr(optim, name)([p])
+    p.sum().backward()
+    optimizer.step()
+    found = recording.Recording(0, None)
+    monkeypatch.setattr(recording.state, "recording", found)
+    (batch,) = optimizer._batches[0]
+    with pytest.raises(
+        nnlib.DeviceError, match=f"^{name}.step: not while a CUDA graph"
+    ):
+        recorded.record(found, optimizer, batch, optimizer.param_groups[0])
 
 
 def test_bad_options() -> None:

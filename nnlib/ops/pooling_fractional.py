@@ -9,7 +9,6 @@ average so far apart that the outputs cover the input, whatever the ratio of bot
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ def _output_size(
     if output_size is None:
         ratios = (
             [output_ratio] * rank
-            if isinstance(output_ratio, numbers.Real)
+            if isinstance(output_ratio, int | float | np.floating)
             else list(output_ratio)
         )
         if len(ratios) != rank or not all(0 < ratio < 1 for ratio in ratios):

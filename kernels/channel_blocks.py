@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nnlib.kernels.machinery import cpu_kernel
+from nnlib.kernels.machinery.cache import compiles_for_host
 from nnlib.kernels.tiles import count_turns, opaque
 from nnlib.kernels.vectors import REGISTER_BYTES, REGISTERS
 
@@ -40,11 +41,9 @@ _ARGUMENTS = 12
 def _vector_register() -> str | None:
     """Return the letter for a register that holds a vector of ours, if it is known."""
     machine = platform.machine().lower()
-    if config.CPU_NAME or config.CPU_FEATURES:
-        # Code for another processor than this, whose registers may be smaller.
-        return None
     if machine in ("x86_64", "amd64"):
-        return "v" if REGISTER_BYTES > 16 else None
+        # Code for another processor than this may have smaller registers.
+        return "v" if REGISTER_BYTES > 16 and compiles_for_host() else None
     return "w" if machine in ("aarch64", "arm64") else None
 
 

@@ -140,6 +140,8 @@ def forward_rows(
             rest = np.float64(rests[r - np.uint64(first)]) * share
             rest = rest if centred else np.float64(0)
             variance = np.float64(scales[r]) * share - rest * rest
+            # Of large equal numbers less than 0 may be left; a NaN stays one.
+            variance = np.float64(0) if variance < 0 else variance
             means[r] = kind(np.float64(means[r]) + rest)
             scales[r] = kind(1 / math.sqrt(variance + np.float64(eps)))
         for r in range(first, last):

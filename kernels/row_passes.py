@@ -142,14 +142,18 @@ class Numbers(vectors.Lanes):
         return p
 
     def times_power(self, shifted: Numbers) -> Numbers:
-        """Return the product with 2^n; `shifted` is n + `_ROUND`: n in its low bits."""
+        """Return the product with 2^n, of n from -126 to 127.
+
+        `shifted` is n + `_ROUND`: n in its low bits. Those of a NaN may be any; added
+        to the product's own exponent they would make a number of it.
+        """
         builder = self.builder
         word = ir.VectorType(ir.IntType(32), self.value.type.count)
         bits = builder.shl(
             builder.bitcast(shifted.value, word), word([23] * word.count)
         )
-        bits = builder.add(bits, builder.bitcast(self.value, word))
-        return Numbers(builder, builder.bitcast(bits, self.value.type))
+        bits = builder.add(bits, word([127 << 23] * word.count))
+        return self * Numbers(builder, builder.bitcast(bits, self.value.type))
 
 
 class Row:

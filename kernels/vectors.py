@@ -18,8 +18,10 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from nnlib.kernels.machinery.cache import compiles_for_host
 
 __all__ = [
     "COLUMNS",
@@ -61,9 +63,8 @@ def _register_plan() -> tuple[int, int]:
 
 
 REGISTER_BYTES, ROWS = _register_plan()
-# Whether vectors can be multiplied by powers of 2 in one instruction; not known where
-# Numba is told to compile for another processor than this one.
-SCALES = REGISTER_BYTES == 64 and not (config.CPU_NAME or config.CPU_FEATURES)
+# Whether vectors can be multiplied by powers of 2 in one instruction.
+SCALES = REGISTER_BYTES == 64 and compiles_for_host()
 # How many vector registers there are.
 REGISTERS = 16 if ROWS == 6 else 32
 # Bytes of a line of the cache.

@@ -35,7 +35,7 @@ import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["attach", "folder", "source_hash", "user_cache_dir"]
+__all__ = ["attach", "compiles_for_host", "folder", "source_hash", "user_cache_dir"]
 
 SOURCES = Path(__file__).resolve().parent.parent
 # A folder of another version that nobody used for this long is removed.
@@ -80,6 +80,15 @@ def source_hash() -> str:
     return digest.hexdigest()[:20]
 
 
+def compiles_for_host() -> bool:
+    """Tell whether Numba compiles for this processor, with all that it has.
+
+    Its settings may name another one, or forbid AVX.
+    """
+    config = numba.config
+    return bool(config.ENABLE_AVX and not (config.CPU_NAME or config.CPU_FEATURES))
+
+
 def _processor_hash() -> str:
     features = llvm.get_host_cpu_features().flatten()
     target = "\0".join(
@@ -87,9 +96,10 @@ def _processor_hash() -> str:
             llvm.get_host_cpu_name(),
             features,
             platform.machine(),
-            # Numba compiles for another processor when these are set.
+            # Numba compiles for another processor, or less of it, by these.
             str(numba.config.CPU_NAME),
             str(numba.config.CPU_FEATURES),
+            str(bool(numba.config.ENABLE_AVX)),
         )
     )
     return hashlib.sha256(target.encode()).hexdigest()[:12]

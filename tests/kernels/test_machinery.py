@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from processes import run_python
@@ -173,6 +174,21 @@ print([str(w.message) for w in caught if "not kept" in str(w.message)])
 def test_empty_cache_setting_switches_the_cache_off(monkeypatch):
     monkeypatch.setenv("NNLIB_CACHE_DIR", "")
     assert cache.user_cache_dir() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ENABLE_AVX", 0), ("CPU_NAME", "generic"), ("CPU_FEATURES", "+sse2")],
+)
+def test_settings_for_less_than_this_processor_are_seen(monkeypatch, name, value):
+    monkeypatch.setattr(numba.config, "ENABLE_AVX", 1)
+    monkeypatch.setattr(numba.config, "CPU_NAME", None)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    whole = cache._processor_hash()
+    assert cache.compiles_for_host()
+    monkeypatch.setattr(numba.config, name, value)
+    assert not cache.compiles_for_host()
+    assert cache._processor_hash() != whole
 
 
 def test_old_folders_are_removed(tmp_path):

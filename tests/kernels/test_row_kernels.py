@@ -49,6 +49,19 @@ def test_normal_rows(shape: tuple[int, int], dtype: str, centred: bool) -> None:
         rows.forward(x, weight, bias, 1e-5, centred, out[:, 1:])
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("count", [24, 129, 768])
+def test_rows_of_one_large_number(count: int, dtype: str) -> None:
+    x = np.full((70, count), 1e17, dtype)
+    x[3, 2] = np.nan
+    weight, bias = np.ones(count, dtype), np.full(count, 0.5, dtype)
+    y, means, scales = kernels.normalization_rows.forward(x, weight, bias, 1e-5)
+    assert np.isnan(y[3]).all() and np.isnan(scales[3])
+    rest = np.delete(np.arange(70), 3)
+    np.testing.assert_array_equal(y[rest], 0.5)
+    np.testing.assert_allclose(means[rest], 1e17, 1e-6)
+
+
 SETS = [(1, 7, 3), (2, 1000, 64), (1, 5000, 6), (3, 300, 130), (1, 129, 512), (4, 1, 5)]
 
 
@@ -85,12 +98,13 @@ def test_far_from_zero() -> None:
     np.testing.assert_allclose(var, x.astype("f8").var(1), 1e-4)
 
 
-def test_cross_entropy_of_rows_that_are_not_finite() -> None:
-    x = np.zeros((5, 20), "f4")
+@pytest.mark.parametrize("rows", [5, 80])
+def test_cross_entropy_of_rows_that_are_not_finite(rows: int) -> None:
+    x = np.zeros((rows, 20), "f4")
     x[0, 3], x[1, 3], x[2] = np.nan, np.inf, -np.inf
     x[3, 1:] = -np.inf
     x[4] = np.linspace(0, -300, 20)
-    target = np.zeros(5, np.int64)
+    target = np.zeros(rows, np.int64)
     loss, lse, _ = kernels.softmax_cross_entropy.forward(x, target)
     assert np.isnan(loss[:3]).all() and loss[3] == 0
     grad = kernels.softmax_cross_entropy.backward(x, target, lse, np.ones(1, "f4"))
@@ -98,6 +112,16 @@ def test_cross_entropy_of_rows_that_are_not_finite() -> None:
     share = np.exp(x[4].astype("f8") - lse[4])
     share[0] -= 1
     np.testing.assert_allclose(grad[4], share, 1e-5, 1e-7)
+
+
+@pytest.mark.parametrize("bits", [0x7FC00001, 0xFFC001FF, 0x7FC000FE])
+def test_a_nan_with_any_bits_stays_one(bits: int) -> None:
+    x = np.zeros((40, 20), "f4")
+    x.view("u4")[[5, 38], 3] = bits
+    odd = np.isnan(x).any(1)
+    loss, lse, _ = kernels.softmax_cross_entropy.forward(x, np.zeros(40, np.int64))
+    for found in (loss, lse, *kernels.softmax.softmax(x).T):
+        np.testing.assert_array_equal(np.isnan(found), odd)
 
 
 def test_results_do_not_depend_on_threads() -> None:

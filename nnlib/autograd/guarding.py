@@ -109,14 +109,16 @@ def guarded(function: F) -> F:
 def _bound(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of a call by the names of their parameters."""
+    """Return the arguments of a call by their parameters' names, in these' order."""
     code: CodeType = inspect.unwrap(function).__code__
     names = code.co_varnames[: code.co_argcount]
     given = dict(zip(names, args, strict=False))
     if code.co_flags & inspect.CO_VARARGS:
         place = code.co_argcount + code.co_kwonlyargcount
         given[code.co_varnames[place]] = tuple(args[code.co_argcount :])
-    return given | dict(kwargs)
+    given |= kwargs
+    order = {name: place for place, name in enumerate(code.co_varnames)}
+    return dict(sorted(given.items(), key=lambda x: order.get(x[0], len(order))))
 
 
 def retold(
@@ -141,7 +143,12 @@ def retold(
     elif isinstance(error, Error):
         return None
     elif isinstance(error, AttributeError | TypeError | ValueError | IndexError):
-        lacking = (part for part in _parts(given) if _lacks(part[1], error))
+        left_out = _left_out(function, given)
+        lacking = (
+            (name, value)
+            for name, value in _parts(given)
+            if _lacks(value, error) and name not in left_out
+        )
         blamed = itertools.chain(lacking, _strange(function, given))
     else:
         return None
@@ -217,6 +224,16 @@ def _lacks(value: Any, error: Exception) -> bool:
     name = error.name or ""
     known = name.startswith("_") or hasattr(Tensor, name)
     return value is error.obj and known and not isinstance(value, Tensor)
+
+
+def _left_out(function: Callable[..., Any], given: Mapping[str, Any]) -> set[str]:
+    """Return the parameters of which None was given, which is their default."""
+    known = inspect.signature(function).parameters
+    return {
+        name
+        for name, value in given.items()
+        if value is None and name in known and known[name].default is None
+    }
 
 
 def is_strange(value: Any) -> bool:

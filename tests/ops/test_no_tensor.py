@@ -195,3 +195,26 @@ def test_a_fault_of_a_callback_is_no_argument_s() -> None:
     loss = F.triplet_margin_with_distance_loss
     with pytest.raises(DTypeError, match="^exp: input: expected a Tensor, got int"):
         loss(x, x, x, distance_function=distance, margin=2)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (
+            lambda x: nnlib.searchsorted(sorter=None, sorted_sequence=None, input=x),
+            "searchsorted: sorted_sequence",
+        ),
+        (lambda x: nnlib.cov(fweights=None, input=None), "cov: input"),
+        (
+            lambda x: F.batch_norm(running_mean=None, running_var=None, input=None),
+            "batch_norm: input",
+        ),
+        (
+            lambda x: F.bilinear(bias=None, input1=None, input2=x, weight=x),
+            "bilinear: input1",
+        ),
+    ],
+)
+def test_what_may_be_none_is_not_blamed(function, name: str) -> None:
+    with pytest.raises(DTypeError, match=f"^{name}: expected a Tensor, got NoneType"):
+        function(nnlib.ones(1, 2, 2))

@@ -28,7 +28,8 @@ END = 3 * BATCH * 5 + 17
 NUMBERS = END + 1
 # Weights and slopes of the taps, and weights of the rows.
 WEIGHTS = 3 * BATCH * 8 + 16
-# Where a coordinate that is no usable number is sent: outside, so that it reads zeros.
+# Where a coordinate that is no number is sent: outside, so that it reads zeros. Those
+# beyond the largest that are told apart stay on their side.
 _NOWHERE = -100
 _FAR = 1_000_000_000
 
@@ -65,8 +66,13 @@ def bring_inside(x: Any, size: Any, padding: Any, align: Any) -> Any:
         if x > last:
             x = last
     if not (x < kind(_FAR) and x > -kind(_FAR)):
-        x = kind(_NOWHERE)
         slope = zero
+        if x > zero:
+            x = kind(_FAR)
+        elif x < zero:
+            x = -kind(_FAR)
+        else:
+            x = kind(_NOWHERE)
     return x, slope
 
 
@@ -151,7 +157,10 @@ def find_taps(
         g = grid[np.uint64(p * rank + 2 - axis)]
         x, rate = bring_inside(g * factor + shift, size, bound, align)
         rate *= factor
-        if mode == 1:
+        if g != g or (padding == 2 and not np.isfinite(g)):
+            # Nowhere: not even at a border.
+            tap = start
+        elif mode == 1:
             tap = keep(tap, np.int64(np.rint(x)), size, one, kind(0))
         else:
             floor = np.floor(x)

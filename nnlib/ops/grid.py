@@ -35,7 +35,8 @@ Gradients = tuple[Any, Any]
 
 _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
-# Where a coordinate that is no usable number is sent: outside, so that it reads zeros.
+# Where a coordinate that is no number is sent: outside, so that it reads zeros. Those
+# beyond the largest that are told apart stay on their side.
 _NOWHERE = -100.0
 _FAR = 1e9
 
@@ -60,7 +61,8 @@ def _inside(x: Any, size: int, padding: str, align: bool) -> tuple[Any, Any]:
         slope = xp.where((x > 0) & (x < size - 1), slope, 0)
         x = xp.clip(x, 0, size - 1)
     usable = xp.abs(x) < _FAR
-    return xp.where(usable, x, _NOWHERE), xp.where(usable, slope, 0)
+    x = xp.where(xp.isnan(x), _NOWHERE, xp.clip(x, -_FAR, _FAR))
+    return x, xp.where(usable, slope, 0)
 
 
 class GridPlaces(Function):
@@ -115,7 +117,13 @@ def _taps(
         if mode == "bilinear":
             found.append([(first, 1 - t), (first + 1, t)])
             continue
-        pixels = [_inside(first + k, size, padding, align)[0] for k in range(-1, 3)]
+        known = xp.isfinite if padding == "reflection" else lambda g: g == g
+        pixels = [
+            xp.where(
+                known(raw(g)), _inside(first + k, size, padding, align)[0], _NOWHERE
+            )
+            for k in range(-1, 3)
+        ]
         found.append(list(zip(pixels, cubic_weights(t), strict=True)))
     return found
 
@@ -249,7 +257,8 @@ def grid_sample(
         How values are made of neighbours; bicubic of images alone.
     padding_mode : {"zeros", "border", "reflection"}
         What is outside: zeros, the nearest pixel of the border, or the image mirrored
-        at its border. NaN and infinity are outside, and read zeros.
+        at its border. NaN is nowhere, and reads zeros; so does infinity, but for the
+        border it lies beyond.
     align_corners : bool, optional
         Whether -1 and 1 are the middles of the outer pixels, or (default) their edges.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnlib
+from nnlib.ops import grid as grid_ops
 
 F = nnlib.nn.functional
 RANDOM = np.random.default_rng(5)
@@ -60,6 +61,28 @@ def test_places_that_are_no_numbers_read_zeros() -> None:
     assert y.tolist() == [[[[0, 0, 0, 1]]]]
     y.sum().backward()
     assert np.isfinite(grid.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["border", "reflection"])
+def test_numbers_that_are_none_with_pixels_outside(padding: str, mode: str) -> None:
+    x = nnlib.ones(1, 1, 2, 2, dtype="float64")
+    grid = nnlib.tensor([[[[np.nan, 0.0], [0.0, np.inf], [0.0, 0.0]]]]).double()
+    wanted = [[[[0, padding == "border", 1]]]]
+    assert F.grid_sample(x, grid, mode, padding).tolist() == wanted
+    assert grid_ops.composed(x, grid, mode, padding, False).tolist() == wanted
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_places_far_away_stay_on_their_side(mode: str) -> None:
+    x = nnlib.from_numpy(RANDOM.standard_normal((1, 2, 4, 5)))
+    grid = nnlib.tensor([[[[1e12, 1e12], [-1e12, 1e12], [3e3, -1e30]]]]).double()
+    y = F.grid_sample(x, grid, mode, "border").numpy()[0, :, 0]
+    corners = x.numpy()[0][:, [3, 3, 0], [4, 0, 4]]
+    np.testing.assert_allclose(y, corners, rtol=1e-12)
+    assert not F.grid_sample(x, grid, mode).numpy().any()
+    found = grid_ops.composed(x, grid, mode, "border", False).numpy()[0, :, 0]
+    np.testing.assert_allclose(found, corners, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

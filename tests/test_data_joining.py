@@ -32,7 +32,8 @@ class Count(IterableDataset[int]):
 def test_streams_follow_each_other() -> None:
     chained = ChainDataset([Count(0, 3), Count(10, 12)])
     assert list(chained) == [0, 1, 2, 10, 11] and len(chained) == 5
-    batches = [batch.tolist() for batch in DataLoader(chained, batch_size=2)]
+    two = np.int64(2)
+    batches = [batch.tolist() for batch in DataLoader(chained, batch_size=two)]
     assert batches == [[0, 1], [2, 10], [11]]
     with pytest.raises(nnlib.DTypeError, match="number 1: expected an IterableDataset"):
         list(ChainDataset([Count(0, 1), [1, 2]]))
@@ -94,3 +95,5 @@ def test_further_random_numbers() -> None:
     assert nnlib.empty(5, dtype="int64").geometric_(0.5).dtype == nnlib.int64
     with pytest.raises(nnlib.DTypeError, match="cauchy_: expected a floating dtype"):
         nnlib.empty(5, dtype="int64").cauchy_()
+    with pytest.raises(nnlib.DTypeError, match="geometric_: p: expected a number, got"):
+        nnlib.empty(5).geometric_("half")

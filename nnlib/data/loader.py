@@ -247,7 +247,7 @@ class DataLoader(Generic[T]):
 def _check_size(batch_size: int | None) -> None:
     if batch_size is None:
         return
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
         raise DTypeError(
             f"DataLoader: batch_size: expected an integer or None, got {batch_size!r}"
         )

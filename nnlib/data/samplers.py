@@ -298,7 +298,8 @@ class BatchSampler(Sampler[list[int]]):
 
 
 def _check_count(name: str, argument: str, count: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or count < 1:
         raise ArgumentError(
             f"{name}: {argument}: expected a positive integer, got {count!r}"
         )

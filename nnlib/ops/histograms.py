@@ -29,7 +29,7 @@ def _points(op: str, input: Any) -> Any:
 def _limits(op: str, points: Any, given: Any, place: int) -> tuple[float, float]:
     """Return the ends of the bins along one dimension of (M, D) points."""
     if given is not None:
-        low, high = float(given[2 * place]), float(given[2 * place + 1])
+        low, high = given[2 * place : 2 * place + 2]
     elif points.shape[0]:
         low, high = float(points[:, place].min()), float(points[:, place].max())
     else:
@@ -160,7 +160,12 @@ def histogram(
 def _read_range(op: str, given: Any, dims: int) -> Any:
     if given is None:
         return None
-    limits = list(given)
+    try:
+        limits = [float(limit) for limit in given]
+    except (TypeError, ValueError):
+        raise DTypeError(
+            f"{op}: range: expected {2 * dims} numbers, got {given!r}"
+        ) from None
     if len(limits) != 2 * dims:
         raise ShapeError(
             f"{op}: range: expected {2 * dims} numbers, two for each dimension, got "

@@ -37,6 +37,19 @@ def _write(op: str, input: Tensor, drawn: Any) -> Tensor:
     return run_direct(op, Overwrite, input, drawn.astype(input.dtype, copy=False))
 
 
+def _check_number(op: str, argument: str, value: Any, most: float) -> None:
+    """Raise unless `value` is a number above 0 and below `most`."""
+    try:
+        fits = 0 < value < most
+    except TypeError:
+        raise DTypeError(
+            f"{op}: {argument}: expected a number, got {value!r}"
+        ) from None
+    if not fits:
+        told = "a positive number" if most == math.inf else f"between 0 and {most}"
+        raise ArgumentError(f"{op}: {argument}: expected {told}, got {value}")
+
+
 def _check_floating(op: str, input: Tensor) -> None:
     if input.dtype not in FLOATING:
         raise DTypeError(f"{op}: expected a floating dtype, got {input.dtype}")
@@ -55,8 +68,7 @@ def geometric_(
     >>> bool((nnlib.empty(5).geometric_(0.5) >= 1).all())
     True
     """
-    if not 0 < p < 1:
-        raise ArgumentError(f"geometric_: p: expected between 0 and 1, got {p}")
+    _check_number("geometric_", "p", p, 1)
     unit = _uniform("geometric_", input, generator)
     module = array_module(unit)
     return _write("geometric_", input, module.ceil(module.log(unit) / math.log1p(-p)))
@@ -80,8 +92,7 @@ def cauchy_(
     (2, 3)
     """
     _check_floating("cauchy_", input)
-    if not sigma > 0:
-        raise ArgumentError(f"cauchy_: sigma: expected a positive number, got {sigma}")
+    _check_number("cauchy_", "sigma", sigma, math.inf)
     unit = _uniform("cauchy_", input, generator)
     tangent = array_module(unit).tan(math.pi * (unit - 0.5))
     return _write("cauchy_", input, median + sigma * tangent)
@@ -105,8 +116,7 @@ def log_normal_(
     True
     """
     _check_floating("log_normal_", input)
-    if not std > 0:
-        raise ArgumentError(f"log_normal_: std: expected a positive number, got {std}")
+    _check_number("log_normal_", "std", std, math.inf)
     array = input._array
     place, kind = device_of(array), _kind(array)
     drawn = draw_normal("log_normal_", array.shape, kind, place, generator, mean, std)

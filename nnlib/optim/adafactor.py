@@ -94,10 +94,13 @@ class Adafactor(Optimizer):
             )
         if not group["d"] >= 1:
             raise ArgumentError(f"Adafactor: d: expected at least 1, got {group['d']}")
-        least, other = group["eps"]
+        given = group["eps"]
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise ArgumentError(f"Adafactor: eps: expected two numbers, got {given!r}")
+        least, other = given
         if not other >= 0 or not (least is None or least >= 0):
             raise ArgumentError(
-                f"Adafactor: eps: expected numbers of at least 0, got {group['eps']}"
+                f"Adafactor: eps: expected numbers of at least 0, got {given}"
             )
 
     def slots(self, group: Mapping[str, Any]) -> tuple[str, ...]:

@@ -98,14 +98,15 @@ class Muon(Optimizer):
     def check(self, group: dict[str, Any]) -> None:
         """Check the options of a group, and that its parameters are matrices."""
         self._check_least(group, "lr", "weight_decay", "momentum", "eps")
-        if len(group["ns_coefficients"]) != 3:
+        given = group["ns_coefficients"]
+        if not isinstance(given, tuple | list) or len(given) != 3:
             raise ArgumentError(
-                "Muon: ns_coefficients: expected three numbers, got "
-                f"{group['ns_coefficients']!r}"
+                f"Muon: ns_coefficients: expected three numbers, got {given!r}"
             )
-        if not 0 <= group["ns_steps"] < 100:
+        steps = group["ns_steps"]
+        if not hasattr(steps, "__index__") or not 0 <= steps < 100:
             raise ArgumentError(
-                f"Muon: ns_steps: expected 0 to 99, got {group['ns_steps']!r}"
+                f"Muon: ns_steps: expected an integer from 0 to 99, got {steps!r}"
             )
         if group["adjust_lr_fn"] not in (None, "original", "match_rms_adamw"):
             raise ArgumentError(

@@ -149,7 +149,13 @@ class Optimizer:
     def _check_least(self, group: Mapping[str, Any], *names: str) -> None:
         for name in names:
             value = group[name]
-            if not value >= 0:
+            try:
+                fits = value >= 0
+            except TypeError:
+                raise DTypeError(
+                    f"{self._name()}: {name}: expected a number, got {value!r}"
+                ) from None
+            if not fits:
                 raise ArgumentError(
                     f"{self._name()}: {name}: expected at least 0, got {value!r}"
                 )

@@ -141,6 +141,13 @@ def test_methods_that_prune_one_after_the_other_are_a_container() -> None:
     assert "weight" in mine._parameters and len(mine._forward_pre_hooks) == 1
 
 
+def test_amounts_of_numpy() -> None:
+    for amount in (np.int64(2), np.float32(0.5)):
+        assert prune.L1Unstructured(amount).prune(nnlib.arange(4.0)).tolist() == [
+            0.0, 0.0, 2.0, 3.0
+        ]  # fmt: skip
+
+
 def test_a_method_prunes_a_tensor_by_itself() -> None:
     t = nnlib.tensor([3.0, -1.0, 2.0, 0.5])
     method = prune.L1Unstructured(2)

@@ -65,6 +65,11 @@ CASES = [
                 "histogram: range: expected finite limits in ascending order",
             ),
             (
+                lambda: nnlib.histogram(nnlib.ones(3), 2, range=("low", 1)),
+                DTypeError,
+                "histogram: range: expected 2 numbers, got",
+            ),
+            (
                 lambda: nnlib.ones(3).histogram("two"),
                 DTypeError,
                 "histogram: bins: expected a number or edges, got str",

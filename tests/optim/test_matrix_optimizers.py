@@ -141,7 +141,27 @@ def test_bad_options() -> None:
         (
             lambda: optim.Muon([matrix], ns_steps=100),
             nnlib.ArgumentError,
-            "Muon: ns_steps: expected 0 to 99",
+            "Muon: ns_steps: expected an integer from 0 to 99",
+        ),
+        (
+            lambda: optim.Muon([matrix], ns_steps=2.5),
+            nnlib.ArgumentError,
+            "ns_steps: expected an integer from 0 to 99, got 2.5",
+        ),
+        (
+            lambda: optim.Muon([matrix], ns_coefficients=3.0),
+            nnlib.ArgumentError,
+            "Muon: ns_coefficients: expected three numbers, got 3.0",
+        ),
+        (
+            lambda: optim.Muon([matrix], lr="fast"),
+            nnlib.DTypeError,
+            "Muon: lr: expected a number, got 'fast'",
+        ),
+        (
+            lambda: optim.Adafactor([matrix], eps=1e-3),
+            nnlib.ArgumentError,
+            "Adafactor: eps: expected two numbers, got 0.001",
         ),
         (
             lambda: optim.Adafactor([matrix], d=0.5),

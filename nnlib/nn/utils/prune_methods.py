@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from nnlib.autograd.mode import no_grad
@@ -265,9 +266,9 @@ def _dimension(t: Any, dim: int) -> int:
 
 
 def _check_amount(amount: Any) -> None:
-    if isinstance(amount, bool) or not isinstance(amount, int | float):
+    if isinstance(amount, bool) or not isinstance(amount, Real):
         raise DTypeError(f"prune: amount: expected a number, got {amount!r}")
-    if amount < 0 or (isinstance(amount, float) and amount > 1):
+    if amount < 0 or (not isinstance(amount, Integral) and amount > 1):
         raise ArgumentError(
             f"prune: amount: expected a number of elements or a share from 0 to 1, got "
             f"{amount!r}"
@@ -276,7 +277,7 @@ def _check_amount(amount: Any) -> None:
 
 def _number(amount: float, size: int) -> int:
     """Return how many of `size` are to go."""
-    count = amount if isinstance(amount, int) else round(amount * size)
+    count = int(amount if isinstance(amount, Integral) else round(amount * size))
     if count > size:
         raise ArgumentError(f"prune: amount: {count} of {size} cannot be pruned")
     return count

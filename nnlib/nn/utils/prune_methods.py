@@ -268,7 +268,8 @@ def _dimension(t: Any, dim: int) -> int:
 def _check_amount(amount: Any) -> None:
     if isinstance(amount, bool) or not isinstance(amount, Real):
         raise DTypeError(f"prune: amount: expected a number, got {amount!r}")
-    if amount < 0 or (not isinstance(amount, Integral) and amount > 1):
+    share = float(amount)
+    if share < 0 or (not isinstance(amount, Integral) and share > 1):
         raise ArgumentError(
             f"prune: amount: expected a number of elements or a share from 0 to 1, got "
             f"{amount!r}"

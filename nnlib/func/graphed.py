@@ -158,10 +158,18 @@ def make_graphed_callables(
 
     Raises
     ------
+    DTypeError
+        If `sample_args` is no tuple.
     DeviceError
         If there is no CUDA, a sample lies on the CPU, or the work cannot be recorded.
     """
     device.cupy()
+    if not isinstance(sample_args, tuple | list):
+        # A tensor would be taken for a tuple of its rows.
+        raise DTypeError(
+            "make_graphed_callables: sample_args: expected a tuple, got "
+            f"{type(sample_args).__name__}"
+        )
     if isinstance(callables, tuple | list):
         return tuple(
             [

@@ -40,6 +40,8 @@ def test_graphed_callables(kind):
         graphed(nnlib.ones(5, 3, device="cuda"))
     with pytest.raises(nnlib.ShapeError, match="expected 1 arguments, got 2"):
         graphed(sample, sample)
+    with pytest.raises(nnlib.DTypeError, match="expected a tuple, got Tensor"):
+        nnlib.cuda.make_graphed_callables(calls[0], sample)
     with pytest.raises(
         nnlib.DeviceError, match="argument 0: expected a tensor on CUDA"
     ):

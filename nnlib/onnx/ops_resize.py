@@ -135,7 +135,8 @@ def _rows(
 
 
 @lru_cache(256)
-def _axis(size: int, rows: Rows) -> Any:
+def _axis(size: int, outputs: int, rows: Rows) -> Any:
+    # Plans are told the lengths of an axis first.
     return kernels.windows.axis_from_rows(size, [list(row) for row in rows], 1)
 
 
@@ -145,8 +146,9 @@ def _apply(x: Any, rows: dict[int, Rows]) -> Any:
     spatial = 3 <= len(shape) <= 5 and min(rows) >= 2
     if spatial and is_floating(x) and 0 not in shape:
         stay = [tuple(((i, 1.0),) for i in range(n)) for n in shape]
-        axes = [(n, rows.get(d, stay[d])) for d, n in enumerate(shape)][2:]
-        return Resample.apply(x, plan=kernels.windows.plan(_axis, *axes))
+        maps = [rows.get(d, stay[d]) for d in range(len(shape))]
+        axes = [(n, len(map_), map_) for n, map_ in zip(shape, maps, strict=True)]
+        return Resample.apply(x, plan=kernels.windows.plan(_axis, *axes[2:]))
     wide = x if is_floating(x) else cast(x, np.dtype(np.float32))
     for dim, table in rows.items():
         matrix = np.zeros((shape[dim], len(table)), np.float64)

@@ -10,7 +10,7 @@ from nnlib.backend.errors import ArgumentError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import empty_like, zeros_like
 from nnlib.ops.loss import check_float
-from nnlib.ops.sampling import exponential_
+from nnlib.ops.redrawing import exponential_
 from nnlib.ops.softmax import softmax
 
 __all__ = ["gumbel_softmax"]

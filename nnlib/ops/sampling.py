@@ -1,4 +1,4 @@
-"""Samples from distributions, and in-place methods that draw."""
+"""Samples from distributions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from nnlib.autograd.inplace import run_direct
 from nnlib.autograd.places import on_its_device
 from nnlib.autograd.registry import public
 from nnlib.autograd.tensor import Tensor
@@ -22,8 +21,7 @@ from nnlib.backend.dtypes import (
 from nnlib.backend.errors import ArgumentError, DTypeError, Error, ShapeError
 from nnlib.backend.random import Generator
 from nnlib.ops.creation import finish, shape_of
-from nnlib.ops.filling import Overwrite
-from nnlib.ops.random_tensors import draw_integers, draw_normal, draw_uniform
+from nnlib.ops.random_tensors import draw_normal, draw_uniform
 
 __all__ = ["bernoulli", "multinomial", "normal"]
 
@@ -87,7 +85,7 @@ def normal(
     return Tensor._from_array((drawn * stds + means).astype(kind, copy=False))
 
 
-def _events(op: str, p: Any, generator: Any) -> Any:
+def events(op: str, p: Any, generator: Any) -> Any:
     """Return an array of bools, each true with its own probability."""
     # Comparisons are false for NaN too, which both searches find first.
     if type(p) is np.ndarray and p.size:
@@ -138,8 +136,8 @@ def bernoulli(
         chances = array
     else:
         chances = array_module(array).full(array.shape, p, float64)
-    events = _events("bernoulli", chances, generator)
-    return Tensor._from_array(events.astype(array.dtype))
+    drawn = events("bernoulli", chances, generator)
+    return Tensor._from_array(drawn.astype(array.dtype))
 
 
 @public(reads=True)
@@ -225,112 +223,3 @@ def _with_replacement(module: Any, weights: Any, count: int, generator: Any) -> 
     # Rounding must not lead past the last category that has a weight.
     last = categories - 1 - module.argmax(weights[:, ::-1] > 0, axis=1)
     return module.minimum(found, last[:, None]).astype(np.int64, copy=False)
-
-
-# -- methods that draw into a tensor's own memory ----------------------------------
-
-
-def _redraw(name: str, input: Tensor, drawn: Any) -> Tensor:
-    return run_direct(name, Overwrite, input, drawn.astype(input.dtype, copy=False))
-
-
-@public(direct=True)
-@on_its_device
-def uniform_(
-    input: Tensor,
-    from_: float = 0.0,
-    to: float = 1.0,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Fill with numbers drawn uniformly from ``[from_, to)``, in place.
-
-    Examples
-    --------
-    >>> import nnlib
-    >>> bool((nnlib.empty(3).uniform_(2, 3) >= 2).all())
-    True
-    """
-    if to < from_:
-        raise Error(f"uniform_: the range from {from_} to {to} is empty")
-    shape, dtype, place = input._array.shape, input.dtype, device_of(input._array)
-    drawn = draw_uniform("uniform_", shape, dtype, place, generator, from_, to)
-    return _redraw("uniform_", input, drawn)
-
-
-@public(direct=True)
-@on_its_device
-def normal_(
-    input: Tensor,
-    mean: float = 0.0,
-    std: float = 1.0,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Fill with normal numbers, in place."""
-    if std < 0:
-        raise ArgumentError(f"normal_: std: expected a number of at least 0, got {std}")
-    shape, dtype, place = input._array.shape, input.dtype, device_of(input._array)
-    drawn = draw_normal("normal_", shape, dtype, place, generator, mean, std)
-    return _redraw("normal_", input, drawn)
-
-
-@public()
-@on_its_device
-def random_(
-    input: Tensor,
-    from_: int = 0,
-    to: int | None = None,
-    *,
-    generator: Generator | None = None,
-) -> Tensor:
-    """Fill with integers drawn uniformly from ``[from_, to)``, in place.
-
-    With one number the range starts at zero; with none it is all that the dtype can
-    count without a gap.
-    """
-    dtype = input.dtype
-    if to is None:
-        from_, to = 0, from_
-    if not to:
-        digits = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "bool": 1}
-        bits = digits.get(dtype.name) or dtype.itemsize * 8 - (dtype.kind == "i")
-        to = 1 << bits
-    shape, place = input._array.shape, device_of(input._array)
-    drawn = draw_integers("random_", shape, dtype, place, generator, from_, to)
-    return _redraw("random_", input, drawn)
-
-
-@public()
-@on_its_device
-def bernoulli_(
-    input: Tensor, p: Any = 0.5, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with 1 (probability `p`, a number or Tensor) or 0, in place."""
-    array = input._array
-    module = array_module(array)
-    if isinstance(p, Tensor):
-        chances = module.broadcast_to(p._array, array.shape)
-    else:
-        chances = module.full(array.shape, p, float64)
-    return _redraw("bernoulli_", input, _events("bernoulli_", chances, generator))
-
-
-@public()
-@on_its_device
-def exponential_(
-    input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None
-) -> Tensor:
-    """Fill with exponential numbers of the rate `lambd`, all above 0, in place."""
-    if not lambd > 0:
-        raise ArgumentError(
-            f"exponential_: lambd: expected a positive number, got {lambd}"
-        )
-    array = input._array
-    kind = float64 if array.dtype == float64 else float32
-    place = device_of(array)
-    unit = draw_uniform("exponential_", array.shape, kind, place, generator, 0.0, 1.0)
-    module = array_module(array)
-    # Where the uniform number is 0: an exponential number has a logarithm.
-    drawn = module.maximum(-module.log1p(-unit), np.finfo(kind).eps / 2)
-    return _redraw("exponential_", input, drawn / lambd)

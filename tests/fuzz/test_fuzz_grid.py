@@ -65,4 +65,5 @@ def test_the_composed_form_is_the_kernels() -> None:
             ]
             found.append([value.detach().numpy() for value in values])
         for mine, its in zip(*found, strict=True):
+            # In float64: what the order of some hundred terms changes.
             np.testing.assert_allclose(mine, its, rtol=1e-10, atol=1e-10)

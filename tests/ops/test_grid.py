@@ -78,6 +78,7 @@ def test_places_far_away_stay_on_their_side(mode: str) -> None:
     x = nnlib.from_numpy(RANDOM.standard_normal((1, 2, 4, 5)))
     grid = nnlib.tensor([[[[1e12, 1e12], [-1e12, 1e12], [3e3, -1e30]]]]).double()
     y = F.grid_sample(x, grid, mode, "border").numpy()[0, :, 0]
+    # Weights that add up to 1 of one pixel: its value but for rounding.
     corners = x.numpy()[0][:, [3, 3, 0], [4, 0, 4]]
     np.testing.assert_allclose(y, corners, rtol=1e-12)
     assert not F.grid_sample(x, grid, mode).numpy().any()
